@@ -1,0 +1,1 @@
+//! Content-addressed storage: ids, segments, ref log, cache. Knows no paths.

@@ -1,0 +1,1 @@
+//! Repositories, workspaces, materialize and capture, git interop.

@@ -1,0 +1,2 @@
+//! The native `pyi` command.
+fn main() {}

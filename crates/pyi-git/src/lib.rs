@@ -1,0 +1,1 @@
+//! Git's formats and language: objects, packs, index, ignore rules. No IO.

@@ -1,0 +1,1 @@
+//! Generators, model store and simulated disk for tests.

@@ -1,0 +1,1 @@
+//! Persistent Merkle trees over the object store: nodes, diff, merge, checkpoints.
