@@ -1,0 +1,140 @@
+//! Objects on their way into the store: one contiguous buffer of encoded records, so that a commit is one write. What
+//! depends on the place in the segment (position, checksum) is filled in at the commit.
+
+use crate::error::{Error, Result};
+use crate::id::{Id, IdSet};
+use crate::kind::Kind;
+use crate::record::{self, HEADER_BYTES};
+
+/// Largest batch: half of the largest segment, so that a batch always fits into a new one.
+const BATCH_MAX_BYTES: u64 = record::SEGMENT_MAX_BYTES / 2;
+
+/// A record within the buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: Id,
+    pub(crate) at: u64,
+    pub(crate) length: u32,
+    pub(crate) kind: Kind,
+}
+
+/// Records to be committed together. Put what is referred to before what refers to it: a reader that finds a record
+/// relies on everything before it. Reuse a batch to reuse its memory.
+#[derive(Clone, Default, Debug)]
+pub struct Batch {
+    buffer: Vec<u8>,
+    entries: Vec<Entry>,
+    known: IdSet,
+}
+
+impl Batch {
+    /// An empty batch. O(1).
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    /// An empty batch with room for so many bytes of records. O(1).
+    pub fn with_capacity(bytes: usize) -> Batch {
+        Batch {
+            buffer: Vec::with_capacity(bytes),
+            ..Batch::default()
+        }
+    }
+
+    /// Adds an object whose id the caller has computed with [`Kind::id_of`]; one that is in the batch already is not
+    /// added again. Errors: `InvalidArgument` for 4 GiB or more. O(length), one copy, no hashing.
+    pub fn put(&mut self, kind: Kind, id: &Id, content: &[u8]) -> Result<()> {
+        let length = u32::try_from(content.len()).map_err(|_| {
+            Error::invalid(format!(
+                "a {kind} of {} bytes; an object must be smaller than 4 GiB",
+                content.len()
+            ))
+        })?;
+        let at = self.buffer.len() as u64;
+        if at + (HEADER_BYTES as u64) + u64::from(length) + 8 > BATCH_MAX_BYTES {
+            return Err(Error::invalid("a batch above 16 GiB; commit it in several parts"));
+        }
+        if self.known.insert(*id) {
+            record::encode_into(&mut self.buffer, kind as u8, id, content, length);
+            self.entries.push(Entry {
+                id: *id,
+                at,
+                length,
+                kind,
+            });
+        }
+        Ok(())
+    }
+
+    /// Adds an object and returns its id. Errors as [`Batch::put`]. O(length), hashes.
+    pub fn put_new(&mut self, kind: Kind, content: &[u8]) -> Result<Id> {
+        let id = kind.id_of(content);
+        self.put(kind, &id, content)?;
+        Ok(id)
+    }
+
+    /// Number of objects. O(1).
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing was put. O(1).
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes that the commit will write. O(1).
+    pub fn size_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Whether the object is in this batch. O(1).
+    pub fn contains(&self, id: &Id) -> bool {
+        self.known.contains(id)
+    }
+
+    /// Empties the batch and keeps its memory. O(objects).
+    pub fn clear(&mut self) {
+        self.buffer.clear();
+        self.entries.clear();
+        self.known.clear();
+    }
+
+    /// The records, in order.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Content of one record.
+    pub(crate) fn payload(&self, entry: &Entry) -> &[u8] {
+        let from = entry.at as usize + HEADER_BYTES;
+        &self.buffer[from..from + entry.length as usize]
+    }
+
+    /// Fills in positions and checksums for a write at `offset` and returns the bytes. May be called again with another
+    /// offset after a failed write. O(bytes).
+    pub(crate) fn finish(&mut self, offset: u64) -> &[u8] {
+        for entry in &self.entries {
+            record::finish(&mut self.buffer[entry.at as usize..], entry.length, offset + entry.at);
+        }
+        &self.buffer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn puts_once_and_clears() -> Result<()> {
+        let mut batch = Batch::with_capacity(100);
+        let id = batch.put_new(Kind::Blob, b"hello")?;
+        batch.put(Kind::Blob, &id, b"hello")?;
+        assert_eq!((batch.len(), batch.size_bytes()), (1, 56));
+        assert!(batch.contains(&id));
+        assert_eq!(batch.payload(&batch.entries()[0]), b"hello");
+        batch.clear();
+        assert!(batch.is_empty() && !batch.contains(&id) && batch.size_bytes() == 0);
+        Ok(())
+    }
+}

@@ -1,0 +1,337 @@
+//! The store on disk. Any number of processes open one directory to read and write; each writer appends to a segment of its
+//! own, and nobody waits for anybody.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::batch::Batch;
+use crate::control::Control;
+use crate::error::{Error, Result};
+use crate::file_refs::{Access, FileRefs};
+use crate::format::Format;
+use crate::id::{Id, to_hex};
+use crate::kind::Kind;
+use crate::prefix::HexPrefix;
+use crate::shared::Shared;
+use crate::store::{Committed, ObjectStore, RefStore, StoreStats};
+use crate::vfs::Vfs;
+use crate::writer::{Retired, Writer};
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// Create the store if there is none.
+    pub create: bool,
+    /// Write nothing at all, not even hints; works in a directory without write permission.
+    pub read_only: bool,
+    /// A segment is sealed when the next batch would take it past this. 64 MiB; smaller in tests.
+    pub segment_limit_bytes: u64,
+    /// A ref log is sealed when it is longer than this. 4 MiB; smaller in tests.
+    pub ref_log_limit_bytes: u64,
+    /// Seal on a thread beside the commit. Off where a test needs every step in order.
+    pub background_seal: bool,
+}
+
+impl Default for OpenOptions {
+    fn default() -> OpenOptions {
+        OpenOptions {
+            create: false,
+            read_only: false,
+            segment_limit_bytes: 64 << 20,
+            ref_log_limit_bytes: 4 << 20,
+            background_seal: true,
+        }
+    }
+}
+
+/// An open store on disk.
+pub struct FileStore {
+    shared: Arc<Shared>,
+    refs: FileRefs,
+    options: OpenOptions,
+    /// Asked for, or all that the permissions allow.
+    read_only: bool,
+    directory: PathBuf,
+    writer: Mutex<Option<Writer>>,
+    /// Threads that seal, each with the process generation it was started in: after a fork they exist in the parent only.
+    sealing: Mutex<Vec<(u64, JoinHandle<()>)>>,
+    closed: AtomicBool,
+}
+
+impl std::fmt::Debug for FileStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileStore")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FileStore {
+    /// Opens the store in `directory` (only to read, if the permissions allow no more), or creates it if that is asked for. Errors: `NotFound` if there is none,
+    /// `UnsupportedFormat`, `Corrupt` (format file or ref log), `Storage`. O(segments + bytes in unsealed segments).
+    pub fn open(vfs: Arc<dyn Vfs>, directory: &Path, options: OpenOptions) -> Result<FileStore> {
+        let format_path = directory.join("format");
+        let (segments, refs) = (directory.join("segments"), directory.join("refs"));
+        let found = Format::read(vfs.as_ref(), &format_path)?;
+        let format = match found {
+            Some(format) => format,
+            None if options.create && !options.read_only => {
+                for path in [&segments, &refs] {
+                    vfs.create_dir_all(path)
+                        .map_err(|error| Error::storage("create", path, error))?;
+                }
+                Format::create(vfs.as_ref(), &format_path)?
+            }
+            None => {
+                return Err(Error::NotFound {
+                    what: format!("a store in {}", directory.display()),
+                });
+            }
+        };
+        let control = Control::open(vfs.as_ref(), &directory.join("control"), !options.read_only)?.map(Arc::new);
+        // Who cannot write the control file cannot tell others of a commit, so it only reads.
+        let read_only = options.read_only || !control.as_ref().is_some_and(|control| control.is_writable());
+        let shared = Shared::new(Arc::clone(&vfs), segments, format.store, control.clone());
+        shared.look_again(true)?;
+        let limit = options.ref_log_limit_bytes;
+        // The first log is created before anything is stored, so a store with segments and no log has lost it.
+        let create_log = !read_only && shared.segments().is_empty();
+        let refs = FileRefs::open(
+            vfs,
+            refs,
+            format.store,
+            control,
+            Access { read_only, create_log },
+            limit,
+        )?;
+        Ok(FileStore {
+            shared: Arc::new(shared),
+            refs,
+            options,
+            read_only,
+            directory: directory.to_path_buf(),
+            writer: Mutex::new(None),
+            sealing: Mutex::default(),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// The directory that the store lives in. O(1).
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The store's name: 32 hex digits that no other store has. O(1).
+    pub fn name(&self) -> String {
+        to_hex(&self.shared.store)
+    }
+
+    /// Ends the use of the store: gives back its segment, waits for sealing to end. Later calls return `Closed`. Calling it
+    /// again does nothing. Errors: none today.
+    pub fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        self.refs.close();
+        self.drop_writer();
+        let running = std::mem::take(&mut *self.sealing.lock());
+        for (generation, thread) in running {
+            if generation != self.shared.vfs.process_generation() {
+                // Joining a thread of the parent would wait for ever.
+                std::mem::forget(thread);
+                continue;
+            }
+            // A thread that panicked has left its segment unsealed, which the next opener makes good.
+            let _ = thread.join();
+        }
+        Ok(())
+    }
+
+    fn drop_writer(&self) {
+        if let Some(writer) = self.writer.lock().take() {
+            writer.release();
+        }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            Err(Error::Closed)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn seal(&self, retired: Vec<Retired>) {
+        if retired.is_empty() {
+            return;
+        }
+        if !self.options.background_seal {
+            seal_all(&self.shared, retired);
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut sealing = self.sealing.lock();
+        sealing.retain(|(_, thread)| !thread.is_finished());
+        let builder = std::thread::Builder::new().name("pyi-seal".into());
+        // If no thread can be had, the segments stay unsealed for now, which is allowed: the next opener seals them.
+        if let Ok(thread) = builder.spawn(move || seal_all(&shared, retired)) {
+            sealing.push((self.shared.vfs.process_generation(), thread));
+        }
+    }
+
+    /// Makes sure that there is a writer with room for so many bytes.
+    fn ready<'a>(&self, writer: &'a mut Option<Writer>, bytes: u64) -> Result<&'a mut Writer> {
+        let limit = self.options.segment_limit_bytes;
+        // After a fork the segment is the parent's.
+        let generation = self.shared.vfs.process_generation();
+        if let Some(inherited) = writer.take_if(|writer| writer.generation != generation) {
+            inherited.release();
+        }
+        // An adopted segment may be too full for this batch; a new one never is, so this ends.
+        while writer.as_ref().is_none_or(|writer| !writer.has_room(bytes, limit)) {
+            if let Some(full) = writer.take() {
+                self.seal(vec![full.retire()]);
+            }
+            let (taken, retired) = Writer::take(&self.shared, limit)?;
+            *writer = Some(taken);
+            self.seal(retired);
+        }
+        writer.as_mut().ok_or(Error::Closed)
+    }
+}
+
+impl ObjectStore for FileStore {
+    fn get(&self, kind: Kind, id: &Id) -> Result<Option<Bytes>> {
+        self.check_open()?;
+        let seen = self.shared.seen();
+        match self.shared.read_known(kind, id) {
+            Ok(None) => {}
+            Ok(found) => return Ok(found),
+            // Another writer may have stored a whole copy meanwhile.
+            Err(error) => {
+                let again = self
+                    .shared
+                    .refresh_since(seen)
+                    .and_then(|_| self.shared.read_known(kind, id));
+                return again.map_err(|_| error);
+            }
+        }
+        if self.shared.refresh_since(seen)? {
+            self.shared.read_known(kind, id)
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn contains(&self, id: &Id) -> Result<bool> {
+        self.check_open()?;
+        let seen = self.shared.seen();
+        Ok(self.shared.knows(id) || self.shared.refresh_since(seen)? && self.shared.knows(id))
+    }
+
+    fn contains_hint(&self, id: &Id) -> bool {
+        self.shared.knows(id)
+    }
+
+    fn commit(&self, batch: &mut Batch) -> Result<Committed> {
+        self.check_open()?;
+        if self.read_only {
+            let error = std::io::Error::from_raw_os_error(libc::EROFS);
+            return Err(Error::storage("write to the read-only store", &self.directory, error));
+        }
+        if batch.is_empty() {
+            return Ok(Committed::default());
+        }
+        let mut guard = self.writer.lock();
+        // Again under the lock: a close in between would leave this writer's segment locked.
+        self.check_open()?;
+        let writer = self.ready(&mut guard, batch.size_bytes() as u64)?;
+        match writer.append(&self.shared, batch) {
+            Ok(committed) => {
+                drop(guard);
+                batch.clear();
+                Ok(committed)
+            }
+            Err(failure) => {
+                if !failure.keep
+                    && let Some(writer) = guard.take()
+                {
+                    writer.release();
+                }
+                Err(failure.error)
+            }
+        }
+    }
+
+    fn find_prefix(&self, hex: &str, kind: Kind) -> Result<Vec<Id>> {
+        self.check_open()?;
+        let prefix = HexPrefix::parse(hex)?;
+        self.shared.refresh_since(self.shared.seen())?;
+        let mut found = self.shared.recent.find(&prefix, kind as u8);
+        for index in self.shared.sealed_indexes().iter() {
+            found.extend(index.find(&prefix, kind as u8));
+        }
+        Ok(prefix.finish(found))
+    }
+
+    fn stats(&self) -> Result<StoreStats> {
+        self.check_open()?;
+        self.shared.refresh_since(self.shared.seen())?;
+        let sealed = self.shared.sealed_indexes();
+        let mut stats = StoreStats {
+            damage: self.shared.damage(),
+            ..StoreStats::default()
+        };
+        stats.objects = self.shared.recent.len() as u64 + sealed.iter().map(|index| index.len() as u64).sum::<u64>();
+        for segment in self.shared.segments() {
+            let path = self.shared.segment_path(segment.number);
+            stats.segments += 1;
+            stats.segments_sealed += u64::from(segment.tail.lock().sealed);
+            stats.bytes_stored += segment
+                .file
+                .len()
+                .map_err(|error| Error::storage("read", &path, error))?;
+        }
+        Ok(stats)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.check_open()?;
+        self.shared.refresh_since(self.shared.seen())?;
+        for segment in self.shared.segments() {
+            if !segment.tail.lock().sealed {
+                let path = self.shared.segment_path(segment.number);
+                segment
+                    .file
+                    .sync_data()
+                    .map_err(|error| Error::storage("flush", &path, error))?;
+            }
+        }
+        let directory = &self.shared.directory;
+        self.shared
+            .vfs
+            .sync_dir(directory)
+            .map_err(|error| Error::storage("flush", directory, error))?;
+        self.refs.flush()
+    }
+
+    fn refs(&self) -> &dyn RefStore {
+        &self.refs
+    }
+}
+
+impl Drop for FileStore {
+    fn drop(&mut self) {
+        let _ = self.close();
+    }
+}
+
+fn seal_all(shared: &Shared, retired: Vec<Retired>) {
+    for segment in retired {
+        // A segment that cannot be sealed now (the disk is full) stays as it is; the next opener tries again.
+        let _ = segment.seal(shared);
+    }
+}

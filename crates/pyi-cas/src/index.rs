@@ -1,0 +1,277 @@
+//! Sealed indexes: the sorted table of a segment that nobody appends to any more, mapped so that all processes share one
+//! copy. Ids are uniform, so a lookup interpolates instead of bisecting and touches about two cache lines.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::bytes_le::{array_at, set_at, u32_at, u64_at};
+use crate::error::{Error, Result};
+use crate::id::{Id, leading};
+use crate::prefix::{self, HexPrefix};
+use crate::segment::Scan;
+use crate::vfs::{Mapped, OpenMode, Vfs};
+
+const MAGIC: &[u8; 8] = b"PYIIDX1\n";
+const HEADER_BYTES: usize = 64;
+const ENTRY_BYTES: usize = 48;
+/// Interpolation steps before bisection takes over; uniform ids need two or three.
+const INTERPOLATIONS: usize = 6;
+
+/// Name of a segment's index.
+pub(crate) fn index_name(number: u64) -> String {
+    format!("{number:016x}.idx")
+}
+
+/// Where a record stands, in a sealed index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct IndexEntry {
+    pub(crate) id: Id,
+    pub(crate) offset: u64,
+    pub(crate) length: u32,
+    pub(crate) kind: u8,
+    pub(crate) encoding: u8,
+}
+
+/// The bytes of the index of a scanned segment. O(n log n).
+pub(crate) fn encode_index(number: u64, scan: &Scan, damage: u64) -> Vec<u8> {
+    let mut records: Vec<_> = scan.records.iter().collect();
+    records.sort_unstable_by_key(|found| (found.header.id, found.offset));
+    // One writer may have stored an object twice; the first one serves.
+    records.dedup_by_key(|found| found.header.id);
+    let mut bytes = vec![0u8; HEADER_BYTES + records.len() * ENTRY_BYTES];
+    for (entry, found) in bytes[HEADER_BYTES..].chunks_exact_mut(ENTRY_BYTES).zip(&records) {
+        set_at(entry, 0, &found.header.id.0);
+        set_at(entry, 32, &found.offset.to_le_bytes());
+        set_at(entry, 40, &found.header.length.to_le_bytes());
+        entry[44] = found.header.kind;
+        entry[45] = found.header.encoding;
+    }
+    let crc = crc32c::crc32c(&bytes[HEADER_BYTES..]);
+    set_at(&mut bytes, 0, MAGIC);
+    set_at(&mut bytes, 8, &1u32.to_le_bytes());
+    set_at(&mut bytes, 16, &number.to_le_bytes());
+    set_at(&mut bytes, 24, &scan.end.to_le_bytes());
+    set_at(&mut bytes, 32, &(records.len() as u64).to_le_bytes());
+    set_at(&mut bytes, 40, &damage.to_le_bytes());
+    set_at(&mut bytes, 48, &crc.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..52]);
+    set_at(&mut bytes, 52, &crc.to_le_bytes());
+    bytes
+}
+
+/// A sealed index, mapped and checked.
+pub(crate) struct SealedIndex {
+    map: Arc<dyn Mapped>,
+    /// The segment's place in the table of this process.
+    pub(crate) slot: u32,
+    pub(crate) segment_bytes: u64,
+    pub(crate) damaged_places: u64,
+    count: usize,
+}
+
+impl SealedIndex {
+    /// Maps an index and checks it; `Ok(None)` if it does not check (it is derived and can be built again). Errors:
+    /// `UnsupportedFormat`, `Storage`. O(entries), one pass.
+    pub(crate) fn open(vfs: &dyn Vfs, path: &Path, number: u64, slot: u32) -> Result<Option<SealedIndex>> {
+        let file = vfs
+            .open(path, OpenMode::Read)
+            .map_err(|error| Error::storage("open", path, error))?;
+        let length = file.len().map_err(|error| Error::storage("read", path, error))?;
+        if length < HEADER_BYTES as u64 {
+            return Ok(None);
+        }
+        let map = file
+            .map_readonly()
+            .map_err(|error| Error::storage("map", path, error))?;
+        SealedIndex::from_map(map, number, slot, path)
+    }
+
+    fn from_map(map: Arc<dyn Mapped>, number: u64, slot: u32, path: &Path) -> Result<Option<SealedIndex>> {
+        let bytes = map.bytes();
+        if bytes.len() < HEADER_BYTES || bytes[..8] != *MAGIC || u32_at(bytes, 52) != crc32c::crc32c(&bytes[..52]) {
+            return Ok(None);
+        }
+        let version = u32_at(bytes, 8);
+        if version != 1 {
+            let found = format!("index version {version} in {}", path.display());
+            return Err(Error::UnsupportedFormat { found });
+        }
+        let entries = &bytes[HEADER_BYTES..];
+        let whole = u64_at(bytes, 16) == number
+            && u64_at(bytes, 32).checked_mul(ENTRY_BYTES as u64) == Some(entries.len() as u64)
+            && u32_at(bytes, 48) == crc32c::crc32c(entries);
+        if !whole {
+            return Ok(None);
+        }
+        let (segment_bytes, damaged_places) = (u64_at(bytes, 24), u64_at(bytes, 40));
+        let count = entries.len() / ENTRY_BYTES;
+        Ok(Some(SealedIndex {
+            map,
+            slot,
+            segment_bytes,
+            damaged_places,
+            count,
+        }))
+    }
+
+    /// Number of objects.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    fn row(&self, at: usize) -> &[u8] {
+        let from = HEADER_BYTES + at * ENTRY_BYTES;
+        &self.map.bytes()[from..from + ENTRY_BYTES]
+    }
+
+    pub(crate) fn entry(&self, at: usize) -> IndexEntry {
+        let row = self.row(at);
+        IndexEntry {
+            id: Id(array_at(row, 0)),
+            offset: u64_at(row, 32),
+            length: u32_at(row, 40),
+            kind: row[44],
+            encoding: row[45],
+        }
+    }
+
+    /// The entry of an object. O(log log n) expected, O(log n) at worst.
+    pub(crate) fn lookup(&self, id: &Id) -> Option<IndexEntry> {
+        let at = self.lower_bound(id);
+        (at < self.count && self.row(at)[..32] == id.0).then(|| self.entry(at))
+    }
+
+    /// A few ids of a kind that begin so. O(log n + found).
+    pub(crate) fn find(&self, prefix: &HexPrefix, kind: u8) -> Vec<Id> {
+        (self.lower_bound(&prefix.lowest)..self.count)
+            .map(|at| self.entry(at))
+            .take_while(|entry| prefix.matches(&entry.id))
+            .filter(|entry| entry.kind == kind)
+            .take(prefix::RESULTS)
+            .map(|entry| entry.id)
+            .collect()
+    }
+
+    /// First entry whose id is not below `id`.
+    pub(crate) fn lower_bound(&self, id: &Id) -> usize {
+        let (mut low, mut high) = (0usize, self.count);
+        let (mut low_key, mut high_key) = (0u64, u64::MAX);
+        let key = id.leading();
+        let bytes = self.map.bytes();
+        // Interpolation, from a bracket that shrinks from both sides: guess, then step past the guess by about what
+        // the distribution leaves open, so that the next bracket is tight.
+        for _ in 0..INTERPOLATIONS {
+            let span = high - low;
+            if span <= 8 || key < low_key || key > high_key || high_key == low_key {
+                break;
+            }
+            let share = u128::from(key - low_key) * span as u128 / (u128::from(high_key - low_key) + 1);
+            let slack = span.isqrt() / 2 + 1;
+            let guess = low + share as usize;
+            for probe in [guess.saturating_sub(slack), guess + slack] {
+                if probe < low || probe >= high {
+                    continue;
+                }
+                let row = HEADER_BYTES + probe * ENTRY_BYTES;
+                let found = leading(&bytes[row..row + 8]);
+                if found < key {
+                    (low, low_key) = (probe + 1, found);
+                } else if found > key {
+                    (high, high_key) = (probe, found);
+                } else if bytes[row..row + 32] < id.0[..] {
+                    low = probe + 1;
+                } else {
+                    high = probe;
+                }
+            }
+        }
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.row(middle)[..32] < id.0[..] {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::Kind;
+    use crate::record::Header;
+    use crate::segment::Found;
+    use proptest::prelude::*;
+
+    struct Memory(Vec<u8>);
+    impl Mapped for Memory {
+        fn bytes(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    fn scan_of(ids: &[Id]) -> Scan {
+        let mut scan = Scan {
+            end: 64,
+            ..Scan::default()
+        };
+        for (i, id) in ids.iter().enumerate() {
+            let header = Header {
+                crc: 0,
+                length: i as u32,
+                kind: 1,
+                encoding: 0,
+                domain: 0,
+                position: 0,
+                id: *id,
+            };
+            scan.records.push(Found {
+                offset: 64 + 8 * i as u64,
+                header,
+            });
+        }
+        scan
+    }
+
+    fn open(bytes: Vec<u8>) -> Option<SealedIndex> {
+        SealedIndex::from_map(Arc::new(Memory(bytes)), 7, 0, Path::new("x"))
+            .ok()
+            .flatten()
+    }
+
+    #[test]
+    fn finds_all_of_many_and_nothing_else() {
+        let ids: Vec<Id> = (0u32..20_000).map(|i| Kind::Blob.id_of(&i.to_le_bytes())).collect();
+        let index = open(encode_index(7, &scan_of(&ids), 0)).unwrap();
+        assert_eq!(index.len(), ids.len());
+        for (i, id) in ids.iter().enumerate() {
+            assert_eq!(index.lookup(id).map(|entry| entry.length), Some(i as u32));
+            assert_eq!(index.lookup(&Kind::Node.id_of(&(i as u32).to_le_bytes())), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn lower_bound_is_that_of_a_sorted_list(tops in proptest::collection::vec((0u8..4, 0u8..4), 0..200), probe in (0u8..5, 0u8..5)) {
+            let make = |(a, b): (u8, u8)| { let mut id = [0u8; 32]; id[0] = a * 80; id[9] = b; Id(id) };
+            let mut ids: Vec<Id> = tops.into_iter().map(make).collect();
+            let index = open(encode_index(7, &scan_of(&ids), 0)).unwrap();
+            ids.sort();
+            ids.dedup();
+            let probe = { let mut id = [0u8; 32]; id[0] = probe.0.min(3) * 80 + probe.0 / 4; id[9] = probe.1; Id(id) };
+            prop_assert_eq!(index.lower_bound(&probe), ids.partition_point(|id| *id < probe));
+            prop_assert_eq!(index.lookup(&probe).is_some(), ids.contains(&probe));
+        }
+
+        #[test]
+        fn a_flipped_bit_is_refused(bit in 0usize..(64 + 48 * 3 - 8) * 8) {
+            let ids = [Id([1; 32]), Id([2; 32]), Id([3; 32])];
+            let mut bytes = encode_index(7, &scan_of(&ids), 0);
+            let at = if bit / 8 < 56 { bit / 8 } else { bit / 8 + 8 };
+            bytes[at] ^= 1 << (bit % 8);
+            prop_assert!(open(bytes).is_none());
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The store in memory: the same contract without files. The model in tests, and the `memory` durability class.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::id::{Id, IdMap};
+use crate::kind::Kind;
+use crate::prefix::HexPrefix;
+use crate::refstate::RefState;
+use crate::store::{Committed, ObjectStore, RefOutcome, RefStore, RefTransaction, StoreStats};
+
+/// Objects and refs that live as long as the value does.
+#[derive(Default)]
+pub struct MemoryStore {
+    objects: RwLock<IdMap<(Kind, Bytes)>>,
+    stored_bytes: AtomicU64,
+    refs: MemoryRefs,
+}
+
+impl MemoryStore {
+    /// An empty store. O(1).
+    pub fn new() -> MemoryStore {
+        MemoryStore::default()
+    }
+}
+
+impl ObjectStore for MemoryStore {
+    fn get(&self, kind: Kind, id: &Id) -> Result<Option<Bytes>> {
+        let objects = self.objects.read();
+        Ok(objects
+            .get(id)
+            .and_then(|(found, content)| (*found == kind).then(|| content.clone())))
+    }
+
+    fn contains(&self, id: &Id) -> Result<bool> {
+        Ok(self.contains_hint(id))
+    }
+
+    fn contains_hint(&self, id: &Id) -> bool {
+        self.objects.read().contains_key(id)
+    }
+
+    fn commit(&self, batch: &mut Batch) -> Result<Committed> {
+        if batch.is_empty() {
+            return Ok(Committed::default());
+        }
+        let mut objects = self.objects.write();
+        for entry in batch.entries() {
+            objects
+                .entry(entry.id)
+                .or_insert_with(|| (entry.kind, Bytes::copy_from_slice(batch.payload(entry))));
+        }
+        let size = batch.size_bytes() as u64;
+        let offset_end = self.stored_bytes.fetch_add(size, Ordering::AcqRel) + size;
+        batch.clear();
+        Ok(Committed { segment: 1, offset_end })
+    }
+
+    fn find_prefix(&self, hex: &str, kind: Kind) -> Result<Vec<Id>> {
+        let prefix = HexPrefix::parse(hex)?;
+        let objects = self.objects.read();
+        let found = objects
+            .iter()
+            .filter(|(id, (found, _))| *found == kind && prefix.matches(id));
+        Ok(prefix.finish(found.map(|(id, _)| *id).collect()))
+    }
+
+    fn stats(&self) -> Result<StoreStats> {
+        Ok(StoreStats {
+            objects: self.objects.read().len() as u64,
+            bytes_stored: self.stored_bytes.load(Ordering::Acquire),
+            segments: 0,
+            segments_sealed: 0,
+            damage: Vec::new(),
+        })
+    }
+
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn refs(&self) -> &dyn RefStore {
+        &self.refs
+    }
+}
+
+#[derive(Default)]
+struct MemoryRefs {
+    state: RwLock<RefState>,
+    generation: AtomicU64,
+}
+
+impl RefStore for MemoryRefs {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        Ok(self.state.read().get(key))
+    }
+
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Bytes)>> {
+        Ok(self.state.read().scan(prefix))
+    }
+
+    fn commit(&self, transaction: &RefTransaction) -> Result<RefOutcome> {
+        // Encoded only to refuse what a log could not hold, so that both stores refuse the same.
+        crate::reflog::encode(&crate::reflog::Action::Transaction([0; 16], transaction.clone()), 0)?;
+        let outcome = self.state.write().commit_direct(transaction);
+        if outcome == RefOutcome::Done {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
+        Ok(outcome)
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,272 @@
+//! Records of the ref log: encoding, decoding, and finding the next whole record behind bytes that are none.
+//!
+//! A writer masks the body so that the magic does not occur in it. Otherwise a value could hold a crafted record, which
+//! readers would find and apply if the record around it were torn.
+
+use crate::bytes_le::{Cursor, array_at, set_at, u32_at, u64_at};
+use crate::error::{Error, Result};
+use crate::refstate::OperationId;
+use crate::store::{Guard, RefTransaction};
+
+/// Bytes of a log's header.
+pub(crate) const LOG_HEADER_BYTES: u64 = 64;
+/// Largest body.
+pub(crate) const BODY_MAX_BYTES: usize = 64 << 20;
+/// Bytes of a record before its body.
+const PREFIX_BYTES: usize = 12;
+const LOG_MAGIC: &[u8; 8] = b"PYIREF1\n";
+const MAGIC: [u8; 4] = 0x3146_4552u32.to_le_bytes();
+
+/// What a record does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Action {
+    Transaction(OperationId, RefTransaction),
+    Seal,
+    Snapshot(RefTransaction),
+}
+
+/// Name of a log's file.
+pub(crate) fn log_name(number: u64) -> String {
+    format!("{number:016x}.log")
+}
+
+/// The 64 bytes at the start of a log.
+pub(crate) fn encode_log_header(number: u64, store: &[u8; 16]) -> [u8; 64] {
+    let mut bytes = [0u8; 64];
+    set_at(&mut bytes, 0, LOG_MAGIC);
+    set_at(&mut bytes, 8, &1u32.to_le_bytes());
+    set_at(&mut bytes, 16, &number.to_le_bytes());
+    set_at(&mut bytes, 24, store);
+    let crc = crc32c::crc32c(&bytes[..40]);
+    set_at(&mut bytes, 40, &crc.to_le_bytes());
+    bytes
+}
+
+/// Checks a log's header. Errors: `Corrupt`, `UnsupportedFormat`.
+pub(crate) fn check_log_header(bytes: &[u8], number: u64, store: &[u8; 16], place: &str) -> Result<()> {
+    let damaged = || Error::corrupt("the header of a ref log", place);
+    if bytes.len() < 64 || bytes[..8] != *LOG_MAGIC || u32_at(bytes, 40) != crc32c::crc32c(&bytes[..40]) {
+        return Err(damaged());
+    }
+    let (version, flags) = (u32_at(bytes, 8), u32_at(bytes, 12));
+    if version != 1 || flags != 0 {
+        return Err(Error::UnsupportedFormat {
+            found: format!("ref log version {version}, flags {flags} in {place}"),
+        });
+    }
+    if u64_at(bytes, 16) != number || array_at::<16>(bytes, 24) != *store {
+        return Err(damaged());
+    }
+    Ok(())
+}
+
+/// Bytes of a record. Errors: `InvalidArgument` if something is longer than the format holds. O(length).
+pub(crate) fn encode(action: &Action, time_ns: u64) -> Result<Vec<u8>> {
+    let empty = RefTransaction::default();
+    let (kind, operation, transaction) = match action {
+        Action::Transaction(operation, transaction) => (1u8, *operation, transaction),
+        Action::Seal => (2, [0; 16], &empty),
+        Action::Snapshot(transaction) => (3, [0; 16], transaction),
+    };
+    let mut bytes = Vec::with_capacity(256);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&[0; 8]);
+    bytes.push(kind);
+    bytes.push(0); // mask
+    for count in [
+        transaction.guards.len(),
+        transaction.puts.len(),
+        transaction.dependencies.len(),
+    ] {
+        bytes.extend_from_slice(&length_u32(count, "a transaction")?.to_le_bytes());
+    }
+    bytes.extend_from_slice(&transaction.epoch.to_le_bytes());
+    bytes.extend_from_slice(&operation);
+    bytes.extend_from_slice(&time_ns.to_le_bytes());
+    for (key, guard) in &transaction.guards {
+        let (kind, value): (u8, &[u8]) = match guard {
+            Guard::Absent => (0, &[]),
+            Guard::Equals(value) => (1, value),
+            Guard::Present => (2, &[]),
+        };
+        push_pair(&mut bytes, key, kind, value)?;
+    }
+    for (key, value) in &transaction.puts {
+        push_pair(
+            &mut bytes,
+            key,
+            u8::from(value.is_some()),
+            value.as_deref().unwrap_or_default(),
+        )?;
+    }
+    for (segment, offset) in &transaction.dependencies {
+        bytes.extend_from_slice(&segment.to_le_bytes());
+        bytes.extend_from_slice(&offset.to_le_bytes());
+    }
+    let message = transaction.message.as_bytes();
+    bytes.extend_from_slice(&length_u16(message.len(), "the message of a ref transaction")?.to_le_bytes());
+    bytes.extend_from_slice(message);
+    let body = bytes.len() - PREFIX_BYTES;
+    if body > BODY_MAX_BYTES {
+        return Err(Error::invalid(format!(
+            "a ref transaction of {body} bytes; at most 64 MiB are possible"
+        )));
+    }
+    set_at(&mut bytes, 8, &(body as u32).to_le_bytes());
+    // A snapshot is a file of its own that appears whole, so it cannot be torn and needs no mask.
+    if kind != 3 {
+        mask(&mut bytes[PREFIX_BYTES + 1..])?;
+    }
+    let crc = crc32c::crc32c(&bytes[8..]);
+    set_at(&mut bytes, 4, &crc.to_le_bytes());
+    Ok(bytes)
+}
+
+fn length_u32(length: usize, what: &str) -> Result<u32> {
+    u32::try_from(length).map_err(|_| Error::invalid(format!("{what} of 4 GiB or more")))
+}
+
+fn length_u16(length: usize, what: &str) -> Result<u16> {
+    u16::try_from(length).map_err(|_| Error::invalid(format!("{what} has {length} bytes; at most 65535 are possible")))
+}
+
+fn push_pair(bytes: &mut Vec<u8>, key: &[u8], kind: u8, value: &[u8]) -> Result<()> {
+    bytes.extend_from_slice(&length_u16(key.len(), "a ref key")?.to_le_bytes());
+    bytes.extend_from_slice(key);
+    bytes.push(kind);
+    bytes.extend_from_slice(&length_u32(value.len(), "a ref value")?.to_le_bytes());
+    bytes.extend_from_slice(value);
+    Ok(())
+}
+
+/// Chooses the mask (the first byte) with which the rest does not hold the magic, and applies it. Zero in all but one of
+/// millions of cases.
+fn mask(bytes: &mut [u8]) -> Result<()> {
+    let rest = &mut bytes[1..];
+    for key in 0..=255u8 {
+        let wanted = MAGIC.map(|byte| byte ^ key);
+        if find(rest, &wanted).is_none() {
+            if key != 0 {
+                rest.iter_mut().for_each(|byte| *byte ^= key);
+            }
+            bytes[0] = key;
+            return Ok(());
+        }
+    }
+    Err(Error::invalid(
+        "a ref transaction whose values hold the log's magic under every mask; shorten it",
+    ))
+}
+
+fn find(bytes: &[u8], wanted: &[u8; 4]) -> Option<usize> {
+    let mut from = 0;
+    while let Some(at) = bytes[from..].iter().position(|byte| *byte == wanted[0]) {
+        let at = from + at;
+        if bytes[at..].starts_with(wanted) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+    None
+}
+
+/// The record at the start of `bytes` and its length, or `None` if no whole one stands there. Errors: `UnsupportedFormat` for
+/// a record of an unknown type, `Corrupt` for one with a right checksum that makes no sense.
+pub(crate) fn decode(bytes: &[u8], place: impl Fn() -> String) -> Result<Option<(Action, usize)>> {
+    if bytes.len() < PREFIX_BYTES || bytes[..4] != MAGIC {
+        return Ok(None);
+    }
+    let length = u32_at(bytes, 8) as usize;
+    if length > BODY_MAX_BYTES || bytes.len() - PREFIX_BYTES < length {
+        return Ok(None);
+    }
+    let end = PREFIX_BYTES + length;
+    if u32_at(bytes, 4) != crc32c::crc32c(&bytes[8..end]) {
+        return Ok(None);
+    }
+    let body = &bytes[PREFIX_BYTES..end];
+    let nonsense = || Error::corrupt("a record of the ref log (its checksum is right)", place());
+    let (kind, mask) = (*body.first().ok_or_else(nonsense)?, *body.get(1).ok_or_else(nonsense)?);
+    if !(1..=3).contains(&kind) {
+        return Err(Error::UnsupportedFormat {
+            found: format!("ref record type {kind} at {}", place()),
+        });
+    }
+    let unmasked: Vec<u8>;
+    let rest = if mask == 0 {
+        &body[2..]
+    } else {
+        unmasked = body[2..].iter().map(|byte| byte ^ mask).collect();
+        &unmasked
+    };
+    let (operation, transaction) = decode_body(rest).ok_or_else(nonsense)?;
+    let action = match kind {
+        1 => Action::Transaction(operation, transaction),
+        2 => Action::Seal,
+        _ => Action::Snapshot(transaction),
+    };
+    Ok(Some((action, end)))
+}
+
+fn decode_body(bytes: &[u8]) -> Option<(OperationId, RefTransaction)> {
+    let mut cursor = Cursor(bytes);
+    let (guards, puts, dependencies) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
+    let mut transaction = RefTransaction {
+        epoch: cursor.u64()?,
+        ..RefTransaction::default()
+    };
+    let operation = cursor.array()?;
+    let _time_ns = cursor.u64()?;
+    for _ in 0..guards {
+        let (key, kind, value) = take_pair(&mut cursor)?;
+        let guard = match kind {
+            0 => Guard::Absent,
+            1 => Guard::Equals(value.to_vec()),
+            2 => Guard::Present,
+            _ => return None,
+        };
+        transaction.guards.push((key.to_vec(), guard));
+    }
+    for _ in 0..puts {
+        let (key, kind, value) = take_pair(&mut cursor)?;
+        let value = match kind {
+            0 => None,
+            1 => Some(value.to_vec()),
+            _ => return None,
+        };
+        transaction.puts.push((key.to_vec(), value));
+    }
+    for _ in 0..dependencies {
+        transaction.dependencies.push((cursor.u64()?, cursor.u64()?));
+    }
+    let length = cursor.u16()?;
+    transaction.message = String::from_utf8_lossy(cursor.take(usize::from(length))?).into_owned();
+    cursor.0.is_empty().then_some((operation, transaction))
+}
+
+fn take_pair<'a>(cursor: &mut Cursor<'a>) -> Option<(&'a [u8], u8, &'a [u8])> {
+    let length = cursor.u16()?;
+    let key = cursor.take(usize::from(length))?;
+    let kind = cursor.u8()?;
+    let length = cursor.u32()?;
+    let value = cursor.take(usize::try_from(length).ok()?)?;
+    Some((key, kind, value))
+}
+
+/// Offset of the next whole record behind the start of `bytes`, if there is one.
+pub(crate) fn next_record(bytes: &[u8], place: impl Fn() -> String) -> Result<Option<usize>> {
+    let mut from = 1;
+    while from < bytes.len() {
+        let Some(at) = find(&bytes[from..], &MAGIC) else { break };
+        let at = from + at;
+        if decode(&bytes[at..], &place)?.is_some() {
+            return Ok(Some(at));
+        }
+        from = at + 1;
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+#[path = "reflog_tests.rs"]
+mod tests;

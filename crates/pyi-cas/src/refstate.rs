@@ -1,0 +1,142 @@
+//! The state of the refs: a fold over transactions in the order of the log. Every process computes the same state from
+//! the same bytes, so nothing here may depend on anything but the records.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use crate::store::{Guard, RefOutcome, RefTransaction};
+
+/// Random id of a transaction.
+pub(crate) type OperationId = [u8; 16];
+
+/// Keys and values, and the operations of this log that were applied.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct RefState {
+    values: BTreeMap<Vec<u8>, Bytes>,
+    seen: HashSet<OperationId>,
+}
+
+impl RefState {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Bytes> {
+        self.values.get(key).cloned()
+    }
+
+    pub(crate) fn scan(&self, prefix: &[u8]) -> Vec<(Vec<u8>, Bytes)> {
+        self.values
+            .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+
+    /// The first guard that fails, as the outcome it leads to.
+    pub(crate) fn check(&self, transaction: &RefTransaction) -> RefOutcome {
+        for (key, guard) in &transaction.guards {
+            let found = self.values.get(key);
+            let holds = match guard {
+                Guard::Absent => found.is_none(),
+                Guard::Present => found.is_some(),
+                Guard::Equals(value) => found.is_some_and(|found| found == value),
+            };
+            if !holds {
+                return RefOutcome::Conflict {
+                    key: key.clone(),
+                    found: found.map(|found| found.to_vec()),
+                };
+            }
+        }
+        RefOutcome::Done
+    }
+
+    /// Applies a transaction of the log; `None` if this operation was in the log before.
+    pub(crate) fn apply(&mut self, operation: OperationId, transaction: &RefTransaction) -> Option<RefOutcome> {
+        if !self.seen.insert(operation) {
+            return None;
+        }
+        let outcome = self.check(transaction);
+        if outcome == RefOutcome::Done {
+            self.put(&transaction.puts);
+        }
+        Some(outcome)
+    }
+
+    /// Applies a transaction that stands in no log.
+    pub(crate) fn commit_direct(&mut self, transaction: &RefTransaction) -> RefOutcome {
+        let outcome = self.check(transaction);
+        if outcome == RefOutcome::Done {
+            self.put(&transaction.puts);
+        }
+        outcome
+    }
+
+    fn put(&mut self, puts: &[(Vec<u8>, Option<Vec<u8>>)]) {
+        for (key, value) in puts {
+            match value {
+                Some(value) => self.values.insert(key.clone(), Bytes::copy_from_slice(value)),
+                None => self.values.remove(key),
+            };
+        }
+    }
+
+    /// The whole state as the puts of a snapshot.
+    pub(crate) fn snapshot(&self) -> RefTransaction {
+        RefTransaction {
+            puts: self
+                .values
+                .iter()
+                .map(|(key, value)| (key.clone(), Some(value.to_vec())))
+                .collect(),
+            ..RefTransaction::default()
+        }
+    }
+
+    /// The state that a log begins with.
+    pub(crate) fn from_snapshot(snapshot: &RefTransaction) -> RefState {
+        let mut state = RefState::default();
+        state.put(&snapshot.puts);
+        state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key: &str, value: Option<&str>) -> (Vec<u8>, Option<Vec<u8>>) {
+        (key.into(), value.map(Into::into))
+    }
+
+    #[test]
+    fn guards_decide_and_operations_count_once() {
+        let mut state = RefState::default();
+        let create = RefTransaction {
+            guards: vec![(b"b/main".to_vec(), Guard::Absent)],
+            puts: vec![put("b/main", Some("1")), put("b/x", Some("2"))],
+            ..RefTransaction::default()
+        };
+        assert_eq!(state.apply([1; 16], &create), Some(RefOutcome::Done));
+        assert_eq!(state.apply([1; 16], &create), None);
+        let again = state.apply([2; 16], &create);
+        assert_eq!(
+            again,
+            Some(RefOutcome::Conflict {
+                key: b"b/main".to_vec(),
+                found: Some(b"1".to_vec())
+            })
+        );
+        let step = RefTransaction {
+            guards: vec![
+                (b"b/main".to_vec(), Guard::Equals(b"1".to_vec())),
+                (b"b/x".to_vec(), Guard::Present),
+            ],
+            puts: vec![put("b/main", Some("3")), put("b/x", None)],
+            ..RefTransaction::default()
+        };
+        assert_eq!(state.apply([3; 16], &step), Some(RefOutcome::Done));
+        assert_eq!(state.scan(b"b/"), vec![(b"b/main".to_vec(), Bytes::from_static(b"3"))]);
+        assert_eq!(RefState::from_snapshot(&state.snapshot()).scan(b""), state.scan(b""));
+        assert!(matches!(state.apply([4; 16], &step), Some(RefOutcome::Conflict { .. })));
+    }
+}

@@ -1,0 +1,128 @@
+//! The two contracts that everything above this crate is written against: a store of objects and a store of refs. One file
+//! per implementation: `file_store` (on disk), `memory` (for tests and the `memory` durability class).
+
+use bytes::Bytes;
+
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::id::Id;
+use crate::kind::Kind;
+use crate::segment::Damage;
+
+/// Where a commit ended: what a ref that relies on it depends on. Both 0 for an empty batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Committed {
+    /// Number of the segment.
+    pub segment: u64,
+    /// Offset behind the last record.
+    pub offset_end: u64,
+}
+
+/// What a store holds, as far as this process knows.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StoreStats {
+    /// Objects; one that several writers stored at the same time may count more than once.
+    pub objects: u64,
+    /// Bytes in segments, headers included.
+    pub bytes_stored: u64,
+    /// Segments, sealed ones included.
+    pub segments: u64,
+    /// Segments that nobody appends to any more.
+    pub segments_sealed: u64,
+    /// Places where segments are damaged.
+    pub damage: Vec<Damage>,
+}
+
+/// Immutable objects by id. All calls may be made from any thread.
+pub trait ObjectStore: Send + Sync {
+    /// Content of an object, checked against its id before it is returned; `None` if the store does not have it (an
+    /// object of another kind included). Looks for what other processes committed before it says so. Errors:
+    /// `Corrupt` if only damaged copies exist, `UnsupportedFormat`, `Storage`, `Closed`. One read and one hash,
+    /// O(length); O(segments) lookups for a miss.
+    fn get(&self, kind: Kind, id: &Id) -> Result<Option<Bytes>>;
+
+    /// Whether the store has the object; fresh as [`ObjectStore::get`]. Reads no content. Errors: `Storage`, `Closed`.
+    fn contains(&self, id: &Id) -> Result<bool>;
+
+    /// Whether this process knows of the object. A false `false` is possible and costs a duplicate, no more. Never
+    /// touches a file. O(segments).
+    fn contains_hint(&self, id: &Id) -> bool;
+
+    /// Appends the batch and empties it; after the return the objects survive the death of any process, and every process
+    /// can see them. On an error nothing is stored, the batch is as it was and the store goes on. Errors: `Storage`
+    /// (errno kept), `Closed`. One write, O(bytes).
+    fn commit(&self, batch: &mut Batch) -> Result<Committed>;
+
+    /// Ids of objects of a kind that begin with these hex digits (at most 64), in order, at most a few: two or more mean
+    /// that the abbreviation is ambiguous. Errors: `InvalidArgument`, `Storage`, `Closed`. O(recent objects / 64 +
+    /// segments) for two digits or more.
+    fn find_prefix(&self, hex: &str, kind: Kind) -> Result<Vec<Id>>;
+
+    /// Counts. Errors: `Storage`, `Closed`. O(segments).
+    fn stats(&self) -> Result<StoreStats>;
+
+    /// Makes everything that any process committed before the call durable against power loss: flushes every unsealed
+    /// segment (sealed ones were flushed when they were sealed) and the ref log. Errors: `Storage`, `Closed`. One flush a segment.
+    fn flush(&self) -> Result<()>;
+
+    /// The refs that live beside the objects. O(1).
+    fn refs(&self) -> &dyn RefStore;
+}
+
+/// Named values that change by compare-and-swap. All calls may be made from any thread.
+pub trait RefStore: Send + Sync {
+    /// The value of a key, or `None`; sees every transaction acknowledged before the call, in any process. Errors:
+    /// `Corrupt`, `UnsupportedFormat`, `Storage`, `Closed`. O(log keys), plus what others appended since.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>>;
+
+    /// Keys that begin with `prefix` and their values, in order of the keys; fresh as [`RefStore::get`]. O(log keys +
+    /// found).
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Bytes)>>;
+
+    /// Applies all puts if all guards hold, else none. The answer is final and the same for every process. Errors:
+    /// `InvalidArgument` (too long), `Storage` (nothing applied), `OutcomeUnknown`, `Closed`. One append and one read.
+    fn commit(&self, transaction: &RefTransaction) -> Result<RefOutcome>;
+
+    /// A number that changes whenever any process appended something. O(1), no system call as a rule.
+    fn generation(&self) -> u64;
+}
+
+/// What must hold for a transaction to apply.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Guard {
+    /// The key has no value.
+    Absent,
+    /// The key has exactly this value.
+    Equals(Vec<u8>),
+    /// The key has a value.
+    Present,
+}
+
+/// A conditional change of refs.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RefTransaction {
+    /// Conditions, all of which must hold.
+    pub guards: Vec<(Vec<u8>, Guard)>,
+    /// Changes: a value to set, or `None` to delete.
+    pub puts: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Why, for the history; at most 65,535 bytes.
+    pub message: String,
+    /// Fencing epoch of the owner; 0 if there is none.
+    pub epoch: u64,
+    /// Segments and offsets that must be whole for this change to count after power loss.
+    pub dependencies: Vec<(u64, u64)>,
+}
+
+/// How a transaction ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RefOutcome {
+    /// All puts are applied.
+    Done,
+    /// A guard did not hold, nothing was applied.
+    Conflict {
+        /// The first key whose guard failed.
+        key: Vec<u8>,
+        /// Its value at that moment.
+        found: Option<Vec<u8>>,
+    },
+}

@@ -1,0 +1,270 @@
+//! The writing side: which segment this process appends to, and what becomes of it. A segment is taken at the first
+//! commit (a dead writer's if there is one, so that they do not pile up) and sealed when it is full.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::record::SEGMENT_MAX_BYTES;
+use crate::segment::{HeaderState, SEGMENT_HEADER_BYTES, check_header, encode_header, scan};
+use crate::shared::{Segment, Shared};
+use crate::store::Committed;
+use crate::vfs::{OpenMode, VfsFile, write_all, write_whole};
+use crate::{index, recent::Location};
+
+/// The segment that this store appends to.
+pub(crate) struct Writer {
+    pub(crate) segment: Arc<Segment>,
+    /// Holds the lock.
+    file: Arc<dyn VfsFile>,
+    /// Where the next batch goes.
+    end: u64,
+    /// Slot in the control file; `None` if there was none left.
+    slot: Option<usize>,
+    /// Process generation in which the lock was taken.
+    pub(crate) generation: u64,
+}
+
+/// A segment that nobody appends to any more, with its lock.
+pub(crate) struct Retired {
+    number: u64,
+    file: Arc<dyn VfsFile>,
+}
+
+impl Writer {
+    /// Takes a segment: adopts the first free one that is whole and has room, else creates one. Further free ones are
+    /// returned to be sealed. O(bytes of the adopted tail).
+    pub(crate) fn take(shared: &Shared, limit_bytes: u64) -> Result<(Writer, Vec<Retired>)> {
+        let (numbers, indexed) = shared.list()?;
+        let mut retired = Vec::new();
+        let mut taken = None;
+        for number in numbers.iter().filter(|number| !indexed.contains(number)) {
+            match Writer::adopt(shared, *number, limit_bytes, taken.is_some()) {
+                Ok(Adoption::Writer(writer)) => taken = Some(writer),
+                Ok(Adoption::Retired(segment)) => retired.push(segment),
+                // A segment that cannot be taken over is no reason not to write: the next one will do.
+                Ok(Adoption::None) | Err(Error::Storage { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let writer = match taken {
+            Some(writer) => writer,
+            None => Writer::create(shared, numbers.last().copied().unwrap_or(0) + 1)?,
+        };
+        Ok((writer, retired))
+    }
+
+    fn adopt(shared: &Shared, number: u64, limit_bytes: u64, only_retire: bool) -> Result<Adoption> {
+        let path = shared.segment_path(number);
+        let failed = |operation| move |error| Error::storage(operation, shared.segment_path(number), error);
+        let file = shared.vfs.open(&path, OpenMode::ReadWrite).map_err(failed("open"))?;
+        if !file.try_lock_exclusive().map_err(failed("lock"))? {
+            return Ok(Adoption::None);
+        }
+        // Sealed, or removed, between the listing and the lock?
+        let sealed = shared
+            .vfs
+            .exists(&shared.index_path(number))
+            .map_err(failed("look for the index of"))?;
+        if sealed || !shared.vfs.exists(&path).map_err(failed("look for"))? {
+            return Ok(Adoption::None);
+        }
+        match check_header(file.as_ref(), number, &shared.store, &path.display().to_string())? {
+            HeaderState::Good => {}
+            HeaderState::Damaged => return Ok(Adoption::Retired(Retired { number, file })),
+            HeaderState::Unborn if only_retire => return Ok(Adoption::None),
+            HeaderState::Unborn => return Writer::begin(shared, number, file).map(Adoption::Writer),
+        }
+        let Some(segment) = shared.adopt_into_table(number)? else {
+            return Ok(Adoption::None);
+        };
+        let mut tail = segment.tail.lock();
+        let known = tail.scanned.max(SEGMENT_HEADER_BYTES);
+        let result = scan(file.as_ref(), known, u64::MAX).map_err(failed("read"))?;
+        let damaged = !result.gaps.is_empty() || shared.has_damage(number);
+        if damaged || only_retire || result.end >= limit_bytes {
+            drop(tail);
+            return Ok(Adoption::Retired(Retired { number, file }));
+        }
+        if result.end != file.len().map_err(failed("read"))? {
+            file.set_len(result.end).map_err(failed("cut the torn tail of"))?;
+        }
+        for found in &result.records {
+            shared.recent.insert(
+                found.header.id,
+                crate::shared::location(segment.slot, found.offset, &found.header),
+            );
+        }
+        tail.scanned = result.end;
+        tail.own = true;
+        drop(tail);
+        Ok(Adoption::Writer(Writer::ready(shared, segment, file, result.end)))
+    }
+
+    fn create(shared: &Shared, mut number: u64) -> Result<Writer> {
+        loop {
+            let path = shared.segment_path(number);
+            match shared.vfs.open(&path, OpenMode::CreateNew) {
+                // Somebody may adopt it before it is locked here; then the next number is tried.
+                Ok(file) => {
+                    if file
+                        .try_lock_exclusive()
+                        .map_err(|error| Error::storage("lock", &path, error))?
+                    {
+                        return Writer::begin(shared, number, file);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::storage("create", &path, error)),
+            }
+            number += 1;
+        }
+    }
+
+    /// Writes the header of a new segment that is locked.
+    fn begin(shared: &Shared, number: u64, file: Arc<dyn VfsFile>) -> Result<Writer> {
+        let path = shared.segment_path(number);
+        let header = encode_header(number, &shared.store, shared.vfs.now_ns());
+        // An unborn segment is no longer than a header, so this covers whatever stands there.
+        write_all(file.as_ref(), &header, 0).map_err(|error| Error::storage("begin", &path, error))?;
+        let missing = || Error::storage("open", &path, io::ErrorKind::NotFound.into());
+        let segment = shared.adopt_into_table(number)?.ok_or_else(missing)?;
+        {
+            let mut tail = segment.tail.lock();
+            tail.scanned = SEGMENT_HEADER_BYTES;
+            tail.own = true;
+        }
+        Ok(Writer::ready(shared, segment, file, SEGMENT_HEADER_BYTES))
+    }
+
+    fn ready(shared: &Shared, segment: Arc<Segment>, file: Arc<dyn VfsFile>, end: u64) -> Writer {
+        let slot = shared
+            .control
+            .as_ref()
+            .and_then(|control| control.take(segment.number, end));
+        shared.announce_segments();
+        Writer {
+            segment,
+            file,
+            end,
+            slot,
+            generation: shared.vfs.process_generation(),
+        }
+    }
+
+    /// Whether a batch of so many bytes still goes into this segment. A larger one than the limit stands alone.
+    pub(crate) fn has_room(&self, bytes: u64, limit_bytes: u64) -> bool {
+        let end = self.end + bytes;
+        end <= SEGMENT_MAX_BYTES && (end <= limit_bytes || self.end <= SEGMENT_HEADER_BYTES)
+    }
+
+    /// Appends a batch. On an error nothing of it is indexed; `Failure::keep` says whether the writer may go on.
+    pub(crate) fn append(&mut self, shared: &Shared, batch: &mut Batch) -> std::result::Result<Committed, Failure> {
+        let bytes = batch.finish(self.end);
+        let size = bytes.len() as u64;
+        if let Err(error) = write_all(self.file.as_ref(), bytes, self.end) {
+            // The next batch goes to the same place. Torn bytes behind it must not be taken for records, so they are cut;
+            // where that fails, or where readers know no bound (no slot) and may have read them already, the segment
+            // is left as it is: what is whole in it stays valid for whoever adopts it.
+            let keep = self.slot.is_some() && self.file.set_len(self.end).is_ok();
+            return Err(Failure {
+                error: Error::storage("write", shared.segment_path(self.segment.number), error),
+                keep,
+            });
+        }
+        for entry in batch.entries() {
+            let location = Location {
+                slot: self.segment.slot,
+                position: ((self.end + entry.at) / 8) as u32,
+                length: entry.length,
+                kind: entry.kind as u8,
+                encoding: crate::record::PLAIN,
+            };
+            shared.recent.insert(entry.id, location);
+        }
+        self.end += size;
+        if let (Some(slot), Some(control)) = (self.slot, &shared.control) {
+            control.publish(slot, self.end);
+        }
+        shared.announce_commit();
+        Ok(Committed {
+            segment: self.segment.number,
+            offset_end: self.end,
+        })
+    }
+
+    /// Gives the segment back, so that others see it as any other writer's; it can be adopted again.
+    pub(crate) fn release(self) {
+        let mut tail = self.segment.tail.lock();
+        tail.own = false;
+        tail.scanned = tail.scanned.max(self.end);
+    }
+
+    /// Ends the writing to this segment; the lock stays until it is sealed.
+    pub(crate) fn retire(self) -> Retired {
+        let retired = Retired {
+            number: self.segment.number,
+            file: Arc::clone(&self.file),
+        };
+        self.release();
+        retired
+    }
+}
+
+/// A failed append.
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    /// Whether the segment can be used further.
+    pub(crate) keep: bool,
+}
+
+enum Adoption {
+    Writer(Writer),
+    Retired(Retired),
+    None,
+}
+
+impl Retired {
+    /// Removes unfinished indexes of sealers that died; the lock says that none of them lives. Best effort.
+    fn remove_debris(&self, shared: &Shared) {
+        let unfinished = format!("{:016x}.tmp-", self.number);
+        for name in shared.vfs.list(&shared.directory).unwrap_or_default() {
+            if name.starts_with(&unfinished) {
+                let _ = shared.vfs.remove(&shared.directory.join(name));
+            }
+        }
+    }
+
+    /// Writes the sorted index. The segment is flushed first, so that an index never outlives its records. If it fails the
+    /// segment stays unsealed and somebody else seals it. O(bytes), a flush.
+    pub(crate) fn seal(self, shared: &Shared) -> Result<()> {
+        let path = shared.segment_path(self.number);
+        let failed = |operation| move |error| Error::storage(operation, shared.segment_path(self.number), error);
+        let header = check_header(
+            self.file.as_ref(),
+            self.number,
+            &shared.store,
+            &path.display().to_string(),
+        )?;
+        let result = scan(self.file.as_ref(), SEGMENT_HEADER_BYTES, u64::MAX).map_err(failed("read"))?;
+        let damaged = result.gaps.len() as u64 + u64::from(header == HeaderState::Damaged);
+        self.file.sync_data().map_err(failed("flush"))?;
+        let index_path = shared.index_path(self.number);
+        let bytes = index::encode_index(self.number, &result, damaged);
+        self.remove_debris(shared);
+        write_whole(shared.vfs.as_ref(), &index_path, &bytes, true)
+            .map_err(|error| Error::storage("write", &index_path, error))?;
+        if let Some(segment) = shared.adopt_into_table(self.number)? {
+            for (offset, length) in &result.gaps {
+                shared.report_damage(self.number, *offset, *length);
+            }
+            shared.map_index(&segment)?;
+        }
+        if let Some(control) = &shared.control {
+            control.free_segment(self.number);
+        }
+        shared.announce_segments();
+        Ok(())
+    }
+}
