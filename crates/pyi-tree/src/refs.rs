@@ -1,0 +1,185 @@
+//! What stands in the ref log: keys and values for branches, workspaces and superpositions (see `docs/design/004-refs.md`).
+
+use pyi_cas::Id;
+
+use crate::cbor::Value;
+use crate::{Error, Result};
+
+/// The key of a branch; its value is the 32 bytes of a checkpoint id.
+#[must_use]
+pub fn branch_key(name: &str) -> Vec<u8> {
+    [b"b/", name.as_bytes()].concat()
+}
+
+/// The key of a named workspace; its value is a [`WorkspaceRecord`].
+#[must_use]
+pub fn workspace_key(name: &str) -> Vec<u8> {
+    [b"w/", name.as_bytes()].concat()
+}
+
+/// The key of a named superposition; its value is a [`SuperpositionRecord`].
+#[must_use]
+pub fn superposition_key(name: &str) -> Vec<u8> {
+    [b"s/", name.as_bytes()].concat()
+}
+
+/// Parses a branch's value.
+///
+/// # Errors
+/// [`Error::Corrupt`] if it is no id.
+pub fn decode_branch(value: &[u8]) -> Result<Id> {
+    <[u8; 32]>::try_from(value)
+        .map(Id)
+        .map_err(|_| Error::corrupt("ref log: a branch that is no checkpoint id"))
+}
+
+/// The branch and head that a workspace came from: what `publish` expects by default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The branch.
+    pub branch: String,
+    /// Its head at that time.
+    pub head: Id,
+}
+
+/// A named workspace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkspaceRecord {
+    /// Its last checkpoint.
+    pub head: Id,
+    /// Where it came from.
+    pub origin: Option<Origin>,
+    /// The root node of a journal that was flushed after the last checkpoint.
+    pub journal: Option<Id>,
+}
+
+/// A named superposition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SuperpositionRecord {
+    /// The checkpoint that all candidates were forked from.
+    pub base: Id,
+    /// The candidates' workspace names.
+    pub candidates: Vec<String>,
+    /// Their weights.
+    pub weights: Vec<f64>,
+    /// When it decays, unix nanoseconds.
+    pub deadline_ns: Option<u64>,
+    /// Once collapsed: the winner's index and its checkpoint.
+    pub collapsed: Option<(u64, Id)>,
+}
+
+fn id(value: Option<&Value>) -> Option<Id> {
+    value?
+        .as_bytes()
+        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+        .map(Id)
+}
+
+fn bytes(id: &Id) -> Value {
+    Value::Bytes(id.0.to_vec())
+}
+
+fn decode(value: &[u8], what: &str) -> Result<Value> {
+    Value::decode(value).map_err(|error| Error::corrupt(format!("ref log: {what}: {error}")))
+}
+
+impl WorkspaceRecord {
+    /// The value for the ref log.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut pairs = vec![("head".to_owned(), bytes(&self.head))];
+        if let Some(origin) = &self.origin {
+            pairs.push(("branch".to_owned(), Value::Text(origin.branch.clone())));
+            pairs.push(("origin".to_owned(), bytes(&origin.head)));
+        }
+        pairs.extend(
+            self.journal
+                .as_ref()
+                .map(|journal| ("journal".to_owned(), bytes(journal))),
+        );
+        Value::Map(pairs).encode()
+    }
+
+    /// Parses a value of the ref log.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn decode(value: &[u8]) -> Result<Self> {
+        let value = decode(value, "workspace")?;
+        let head = id(value.get("head")).ok_or_else(|| Error::corrupt("ref log: a workspace without a head"))?;
+        let origin = match (value.get("branch").and_then(Value::as_text), id(value.get("origin"))) {
+            (Some(branch), Some(head)) => Some(Origin {
+                branch: branch.to_owned(),
+                head,
+            }),
+            _ => None,
+        };
+        Ok(WorkspaceRecord {
+            head,
+            origin,
+            journal: id(value.get("journal")),
+        })
+    }
+}
+
+impl SuperpositionRecord {
+    /// The value for the ref log.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let candidates = self.candidates.iter().map(|name| Value::Text(name.clone())).collect();
+        let mut pairs = vec![
+            ("base".to_owned(), bytes(&self.base)),
+            ("candidates".to_owned(), Value::Array(candidates)),
+            (
+                "weights".to_owned(),
+                Value::Array(self.weights.iter().map(|weight| Value::Float(*weight)).collect()),
+            ),
+        ];
+        pairs.extend(
+            self.deadline_ns
+                .map(|time| ("deadline".to_owned(), Value::Int(i128::from(time)))),
+        );
+        if let Some((winner, checkpoint)) = &self.collapsed {
+            pairs.push(("winner".to_owned(), Value::Int(i128::from(*winner))));
+            pairs.push(("result".to_owned(), bytes(checkpoint)));
+        }
+        Value::Map(pairs).encode()
+    }
+
+    /// Parses a value of the ref log.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn decode(value: &[u8]) -> Result<Self> {
+        let value = decode(value, "superposition")?;
+        let wrong = || Error::corrupt("ref log: a superposition that does not parse");
+        let candidates = value.get("candidates").and_then(Value::as_array).ok_or_else(wrong)?;
+        let candidates: Option<Vec<String>> = candidates
+            .iter()
+            .map(|name| name.as_text().map(str::to_owned))
+            .collect();
+        let weights = value.get("weights").and_then(Value::as_array).ok_or_else(wrong)?;
+        let weights: Option<Vec<f64>> = weights
+            .iter()
+            .map(|weight| {
+                if let Value::Float(weight) = weight {
+                    Some(*weight)
+                } else {
+                    None
+                }
+            })
+            .collect();
+        let record = SuperpositionRecord {
+            base: id(value.get("base")).ok_or_else(wrong)?,
+            candidates: candidates.ok_or_else(wrong)?,
+            weights: weights.ok_or_else(wrong)?,
+            deadline_ns: value.get("deadline").and_then(Value::as_u64),
+            collapsed: value.get("winner").and_then(Value::as_u64).zip(id(value.get("result"))),
+        };
+        if record.weights.len() == record.candidates.len() {
+            Ok(record)
+        } else {
+            Err(wrong())
+        }
+    }
+}

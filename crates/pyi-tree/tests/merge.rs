@@ -1,0 +1,225 @@
+//! Merges: of text against `git merge-file`, of trees against what each side did.
+#![allow(clippy::unwrap_used)]
+
+use std::process::Command;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use pyi_cas::{Bytes, Kind, MemoryStore};
+use pyi_tree::diff::Side;
+use pyi_tree::merge::{Contents, merge, merge_flat};
+use pyi_tree::text_merge::merge_text;
+use pyi_tree::tree::Content;
+use pyi_tree::{Mode, Pending, StoreLoader, Tree};
+
+struct Store(StoreLoader);
+
+impl Contents for Store {
+    fn read(&self, side: &Side) -> pyi_tree::Result<Bytes> {
+        match &side.pending {
+            Some(Pending::Blob(content)) => Ok(content.clone()),
+            _ => Ok(self.0.store().get(Kind::Blob, &side.row.id)?.unwrap()),
+        }
+    }
+}
+
+fn store() -> Store {
+    Store(StoreLoader::new(Arc::new(MemoryStore::new())))
+}
+
+fn put(tree: &mut Tree, path: &str, content: &str, store: &Store) {
+    let content = Content::Bytes(Bytes::copy_from_slice(content.as_bytes()));
+    tree.put(path.as_bytes(), Mode::File, content, &store.0).unwrap();
+}
+
+fn text(tree: &Tree, path: &str, store: &Store) -> Option<String> {
+    let found = tree.find(path.as_bytes(), &store.0).unwrap()?;
+    let side = Side {
+        row: found.row(),
+        pending: found.pending().cloned(),
+    };
+    Some(String::from_utf8(store.read(&side).unwrap().to_vec()).unwrap())
+}
+
+fn lines() -> impl Strategy<Value = Vec<u8>> {
+    proptest::collection::vec(0..6_u8, 0..12)
+}
+
+fn rendered(lines: &[u8]) -> String {
+    lines.iter().map(|line| format!("line {line}\n")).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 160, ..ProptestConfig::default() })]
+
+    /// Both tools may align repeated lines differently, so the claim is: where both merge, they agree unless git's own result
+    /// depends on the alignment; and ours never drops a change that only one side made.
+    #[test]
+    fn text_merges_keep_both_sides_changes(base in lines(), edits in proptest::collection::vec((0..12_usize, 0..3_u8, any::<bool>()), 0..4)) {
+        // Unique lines, so that there is one alignment.
+        let base: Vec<String> = base.iter().enumerate().map(|(at, line)| format!("{at}:{line}\n")).collect();
+        let (mut ours, mut theirs) = (base.clone(), base.clone());
+        for (number, (at, kind, mine)) in edits.iter().enumerate() {
+            let side = if *mine { &mut ours } else { &mut theirs };
+            let at = (*at).min(side.len());
+            match kind {
+                0 if at < side.len() => drop(side.remove(at)),
+                1 if at < side.len() => side[at] = format!("changed {number}\n"),
+                _ => side.insert(at, format!("new {number}\n")),
+            }
+        }
+        let dir = tempfile_dir();
+        let (base, ours, theirs) = (base.concat(), ours.concat(), theirs.concat());
+        for (name, content) in [("base", &base), ("ours", &ours), ("theirs", &theirs)] {
+            std::fs::write(dir.join(name), content).unwrap();
+        }
+        let git = Command::new("git").args(["merge-file", "-p", "ours", "base", "theirs"]).current_dir(&dir).output().unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        let merged = merge_text(base.as_bytes(), ours.as_bytes(), theirs.as_bytes());
+        if git.status.success() {
+            prop_assert_eq!(merged.map(|text| String::from_utf8(text).unwrap()), Some(String::from_utf8(git.stdout).unwrap()));
+        } else {
+            prop_assert_eq!(merged, None);
+        }
+    }
+
+    #[test]
+    fn a_merge_with_an_unchanged_side_is_the_other_side(base in lines(), other in lines()) {
+        let (base, other) = (rendered(&base), rendered(&other));
+        prop_assert_eq!(merge_text(base.as_bytes(), base.as_bytes(), other.as_bytes()).unwrap(), other.as_bytes());
+        prop_assert_eq!(merge_text(base.as_bytes(), other.as_bytes(), base.as_bytes()).unwrap(), other.as_bytes());
+        prop_assert_eq!(merge_text(base.as_bytes(), other.as_bytes(), other.as_bytes()).unwrap(), other.as_bytes());
+    }
+}
+
+fn tempfile_dir() -> std::path::PathBuf {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let name = format!(
+        "pyi-merge-{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
+    let dir = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+#[test]
+fn binary_contents_are_not_merged_by_lines() {
+    assert_eq!(merge_text(b"a\0", b"b\0", b"c\0"), None);
+}
+
+#[test]
+fn trees_merge_by_path_and_by_line() {
+    let store = store();
+    let mut base = Tree::default();
+    put(&mut base, "src/a", "1\n2\n3\n4\n5\n", &store);
+    put(&mut base, "src/b", "b\n", &store);
+    put(&mut base, "gone/x", "x\n", &store);
+    put(&mut base, "same", "s\n", &store);
+    let (mut ours, mut theirs) = (base.clone(), base.clone());
+    put(&mut ours, "src/a", "one\n2\n3\n4\n5\n", &store);
+    put(&mut theirs, "src/a", "1\n2\n3\n4\nfive\n", &store);
+    put(&mut theirs, "new/deep/file", "n\n", &store);
+    theirs.remove(b"gone", &store.0).unwrap();
+    ours.remove(b"src/b", &store.0).unwrap();
+    theirs.set_mode(b"same", Mode::Executable, &store.0).unwrap();
+    let merged = merge(&base, &ours, &theirs, &store.0, &store).unwrap();
+    assert!(merged.conflicts.is_empty(), "{:?}", merged.conflicts);
+    assert_eq!(text(&merged.tree, "src/a", &store).unwrap(), "one\n2\n3\n4\nfive\n");
+    assert_eq!(text(&merged.tree, "new/deep/file", &store).unwrap(), "n\n");
+    assert_eq!(text(&merged.tree, "gone/x", &store), None);
+    assert_eq!(text(&merged.tree, "src/b", &store), None);
+    assert_eq!(
+        merged.tree.find(b"same", &store.0).unwrap().unwrap().mode(),
+        Mode::Executable
+    );
+    assert!(merged.tree.find(b"gone", &store.0).unwrap().is_none());
+}
+
+#[test]
+fn conflicts_are_data_and_ours_stays() {
+    let store = store();
+    let mut base = Tree::default();
+    for path in ["both", "we-drop", "they-drop", "dir/keep"] {
+        put(&mut base, path, "base\n", &store);
+    }
+    let (mut ours, mut theirs) = (base.clone(), base.clone());
+    put(&mut ours, "both", "ours\n", &store);
+    put(&mut theirs, "both", "theirs\n", &store);
+    ours.remove(b"we-drop", &store.0).unwrap();
+    put(&mut theirs, "we-drop", "changed\n", &store);
+    theirs.remove(b"they-drop", &store.0).unwrap();
+    put(&mut ours, "they-drop", "changed\n", &store);
+    put(&mut ours, "added", "a\n", &store);
+    put(&mut theirs, "added", "b\n", &store);
+    ours.remove(b"dir", &store.0).unwrap();
+    put(&mut ours, "dir", "a file now\n", &store);
+    put(&mut theirs, "dir/more", "m\n", &store);
+    let merged = merge(&base, &ours, &theirs, &store.0, &store).unwrap();
+    let mut found: Vec<(String, &str)> = merged
+        .conflicts
+        .iter()
+        .map(|c| (String::from_utf8(c.path.clone()).unwrap(), c.reason))
+        .collect();
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            ("added".to_owned(), "both sides added this with different contents"),
+            ("both".to_owned(), "both sides changed the same lines"),
+            (
+                "dir".to_owned(),
+                "both sides changed this in ways that do not fit together"
+            ),
+            ("they-drop".to_owned(), "they removed what we changed"),
+            ("we-drop".to_owned(), "we removed what they changed"),
+        ]
+    );
+    assert_eq!(text(&merged.tree, "both", &store).unwrap(), "ours\n");
+    assert!(
+        merged
+            .conflicts
+            .iter()
+            .any(|c| c.path == b"both" && c.base.is_some() && c.ours.is_some())
+    );
+}
+
+#[test]
+fn a_directory_that_they_removed_goes_with_its_last_file_only() {
+    let store = store();
+    let mut base = Tree::default();
+    put(&mut base, "d/a", "a\n", &store);
+    put(&mut base, "d/b", "b\n", &store);
+    let (mut ours, mut theirs) = (base.clone(), base.clone());
+    theirs.remove(b"d", &store.0).unwrap();
+    put(&mut ours, "d/new", "n\n", &store);
+    let merged = merge(&base, &ours, &theirs, &store.0, &store).unwrap();
+    assert!(merged.conflicts.is_empty());
+    assert_eq!(text(&merged.tree, "d/new", &store).unwrap(), "n\n");
+    assert_eq!(text(&merged.tree, "d/a", &store), None);
+    let merged = merge(&base, &base, &theirs, &store.0, &store).unwrap();
+    assert!(merged.tree.find(b"d", &store.0).unwrap().is_none());
+}
+
+#[test]
+fn flat_mappings_merge_key_by_key_whatever_the_keys_hold() {
+    let store = store();
+    let put = |tree: &mut Tree, key: &str, value: &str| {
+        let content = Content::Bytes(Bytes::copy_from_slice(value.as_bytes()));
+        tree.put_name(key.as_bytes(), Mode::Value, content, &store.0).unwrap();
+    };
+    let mut base = Tree::default();
+    put(&mut base, "a/b", "1");
+    put(&mut base, "both", "1");
+    let (mut ours, mut theirs) = (base.clone(), base.clone());
+    put(&mut theirs, "a/b", "2");
+    put(&mut theirs, "c/d", "3");
+    put(&mut ours, "both", "ours");
+    put(&mut theirs, "both", "theirs");
+    let merged = merge_flat(&base, &ours, &theirs, &store.0).unwrap();
+    assert_eq!(merged.conflicts.len(), 1);
+    assert_eq!(merged.conflicts[0].path, b"both");
+    assert!(merged.tree.find_name(b"c/d", &store.0).unwrap().is_some());
+}
