@@ -1,0 +1,164 @@
+//! The cache of delta bases: objects by pack and offset, the least recently used dropped first.
+//!
+//! Source: gitpacking behaviour described at `core.deltaBaseCacheLimit` in git-config(1). A chain of fifty deltas would
+//! otherwise be unfolded from its root for each of its fifty objects. One cache serves any number of packs; it is not
+//! shared between threads (each has its own, with the inflater that goes with it), so that reading takes no lock.
+
+use std::collections::HashMap;
+
+use crate::object::Object;
+use crate::zlib::Inflater;
+
+/// Git's own default for `core.deltaBaseCacheLimit`.
+pub const DEFAULT_BUDGET_BYTES: usize = 96 << 20;
+
+/// What an entry costs beside its content: the object's counts, the slot and the map's share.
+const ENTRY_OVERHEAD_BYTES: usize = 128;
+
+/// End of the list of slots.
+const NONE: usize = usize::MAX;
+
+struct Slot {
+    key: (u32, u64),
+    /// `None` in a free slot.
+    object: Option<Object>,
+    newer: usize,
+    older: usize,
+}
+
+/// Delta bases within a budget of bytes, and the inflater reused between objects.
+pub struct DeltaCache {
+    budget: usize,
+    used: usize,
+    map: HashMap<(u32, u64), usize>,
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    newest: usize,
+    oldest: usize,
+    pub(crate) inflater: Inflater,
+    pub(crate) delta: Vec<u8>,
+}
+
+impl std::fmt::Debug for DeltaCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeltaCache")
+            .field("objects", &self.map.len())
+            .field("used_bytes", &self.used)
+            .finish()
+    }
+}
+
+impl Default for DeltaCache {
+    fn default() -> Self {
+        Self::new(DEFAULT_BUDGET_BYTES)
+    }
+}
+
+impl DeltaCache {
+    /// An empty cache that holds at most about `budget_bytes`; zero keeps nothing.
+    #[must_use]
+    pub fn new(budget_bytes: usize) -> Self {
+        Self {
+            budget: budget_bytes,
+            used: 0,
+            map: HashMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            newest: NONE,
+            oldest: NONE,
+            inflater: Inflater::default(),
+            delta: Vec::new(),
+        }
+    }
+
+    /// The object of pack `pack` at `offset`, which becomes the most recently used.
+    pub fn get(&mut self, pack: u32, offset: u64) -> Option<Object> {
+        let slot = *self.map.get(&(pack, offset))?;
+        self.unlink(slot);
+        self.link_newest(slot);
+        self.slots.get(slot)?.object.clone()
+    }
+
+    /// Keeps an object, dropping others as the budget needs; one larger than half the budget is not kept.
+    pub fn put(&mut self, pack: u32, offset: u64, object: Object) {
+        let cost = object.data.len() + ENTRY_OVERHEAD_BYTES;
+        if cost > self.budget / 2 || self.map.contains_key(&(pack, offset)) {
+            return;
+        }
+        while self.used + cost > self.budget && self.oldest != NONE {
+            self.drop_slot(self.oldest);
+        }
+        let slot = Slot {
+            key: (pack, offset),
+            object: Some(object),
+            newer: NONE,
+            older: NONE,
+        };
+        let at = match self.free.pop() {
+            Some(at) => {
+                if let Some(free) = self.slots.get_mut(at) {
+                    *free = slot;
+                }
+                at
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() - 1
+            }
+        };
+        self.map.insert((pack, offset), at);
+        self.used += cost;
+        self.link_newest(at);
+    }
+
+    /// Drops everything; the inflater stays.
+    pub fn clear(&mut self) {
+        self.map.clear();
+        self.slots.clear();
+        self.free.clear();
+        (self.newest, self.oldest, self.used) = (NONE, NONE, 0);
+    }
+
+    /// Bytes held, overhead included.
+    #[must_use]
+    pub fn used_bytes(&self) -> usize {
+        self.used
+    }
+
+    fn drop_slot(&mut self, at: usize) {
+        self.unlink(at);
+        if let Some(slot) = self.slots.get_mut(at) {
+            if let Some(object) = slot.object.take() {
+                self.used -= object.data.len() + ENTRY_OVERHEAD_BYTES;
+            }
+            self.map.remove(&slot.key);
+            self.free.push(at);
+        }
+    }
+
+    fn unlink(&mut self, at: usize) {
+        let Some((newer, older)) = self.slots.get(at).map(|s| (s.newer, s.older)) else {
+            return;
+        };
+        match self.slots.get_mut(newer) {
+            Some(slot) => slot.older = older,
+            None => self.newest = older,
+        }
+        match self.slots.get_mut(older) {
+            Some(slot) => slot.newer = newer,
+            None => self.oldest = newer,
+        }
+    }
+
+    fn link_newest(&mut self, at: usize) {
+        let older = self.newest;
+        if let Some(slot) = self.slots.get_mut(at) {
+            (slot.newer, slot.older) = (NONE, older);
+        }
+        match self.slots.get_mut(older) {
+            Some(slot) => slot.newer = at,
+            None => self.oldest = at,
+        }
+        self.newest = at;
+    }
+}
