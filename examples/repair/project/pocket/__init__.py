@@ -1,0 +1,1 @@
+"""Small data structures and text helpers."""
