@@ -1,0 +1,44 @@
+"""What `pip install .` leaves behind: a typed package and a native program, from one wheel."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(sys.prefix) / "bin" / "pyi"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def native_extension() -> Path:
+    spec = find_spec("pyi._native")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin)
+
+
+def test_the_tests_run_against_the_installed_package() -> None:
+    assert not native_extension().is_relative_to(ROOT / "python")
+
+
+def test_the_wheel_fits_every_supported_python() -> None:
+    wheel = metadata.distribution("pyi").read_text("WHEEL")
+    assert wheel is not None
+    assert "Tag: cp311-abi3-" in wheel
+    assert native_extension().name == "_native.abi3.so"
+
+
+def test_the_package_ships_its_types() -> None:
+    assert (native_extension().parent / "py.typed").exists()
+    assert (native_extension().parent / "_native.pyi").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at an ELF file")
+def test_the_program_is_native_and_needs_no_python() -> None:
+    assert PROGRAM.read_bytes()[:4] == b"\x7fELF"
+    libraries = subprocess.run(["ldd", str(PROGRAM)], capture_output=True, text=True, check=False).stdout
+    assert "python" not in libraries

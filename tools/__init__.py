@@ -1,0 +1,1 @@
+"""Checks and helpers of the house: what `make` calls. None of it is installed."""
