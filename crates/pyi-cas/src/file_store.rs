@@ -190,12 +190,12 @@ impl FileStore {
         if let Some(inherited) = writer.take_if(|writer| writer.generation != generation) {
             inherited.release();
         }
-        // An adopted segment may be too full for this batch; a new one never is, so this ends.
+        // What is taken has room for this batch, so this ends.
         while writer.as_ref().is_none_or(|writer| !writer.has_room(bytes, limit)) {
             if let Some(full) = writer.take() {
                 self.seal(vec![full.retire()]);
             }
-            let (taken, retired) = Writer::take(&self.shared, limit)?;
+            let (taken, retired) = Writer::take(&self.shared, bytes, limit)?;
             *writer = Some(taken);
             self.seal(retired);
         }
@@ -296,6 +296,10 @@ impl ObjectStore for FileStore {
                 .map_err(|error| Error::storage("read", &path, error))?;
         }
         Ok(stats)
+    }
+
+    fn close(&self) -> Result<()> {
+        FileStore::close(self)
     }
 
     fn flush(&self) -> Result<()> {

@@ -83,6 +83,10 @@ impl ObjectStore for MemoryStore {
         Ok(())
     }
 
+    fn close(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn refs(&self) -> &dyn RefStore {
         &self.refs
     }

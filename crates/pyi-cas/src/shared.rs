@@ -378,7 +378,33 @@ impl Shared {
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
-        failure.map_or(Ok(None), Err)
+        let Some(failure) = failure else { return Ok(None) };
+        // The index of recent objects knows one place for each; a copy that another writer stored may still be whole.
+        match self.find_unsealed_copy(kind, id)? {
+            Some(content) => Ok(Some(content)),
+            None => Err(failure),
+        }
+    }
+
+    /// Looks for a whole copy of an object in all unsealed segments. O(bytes in them): only for objects found damaged.
+    fn find_unsealed_copy(&self, kind: Kind, id: &Id) -> Result<Option<Bytes>> {
+        for segment in self.segments() {
+            let tail = *segment.tail.lock();
+            if tail.sealed {
+                continue;
+            }
+            // This store's own tail is not scanned on the way, so its end is known to the writer alone; whole records are
+            // whole wherever they stand.
+            let to = if tail.own { u64::MAX } else { tail.scanned };
+            let failed = |error| Error::storage("read", self.segment_path(segment.number), error);
+            let found = scan(segment.file.as_ref(), SEGMENT_HEADER_BYTES, to).map_err(failed)?;
+            for record in found.records.iter().filter(|record| record.header.id == *id) {
+                if let Ok(content) = self.read(kind, id, &location(segment.slot, record.offset, &record.header)) {
+                    return Ok(Some(content));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Reads one record and checks all of it: checksum, place, id and the hash of its content. One read, O(length).

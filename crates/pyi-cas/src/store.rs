@@ -65,6 +65,10 @@ pub trait ObjectStore: Send + Sync {
     /// segment (sealed ones were flushed when they were sealed) and the ref log. Errors: `Storage`, `Closed`. One flush a segment.
     fn flush(&self) -> Result<()>;
 
+    /// Ends the use of the store and gives back what this process holds of it (its segment); later calls return `Closed`.
+    /// Idempotent. Errors: `Storage`.
+    fn close(&self) -> Result<()>;
+
     /// The refs that live beside the objects. O(1).
     fn refs(&self) -> &dyn RefStore;
 }

@@ -33,16 +33,19 @@ pub(crate) struct Retired {
 }
 
 impl Writer {
-    /// Takes a segment: adopts the first free one that is whole and has room, else creates one. Further free ones are
-    /// returned to be sealed. O(bytes of the adopted tail).
-    pub(crate) fn take(shared: &Shared, limit_bytes: u64) -> Result<(Writer, Vec<Retired>)> {
+    /// Takes a segment with room for `bytes`: adopts the first free one that is whole and has it, else creates one. Further
+    /// free ones that are worth an index of their own are returned to be sealed; small ones stay for other writers to adopt,
+    /// or every generation of writers that dies would leave its small segments behind. O(bytes of the free tails).
+    pub(crate) fn take(shared: &Shared, bytes: u64, limit_bytes: u64) -> Result<(Writer, Vec<Retired>)> {
         let (numbers, indexed) = shared.list()?;
         let mut retired = Vec::new();
-        let mut taken = None;
+        let (mut taken, mut left) = (None, 0);
         for number in numbers.iter().filter(|number| !indexed.contains(number)) {
-            match Writer::adopt(shared, *number, limit_bytes, taken.is_some()) {
+            let need = Need { bytes, limit_bytes, writer: taken.is_none(), seal_small: left >= SMALL_LEFT };
+            match Writer::adopt(shared, *number, &need) {
                 Ok(Adoption::Writer(writer)) => taken = Some(writer),
                 Ok(Adoption::Retired(segment)) => retired.push(segment),
+                Ok(Adoption::Left) => left += 1,
                 // A segment that cannot be taken over is no reason not to write: the next one will do.
                 Ok(Adoption::None) | Err(Error::Storage { .. }) => {}
                 Err(error) => return Err(error),
@@ -55,7 +58,7 @@ impl Writer {
         Ok((writer, retired))
     }
 
-    fn adopt(shared: &Shared, number: u64, limit_bytes: u64, only_retire: bool) -> Result<Adoption> {
+    fn adopt(shared: &Shared, number: u64, need: &Need) -> Result<Adoption> {
         let path = shared.segment_path(number);
         let failed = |operation| move |error| Error::storage(operation, shared.segment_path(number), error);
         let file = shared.vfs.open(&path, OpenMode::ReadWrite).map_err(failed("open"))?;
@@ -73,7 +76,7 @@ impl Writer {
         match check_header(file.as_ref(), number, &shared.store, &path.display().to_string())? {
             HeaderState::Good => {}
             HeaderState::Damaged => return Ok(Adoption::Retired(Retired { number, file })),
-            HeaderState::Unborn if only_retire => return Ok(Adoption::None),
+            HeaderState::Unborn if !need.writer => return Ok(Adoption::Left),
             HeaderState::Unborn => return Writer::begin(shared, number, file).map(Adoption::Writer),
         }
         let Some(segment) = shared.adopt_into_table(number)? else {
@@ -83,9 +86,10 @@ impl Writer {
         let known = tail.scanned.max(SEGMENT_HEADER_BYTES);
         let result = scan(file.as_ref(), known, u64::MAX).map_err(failed("read"))?;
         let damaged = !result.gaps.is_empty() || shared.has_damage(number);
-        if damaged || only_retire || result.end >= limit_bytes {
+        if damaged || !need.writer || !has_room(result.end, need.bytes, need.limit_bytes) {
             drop(tail);
-            return Ok(Adoption::Retired(Retired { number, file }));
+            let small = result.end < need.limit_bytes / SMALL_PART && !need.seal_small;
+            return Ok(if small && !damaged { Adoption::Left } else { Adoption::Retired(Retired { number, file }) });
         }
         if result.end != file.len().map_err(failed("read"))? {
             file.set_len(result.end).map_err(failed("cut the torn tail of"))?;
@@ -155,8 +159,7 @@ impl Writer {
 
     /// Whether a batch of so many bytes still goes into this segment. A larger one than the limit stands alone.
     pub(crate) fn has_room(&self, bytes: u64, limit_bytes: u64) -> bool {
-        let end = self.end + bytes;
-        end <= SEGMENT_MAX_BYTES && (end <= limit_bytes || self.end <= SEGMENT_HEADER_BYTES)
+        has_room(self.end, bytes, limit_bytes)
     }
 
     /// Appends a batch. On an error nothing of it is indexed; `Failure::keep` says whether the writer may go on.
@@ -212,6 +215,27 @@ impl Writer {
     }
 }
 
+/// A free segment below this part of the limit is left for another writer instead of being sealed, as long as there are few.
+const SMALL_PART: u64 = 4;
+/// More free small segments than this are sealed all the same: every opener has to scan what has no index.
+const SMALL_LEFT: usize = 16;
+
+fn has_room(end: u64, bytes: u64, limit_bytes: u64) -> bool {
+    let after = end + bytes;
+    after <= SEGMENT_MAX_BYTES && (after <= limit_bytes || end <= SEGMENT_HEADER_BYTES)
+}
+
+/// What a writer that takes a segment is after.
+struct Need {
+    /// Room for so many bytes.
+    bytes: u64,
+    limit_bytes: u64,
+    /// Whether it still looks for a segment to write to.
+    writer: bool,
+    /// Whether small segments are sealed too.
+    seal_small: bool,
+}
+
 /// A failed append.
 pub(crate) struct Failure {
     pub(crate) error: Error,
@@ -222,6 +246,9 @@ pub(crate) struct Failure {
 enum Adoption {
     Writer(Writer),
     Retired(Retired),
+    /// Free, and left so.
+    Left,
+    /// Somebody else's.
     None,
 }
 

@@ -186,9 +186,10 @@ fn a_stopped_writer_blocks_nobody() {
     child.wait().unwrap();
     drop(store);
     let store = open(directory.path());
-    put(&store, b"adopts the one and seals the other");
+    put(&store, b"adopts the one and leaves the other to the next writer");
     assert!(store.get(Kind::Blob, &id).unwrap().is_some());
-    assert_eq!(files(&directory.path().join("segments"), "idx").len(), 1);
+    put(&open(directory.path()), b"the next writer");
+    assert_eq!(files(&directory.path().join("segments"), "seg").len(), 2);
 }
 
 #[test]

@@ -185,17 +185,25 @@ fn readers_create_nothing_and_segments_are_adopted() {
         put(&open(directory.path()), &content(i, 10));
     }
     assert_eq!(files(&segments, "seg").len(), 1);
-    // Three writers at once, three segments; the next one adopts one and seals the others.
+    // Three writers at once, three segments, however many generations of them die young.
+    for generation in 0..5 {
+        let stores: Vec<FileStore> = (0..3).map(|_| open(directory.path())).collect();
+        for (i, store) in stores.iter().enumerate() {
+            put(store, &content(100 + generation * 3 + i, 10));
+        }
+        assert_eq!((files(&segments, "seg").len(), files(&segments, "idx").len()), (3, 0));
+    }
+    // The next one adopts one and seals those that are no longer small.
     let stores: Vec<FileStore> = (0..3).map(|_| open(directory.path())).collect();
     for (i, store) in stores.iter().enumerate() {
-        put(store, &content(100 + i, 10));
+        put(store, &content(200 + i, 3000));
     }
-    assert_eq!(files(&segments, "seg").len(), 3);
     drop(stores);
-    let store = open(directory.path());
+    let limit = OpenOptions { segment_limit_bytes: 10_000, ..options() };
+    let store = open_with(directory.path(), limit);
     put(&store, b"last");
     assert_eq!((files(&segments, "seg").len(), files(&segments, "idx").len()), (3, 2));
-    assert_eq!(store.stats().unwrap().objects, 24);
+    assert_eq!(store.stats().unwrap().objects, 39);
 }
 
 #[test]
@@ -322,7 +330,7 @@ fn a_whole_copy_serves_when_another_one_is_damaged() {
     let id = put(&one, b"stored twice");
     put(&two, b"stored twice");
     drop((one, two));
-    put(&open(directory.path()), b"adopts one, seals the other");
+    put(&open(directory.path()), b"adopts one");
     for path in files(&directory.path().join("segments"), "seg") {
         let bytes = std::fs::read(&path).unwrap();
         let mut damaged = bytes.clone();
