@@ -80,13 +80,16 @@ pub(crate) fn same_node(a: &Arc<Node>, b: &Arc<Node>) -> bool {
 /// An entry of one of the two directories.
 pub(crate) type Place<'a> = (&'a Arc<Node>, usize);
 
+/// What is told of a name: its entry in the one directory and in the other.
+type Visit<'v> = dyn FnMut(&[u8], Option<Place<'_>>, Option<Place<'_>>) -> Result<()> + 'v;
+
 /// Calls `visit(name, a's entry, b's entry)` for every name whose entries differ or may differ, in ascending order. O(difference *
 /// log entries): pieces that both share are passed over.
 pub(crate) fn differing(
     a: Option<&Arc<Node>>,
     b: Option<&Arc<Node>>,
     loader: &dyn Loader,
-    visit: &mut dyn FnMut(&[u8], Option<Place<'_>>, Option<Place<'_>>) -> Result<()>,
+    visit: &mut Visit<'_>,
 ) -> Result<()> {
     if let (Some(a), Some(b)) = (a, b)
         && same_node(a, b)
@@ -94,10 +97,7 @@ pub(crate) fn differing(
         return Ok(());
     }
     let (mut left, mut right) = (Cursor::new(a), Cursor::new(b));
-    loop {
-        let (Some(l), Some(r)) = (left.top(), right.top()) else {
-            break;
-        };
+    while let (Some(l), Some(r)) = (left.top(), right.top()) {
         let order = l.0.name(l.1).cmp(r.0.name(r.1));
         let (l_piece, r_piece) = (l.0.mode(l.1) == Mode::Piece, r.0.mode(r.1) == Mode::Piece);
         if l_piece && r_piece && order.is_eq() && l.0.level() == r.0.level() {

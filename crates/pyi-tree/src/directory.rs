@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use crate::node::{HEADER_BYTES, ROW_BYTES, UNSTORED};
+use crate::encoding::{HEADER_BYTES, ROW_BYTES, check_name, encode_row};
+use crate::node::UNSTORED;
 use crate::rank::begins;
 use crate::{Error, Loader, Mode, Node, Pending, Result, Row, SPLIT_ABOVE};
 
@@ -414,8 +415,8 @@ impl Table {
 
     fn push(&mut self, name: &[u8], row: &Row, child: Option<Arc<Node>>, pending: Option<Pending>) -> Result<()> {
         let end = self.names.len() + name.len();
-        crate::node::check_name(name, end)?;
-        self.rows.extend_from_slice(&crate::node::encode_row(row, end));
+        check_name(name, end)?;
+        self.rows.extend_from_slice(&encode_row(row, end));
         self.names.extend_from_slice(name);
         if let Some(child) = child {
             self.children.push((self.count, child));

@@ -12,6 +12,7 @@ pub mod checkpoint;
 mod cursor;
 pub mod diff;
 mod directory;
+mod encoding;
 mod error;
 pub mod journal;
 pub mod merge;
