@@ -1,1 +1,41 @@
-//! Repositories, workspaces, materialize and capture, git interop.
+//! Repositories and workspaces: the engine under the Python package and the `pyi` command.
+//!
+//! A [`Repository`] is one store; a [`Workspace`] is a mutable copy-on-write view of files, state and journal; a [`Checkpoint`]
+//! is an immutable version of one. [`Superposition`] keeps candidates until one is chosen. `git` brings content in from
+//! and out to git repositories; `sandbox` to and from real directories.
+
+mod checkpoint;
+mod commit;
+mod compare;
+mod engine;
+mod entry;
+mod error;
+pub mod git;
+mod history;
+mod journal;
+pub mod locate;
+mod paths;
+mod repository;
+pub mod sandbox;
+mod state;
+mod superposition;
+mod warm;
+mod workspace;
+
+pub use checkpoint::{Checkpoint, EntryWalk};
+pub use commit::Expect;
+pub use compare::{Conflict, Version};
+pub use entry::{Change, ChangeKind, Entry, EntryIds, EntryKind};
+pub use error::{Error, ErrorKind, Result};
+pub use git::ExportOptions;
+pub use history::History;
+pub use journal::JournalView;
+pub use pyi_cas::{Bytes, Id};
+pub use pyi_tree::Mode;
+pub use pyi_tree::cbor::{DEPTH_MAX as VALUE_DEPTH_MAX, Value};
+pub use pyi_tree::journal::Event;
+pub use repository::{Repository, RepositoryOptions, RepositoryStats};
+pub use sandbox::{CaptureOptions, CaptureReport, Ignore, MaterializeOptions, MaterializeReport};
+pub use state::{ARRAY_CHUNK_BYTES, ArrayValue, StateValue};
+pub use superposition::Superposition;
+pub use workspace::Workspace;

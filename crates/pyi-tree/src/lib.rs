@@ -29,7 +29,7 @@ pub use checkpoint::CheckpointRoot;
 pub use directory::{build_directory, directory_row};
 pub use error::{Error, Result};
 pub use mode::Mode;
-pub use node::{Node, Pending, Row};
+pub use node::{Node, Pending, Row, sealed_bytes};
 pub use seal::{Sealer, seal};
 pub use tree::{Found, Loader, StoreLoader, Tree};
 pub use walk::{Walk, WalkEntry};

@@ -4,6 +4,7 @@
 //! of rows that were written but not yet stored. A row whose id is all zero is *dirty*: its child or content is in
 //! memory only, and [`crate::seal()`] gives it its id. A copy of a node is a copy of a few vectors.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -56,6 +57,24 @@ pub struct Node {
     id: OnceLock<Id>,
     children: OnceLock<Vec<OnceLock<Arc<Node>>>>,
     pending: Vec<(u32, Pending)>,
+    /// What this node added to [`SEALED_BYTES`].
+    counted_bytes: usize,
+}
+
+/// Memory of all nodes of this process that were sealed (not loaded) and still live.
+static SEALED_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// The memory, in bytes, of the nodes that checkpoints of this process made and something still holds: what can be had back by
+/// letting workspaces forget what the store has ([`Tree::cold`](crate::Tree::cold)). O(1).
+#[must_use]
+pub fn sealed_bytes() -> usize {
+    SEALED_BYTES.load(Ordering::Relaxed)
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        SEALED_BYTES.fetch_sub(self.counted_bytes, Ordering::Relaxed);
+    }
 }
 
 impl Clone for Node {
@@ -65,6 +84,7 @@ impl Clone for Node {
             id: self.id.clone(),
             children: self.children.clone(),
             pending: self.pending.clone(),
+            counted_bytes: 0,
         }
     }
 }
@@ -91,6 +111,7 @@ impl Node {
             id: OnceLock::new(),
             children: OnceLock::new(),
             pending: Vec::new(),
+            counted_bytes: 0,
         }
     }
 
@@ -107,6 +128,19 @@ impl Node {
             id: known,
             children: OnceLock::new(),
             pending: Vec::new(),
+            counted_bytes: 0,
+        })
+    }
+
+    /// The same node without what is in memory below it, if the store has it.
+    pub(crate) fn cold(&self) -> Option<Self> {
+        let id = OnceLock::from(*self.id.get()?);
+        Some(Node {
+            bytes: self.bytes.clone(),
+            id,
+            children: OnceLock::new(),
+            pending: Vec::new(),
+            counted_bytes: 0,
         })
     }
 
@@ -322,6 +356,7 @@ impl Node {
             id: OnceLock::new(),
             children: OnceLock::new(),
             pending,
+            counted_bytes: 0,
         };
         node.set_u32(4, count as u32);
         node.set_u64(8, count as u64);
@@ -399,6 +434,9 @@ impl Node {
 
     pub(crate) fn set_id(&mut self, id: Id) {
         self.id = OnceLock::from(id);
+        SEALED_BYTES.fetch_sub(self.counted_bytes, Ordering::Relaxed);
+        self.counted_bytes = self.memory_bytes();
+        SEALED_BYTES.fetch_add(self.counted_bytes, Ordering::Relaxed);
     }
 
     /// Gives row `index` another child node, in memory; its id stays what it is.

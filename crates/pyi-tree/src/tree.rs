@@ -184,6 +184,15 @@ impl Tree {
         Tree { root }
     }
 
+    /// The same tree with nothing in memory but its root; the rest comes from the store on use. `None` if not all of it is stored.
+    /// O(entries of the root).
+    #[must_use]
+    pub fn cold(&self) -> Option<Self> {
+        Some(Tree {
+            root: Arc::new(self.root.cold()?),
+        })
+    }
+
     /// The root node.
     #[must_use]
     pub fn root(&self) -> &Arc<Node> {

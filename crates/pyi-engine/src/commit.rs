@@ -1,0 +1,278 @@
+//! What makes changes last: checkpoint, restore, publish. (Not git's commit: see `git::export`.)
+
+use std::sync::Arc;
+
+use pyi_cas::{Batch, Guard, Id, Kind, RefOutcome, RefTransaction};
+use pyi_tree::cbor::Value;
+use pyi_tree::refs::{Origin, WorkspaceRecord, branch_key, decode_branch, workspace_key};
+use pyi_tree::{CheckpointRoot, Sealer, Tree, seal};
+
+use crate::checkpoint::Checkpoint;
+use crate::engine::{Engine, SNAPSHOT_BYTES, Snapshot, now_ns};
+use crate::workspace::{Content, Workspace};
+use crate::{Error, Result, paths};
+
+/// What a branch must be for [`Workspace::publish`] to move it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Where the workspace came from; a branch that does not exist is made.
+    Origin,
+    /// It must not exist.
+    Absent,
+    /// Exactly this checkpoint.
+    Is(Id),
+}
+
+/// Seals the trees of `content`, stores them with a root object in one append, and makes it the head. O(changed).
+///
+/// On an error `content` is unchanged but for events that moved into the journal's tree.
+pub(crate) fn store_checkpoint(
+    engine: &Arc<Engine>,
+    content: &mut Content,
+    message: &str,
+    metadata: Value,
+    batch: &mut Batch,
+) -> Result<(Arc<Snapshot>, (u64, u64))> {
+    content.settle_journal(engine)?;
+    let (mut files, mut state, mut journal) = (content.files.clone(), content.state.clone(), content.journal.clone());
+    let mut sealer = Sealer::new(engine.store(), batch);
+    let root = {
+        let mut part = |tree: &mut Tree| -> Result<Option<Id>> {
+            if tree.root().is_empty() {
+                Ok(None)
+            } else {
+                Ok(Some(seal(tree.root_mut(), &mut sealer)?))
+            }
+        };
+        let (state, journal) = (part(&mut state)?, part(journal.tree_mut())?);
+        let mut parents = vec![content.head.id];
+        parents.extend(content.merged.iter().filter(|id| **id != content.head.id));
+        CheckpointRoot {
+            files: seal(files.root_mut(), &mut sealer)?,
+            state,
+            journal,
+            parents,
+            time_ns: now_ns(),
+            message: message.to_owned(),
+            metadata,
+            git: (*content.git).clone(),
+            unknown: Vec::new(),
+        }
+    };
+    let id = sealer.object(Kind::Checkpoint, &root.encode())?;
+    let blobs = std::mem::take(&mut sealer.blobs);
+    let cost_bytes = batch.size_bytes();
+    let committed = engine.store().commit(batch)?;
+    for (id, blob) in &blobs {
+        engine.remember_blob(id, blob);
+    }
+    let snapshot = Arc::new(Snapshot {
+        id,
+        root: Arc::new(root),
+        files,
+        state,
+        journal,
+    });
+    engine.remember(snapshot.clone(), cost_bytes + SNAPSHOT_BYTES);
+    Ok((snapshot, (committed.segment, committed.offset_end)))
+}
+
+/// Makes `snapshot` the head of `content`, with nothing changed since.
+pub(crate) fn adopt(content: &mut Content, snapshot: Arc<Snapshot>) {
+    content.files = snapshot.files.clone();
+    content.state = snapshot.state.clone();
+    content.journal = snapshot.journal.clone();
+    content.fresh.clear();
+    content.merged.clear();
+    content.head = snapshot;
+    content.dirty = false;
+}
+
+impl Workspace {
+    /// Makes a checkpoint: files, state, journal, git and metadata under one id, durable against kill -9 when this returns.
+    /// O(changed).
+    ///
+    /// # Errors
+    /// `Storage` if the disk is full or fails, `Conflict` if another process moved a workspace of this name; the
+    /// workspace is then as it was.
+    pub fn checkpoint(&self, message: &str, metadata: Value) -> Result<Checkpoint> {
+        self.engine.open()?;
+        if !matches!(metadata, Value::Null | Value::Map(_)) {
+            return Err(Error::invalid("metadata is a mapping with text keys"));
+        }
+        let mut content = self.content.lock();
+        let mut batch = self.engine.take_batch();
+        let stored = store_checkpoint(&self.engine, &mut content, message, metadata, &mut batch);
+        self.engine.give_batch(batch);
+        let (snapshot, place) = stored?;
+        self.move_head(&mut content, &snapshot, "checkpoint", vec![place])?;
+        adopt(&mut content, snapshot.clone());
+        drop(content);
+        self.engine.warm.used(&self.weak);
+        Ok(Checkpoint::new(self.engine.clone(), snapshot.id, snapshot.root.clone()))
+    }
+
+    /// Logs the new head of a named workspace; nothing to do for one without a name.
+    fn move_head(
+        &self,
+        content: &mut Content,
+        head: &Snapshot,
+        verb: &str,
+        dependencies: Vec<(u64, u64)>,
+    ) -> Result<()> {
+        let (Some(name), Some(old)) = (self.name(), content.record.clone()) else {
+            return Ok(());
+        };
+        let record = content.record_with(head.id, None);
+        if record == old {
+            return Ok(());
+        }
+        let transaction = RefTransaction {
+            guards: vec![(workspace_key(name), Guard::Equals(old))],
+            puts: vec![(workspace_key(name), Some(record.clone()))],
+            message: verb.to_owned(),
+            dependencies,
+            ..RefTransaction::default()
+        };
+        match self.engine.store().refs().commit(&transaction)? {
+            RefOutcome::Done => content.record = Some(record),
+            RefOutcome::Conflict { .. } => return Err(moved_elsewhere(name)),
+        }
+        Ok(())
+    }
+
+    /// Makes the content that of a checkpoint; uncheckpointed changes are dropped. O(1) for recent checkpoints.
+    ///
+    /// # Errors
+    /// `NotFound` if this repository has no such checkpoint.
+    pub fn restore(&self, id: &Id) -> Result<()> {
+        self.engine.open()?;
+        let snapshot = self.engine.snapshot(id)?;
+        let mut content = self.content.lock();
+        if self.name().is_some() {
+            self.move_head(&mut content, &snapshot, "restore", Vec::new())?;
+        }
+        content.git = Arc::new(snapshot.root.git.clone());
+        adopt(&mut content, snapshot);
+        Ok(())
+    }
+
+    /// Moves `branch` to the head by compare-and-swap.
+    ///
+    /// # Errors
+    /// `Conflict` if the branch is not what `expect` says, or if there are uncheckpointed changes.
+    pub fn publish(&self, branch: &str, expect: Expect) -> Result<()> {
+        self.engine.open()?;
+        paths::check_name("branch", branch)?;
+        let mut content = self.content.lock();
+        if content.dirty {
+            return Err(Error::conflict(
+                "the workspace has uncheckpointed changes; call checkpoint first",
+            ));
+        }
+        let refs = self.engine.store().refs();
+        let guard = match expect {
+            Expect::Absent => Guard::Absent,
+            Expect::Is(id) => Guard::Equals(id.0.to_vec()),
+            Expect::Origin if refs.get(&branch_key(branch))?.is_none() => Guard::Absent,
+            Expect::Origin => match &content.origin {
+                Some(origin) => Guard::Equals(origin.head.0.to_vec()),
+                None => Guard::Absent,
+            },
+        };
+        let head = content.head.id;
+        let origin = Some(Origin {
+            branch: branch.to_owned(),
+            head,
+        });
+        let mut transaction = RefTransaction {
+            guards: vec![(branch_key(branch), guard)],
+            puts: vec![(branch_key(branch), Some(head.0.to_vec()))],
+            message: format!("publish {branch}"),
+            ..RefTransaction::default()
+        };
+        let record = WorkspaceRecord {
+            head,
+            origin: origin.clone(),
+            journal: None,
+        }
+        .encode();
+        if let (Some(name), Some(old)) = (self.name(), content.record.clone()) {
+            transaction.guards.push((workspace_key(name), Guard::Equals(old)));
+            transaction.puts.push((workspace_key(name), Some(record.clone())));
+        }
+        match refs.commit(&transaction)? {
+            RefOutcome::Done => {
+                content.origin = origin;
+                content.record = content.record.as_ref().map(|_| record);
+                Ok(())
+            }
+            RefOutcome::Conflict { key, found } if key == branch_key(branch) => {
+                Err(branch_conflict(branch, found.as_deref()))
+            }
+            RefOutcome::Conflict { .. } => Err(moved_elsewhere(self.name().unwrap_or_default())),
+        }
+    }
+
+    /// Makes the journal's tail durable by itself, without a checkpoint. O(events since the last one).
+    ///
+    /// # Errors
+    /// As [`Workspace::checkpoint`].
+    pub fn flush_journal(&self) -> Result<()> {
+        self.engine.open()?;
+        let mut content = self.content.lock();
+        content.settle_journal(&self.engine)?;
+        if content.journal.is_empty() {
+            return Ok(());
+        }
+        let mut journal = content.journal.clone();
+        let mut batch = self.engine.take_batch();
+        let sealed = seal(
+            journal.tree_mut().root_mut(),
+            &mut Sealer::new(self.engine.store(), &mut batch),
+        );
+        let stored = sealed.map_err(Error::from).and_then(|id| {
+            let place = if batch.is_empty() {
+                None
+            } else {
+                Some(self.engine.store().commit(&mut batch)?)
+            };
+            Ok((id, place))
+        });
+        self.engine.give_batch(batch);
+        let (id, place) = stored?;
+        if let (Some(name), Some(old)) = (self.name(), content.record.clone()) {
+            let record = content.record_with(content.head.id, Some(id));
+            let transaction = RefTransaction {
+                guards: vec![(workspace_key(name), Guard::Equals(old))],
+                puts: vec![(workspace_key(name), Some(record.clone()))],
+                message: "journal".to_owned(),
+                dependencies: place
+                    .map(|place| (place.segment, place.offset_end))
+                    .into_iter()
+                    .collect(),
+                ..RefTransaction::default()
+            };
+            match self.engine.store().refs().commit(&transaction)? {
+                RefOutcome::Done => content.record = Some(record),
+                RefOutcome::Conflict { .. } => return Err(moved_elsewhere(name)),
+            }
+        }
+        content.journal = journal;
+        Ok(())
+    }
+}
+
+fn moved_elsewhere(name: &str) -> Error {
+    Error::conflict(format!(
+        "workspace {name:?} was moved or dropped by somebody else; open it again"
+    ))
+}
+
+pub(crate) fn branch_conflict(branch: &str, found: Option<&[u8]>) -> Error {
+    Error::conflict(match found.map(decode_branch) {
+        None => format!("branch {branch:?} does not exist; publish with expect=None to make it"),
+        Some(Ok(id)) => format!("branch {branch:?} is at {id}, which was not expected; merge that and publish again"),
+        Some(Err(error)) => format!("branch {branch:?}: {error}"),
+    })
+}

@@ -1,0 +1,250 @@
+//! What everything on one store shares: the store, the loader, the caches.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use pyi_cas::{Batch, BlobCache, Bytes, Id, IdMap, Kind, ObjectStore};
+use pyi_tree::diff::Side;
+use pyi_tree::journal::JournalTree;
+use pyi_tree::merge::Contents;
+use pyi_tree::{CheckpointRoot, Loader, Pending, StoreLoader, Tree};
+
+use crate::git::GitMap;
+use crate::warm::Warm;
+use crate::{Error, Result};
+
+/// A checkpoint with its trees in memory: what a restore hands out in O(1).
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) id: Id,
+    pub(crate) root: Arc<CheckpointRoot>,
+    pub(crate) files: Tree,
+    pub(crate) state: Tree,
+    pub(crate) journal: JournalTree,
+}
+
+/// The shared part of a repository.
+pub(crate) struct Engine {
+    pub(crate) loader: StoreLoader,
+    pub(crate) path: PathBuf,
+    pub(crate) git_dir: Option<PathBuf>,
+    pub(crate) git_map: GitMap,
+    blobs: BlobCache,
+    recent: Mutex<Recent>,
+    batches: Mutex<Vec<Batch>>,
+    pub(crate) warm: Warm,
+    closed: AtomicBool,
+}
+
+/// Recent checkpoints by id: first in, first out, with a second chance for those that were used; bounded by the bytes
+/// that each of them added.
+struct Recent {
+    by_id: IdMap<(Arc<Snapshot>, usize, bool)>,
+    order: VecDeque<Id>,
+    used_bytes: usize,
+    budget_bytes: usize,
+}
+
+impl Recent {
+    fn get(&mut self, id: &Id) -> Option<Arc<Snapshot>> {
+        let (snapshot, _, used) = self.by_id.get_mut(id)?;
+        *used = true;
+        Some(snapshot.clone())
+    }
+
+    fn insert(&mut self, snapshot: Arc<Snapshot>, cost_bytes: usize) {
+        let id = snapshot.id;
+        if self.by_id.insert(id, (snapshot, cost_bytes, false)).is_none() {
+            self.order.push_back(id);
+            self.used_bytes += cost_bytes;
+        }
+        while self.used_bytes > self.budget_bytes && self.order.len() > 1 {
+            let Some(oldest) = self.order.pop_front() else { break };
+            match self.by_id.get_mut(&oldest) {
+                Some((_, _, used)) if *used => {
+                    *used = false;
+                    self.order.push_back(oldest);
+                }
+                _ => {
+                    if let Some((_, cost, _)) = self.by_id.remove(&oldest) {
+                        self.used_bytes -= cost;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Batches kept for reuse; more than this many are dropped.
+const BATCHES_KEPT: usize = 8;
+/// A batch that grew beyond this is dropped after use.
+const BATCH_KEPT_BYTES: usize = 1 << 20;
+
+impl Engine {
+    pub(crate) fn new(
+        store: Arc<dyn ObjectStore>,
+        path: PathBuf,
+        git_dir: Option<PathBuf>,
+        cache_bytes: usize,
+    ) -> Self {
+        let git_map = GitMap::new(path.join("gitmap"));
+        Engine {
+            loader: StoreLoader::new(store),
+            path,
+            git_dir,
+            git_map,
+            blobs: BlobCache::new(cache_bytes),
+            recent: Mutex::new(Recent {
+                by_id: IdMap::default(),
+                order: VecDeque::new(),
+                used_bytes: 0,
+                budget_bytes: cache_bytes / 2,
+            }),
+            batches: Mutex::new(Vec::new()),
+            warm: Warm::new(cache_bytes / 2),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn store(&self) -> &dyn ObjectStore {
+        &**self.loader.store()
+    }
+
+    /// # Errors
+    /// `Closed` after [`Engine::close`].
+    pub(crate) fn open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(Error::new(
+                crate::ErrorKind::Closed,
+                format!(
+                    "the repository at {} was closed; open it again with pyi.open",
+                    self.path.display()
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::Relaxed);
+        Ok(self.store().close()?)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn take_batch(&self) -> Batch {
+        self.batches.lock().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_batch(&self, mut batch: Batch) {
+        batch.clear();
+        let mut batches = self.batches.lock();
+        if batches.len() < BATCHES_KEPT && batch.size_bytes() <= BATCH_KEPT_BYTES {
+            batches.push(batch);
+        }
+    }
+
+    /// A blob's content, through the cache.
+    pub(crate) fn blob(&self, id: &Id) -> Result<Bytes> {
+        if let Some(content) = self.blobs.get(id) {
+            return Ok(content);
+        }
+        let Some(content) = self.store().get(Kind::Blob, id)? else {
+            return Err(Error::corrupt(format!(
+                "blob {id} is missing from the store; run `pyi scrub`"
+            )));
+        };
+        self.blobs.insert(id, content.clone());
+        Ok(content)
+    }
+
+    pub(crate) fn cached_blob(&self, id: &Id) -> Option<Bytes> {
+        self.blobs.get(id)
+    }
+
+    pub(crate) fn recent_snapshot(&self, id: &Id) -> Option<Arc<Snapshot>> {
+        self.recent.lock().get(id)
+    }
+
+    pub(crate) fn remember_blob(&self, id: &Id, content: &Bytes) {
+        self.blobs.insert(id, content.clone());
+    }
+
+    /// The content behind a row.
+    pub(crate) fn content(&self, id: &Id, pending: Option<&Pending>) -> Result<Bytes> {
+        match pending {
+            Some(Pending::Blob(content)) => Ok(content.clone()),
+            Some(Pending::Array { root, .. }) => Ok(root.clone()),
+            None => self.blob(id),
+        }
+    }
+
+    /// A tree by its root node's id.
+    pub(crate) fn tree(&self, id: &Id) -> Result<Tree> {
+        Ok(Tree::from_root(self.loader.load(id)?))
+    }
+
+    /// The root object of a checkpoint.
+    ///
+    /// # Errors
+    /// `NotFound` if this repository has no such checkpoint.
+    pub(crate) fn root(&self, id: &Id) -> Result<Arc<CheckpointRoot>> {
+        if let Some(snapshot) = self.recent.lock().get(id) {
+            return Ok(snapshot.root.clone());
+        }
+        let Some(bytes) = self.store().get(Kind::Checkpoint, id)? else {
+            return Err(Error::not_found(format!(
+                "checkpoint {id} is not in this repository; `pyi checkpoints` lists what is"
+            )));
+        };
+        Ok(Arc::new(CheckpointRoot::decode(&bytes)?))
+    }
+
+    /// A checkpoint with its trees. O(1) for recent ones.
+    pub(crate) fn snapshot(&self, id: &Id) -> Result<Arc<Snapshot>> {
+        if let Some(snapshot) = self.recent.lock().get(id) {
+            return Ok(snapshot);
+        }
+        let root = self.root(id)?;
+        let optional = |id: &Option<Id>| match id {
+            Some(id) => self.tree(id),
+            None => Ok(Tree::default()),
+        };
+        let snapshot = Arc::new(Snapshot {
+            id: *id,
+            files: self.tree(&root.files)?,
+            state: optional(&root.state)?,
+            journal: JournalTree::from_tree(optional(&root.journal)?),
+            root,
+        });
+        let cost = snapshot.files.root().memory_bytes() + SNAPSHOT_BYTES;
+        self.remember(snapshot.clone(), cost);
+        Ok(snapshot)
+    }
+
+    pub(crate) fn remember(&self, snapshot: Arc<Snapshot>, cost_bytes: usize) {
+        self.recent.lock().insert(snapshot, cost_bytes);
+    }
+}
+
+/// What a snapshot costs beside its nodes, in bytes, roughly.
+pub(crate) const SNAPSHOT_BYTES: usize = 1024;
+
+impl Contents for Engine {
+    fn read(&self, side: &Side) -> pyi_tree::Result<Bytes> {
+        self.content(&side.row.id, side.pending.as_ref())
+            .map_err(|error| pyi_tree::Error::corrupt(error.to_string()))
+    }
+}
+
+/// The time now, unix nanoseconds.
+pub(crate) fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

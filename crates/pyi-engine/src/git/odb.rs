@@ -1,0 +1,209 @@
+//! The objects of a git repository: loose, packed, or borrowed from another one through `info/alternates`.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use pyi_git::delta_cache::DeltaCache;
+use pyi_git::object::decode_loose;
+use pyi_git::{Object, ObjectFormat, Oid};
+
+use super::layout::Layout;
+use super::packs::PackList;
+use crate::{Error, Result};
+
+/// Memory for delta bases of one reading thread, in bytes.
+const DELTA_CACHE_BYTES: usize = 16 << 20;
+/// Caches that are kept between reads.
+const CACHES_KEPT: usize = 2;
+/// Objects above this are refused: an object of the store is smaller too.
+const OBJECT_MAX_BYTES: u64 = u32::MAX as u64;
+
+/// The objects of one repository. All calls may be made from any thread.
+pub struct ObjectDatabase {
+    objects: PathBuf,
+    format: ObjectFormat,
+    packs: RwLock<Arc<PackList>>,
+    next_pack: Mutex<u32>,
+    caches: Mutex<Vec<DeltaCache>>,
+}
+
+impl ObjectDatabase {
+    /// The objects of the repository with this (common) git directory.
+    ///
+    /// # Errors
+    /// `GitError` if the repository's configuration cannot be read; `Storage`.
+    pub fn open(common_git_dir: &Path) -> Result<Self> {
+        let layout = Layout::read(common_git_dir)?;
+        Self::of_format(common_git_dir, layout.format)
+    }
+
+    pub(crate) fn of_format(common_git_dir: &Path, format: ObjectFormat) -> Result<Self> {
+        let objects = common_git_dir.join("objects");
+        let mut next_pack = 0;
+        let list = PackList::scan(object_dirs(&objects), format, None, &mut next_pack)?;
+        Ok(ObjectDatabase {
+            objects,
+            format,
+            packs: RwLock::new(Arc::new(list)),
+            next_pack: Mutex::new(next_pack),
+            caches: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// The repository's hash.
+    #[must_use]
+    pub fn format(&self) -> ObjectFormat {
+        self.format
+    }
+
+    /// The directory into which new objects go.
+    pub(crate) fn objects_dir(&self) -> &Path {
+        &self.objects
+    }
+
+    /// Reads an object, checked against its name; `None` if the repository does not have it.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the file, if only damaged copies exist; `Storage`.
+    pub fn read(&self, oid: &Oid) -> Result<Option<Object>> {
+        if oid.format() != self.format {
+            return Ok(None);
+        }
+        let mut cache = self
+            .caches
+            .lock()
+            .pop()
+            .unwrap_or_else(|| DeltaCache::new(DELTA_CACHE_BYTES));
+        let found = self.read_with(oid, &mut cache);
+        let mut caches = self.caches.lock();
+        if caches.len() < CACHES_KEPT {
+            caches.push(cache);
+        }
+        found
+    }
+
+    fn read_with(&self, oid: &Oid, cache: &mut DeltaCache) -> Result<Option<Object>> {
+        let mut damage = None;
+        let mut list = self.packs.read().clone();
+        let mut looked_again = false;
+        loop {
+            if let Some(object) = list.read(oid, cache, &mut damage) {
+                return Ok(Some(object));
+            }
+            for dir in &list.object_dirs {
+                match read_loose(dir, oid) {
+                    Ok(None) => {}
+                    Ok(found) => return Ok(found),
+                    Err(error) => drop(damage.get_or_insert(error)),
+                }
+            }
+            // Somebody may have packed it since the packs were listed.
+            match if looked_again { None } else { self.reload(&list)? } {
+                Some(newer) => list = newer,
+                None => return damage.map_or(Ok(None), Err),
+            }
+            looked_again = true;
+        }
+    }
+
+    /// Lists the packs again if there may be others than those in `seen`.
+    fn reload(&self, seen: &Arc<PackList>) -> Result<Option<Arc<PackList>>> {
+        let mut next_pack = self.next_pack.lock();
+        let current = self.packs.read().clone();
+        if !Arc::ptr_eq(&current, seen) {
+            return Ok(Some(current));
+        }
+        if !seen.is_stale() {
+            return Ok(None);
+        }
+        let list = PackList::scan(object_dirs(&self.objects), self.format, Some(seen), &mut next_pack)?;
+        let list = Arc::new(list);
+        *self.packs.write() = list.clone();
+        Ok(Some(list))
+    }
+
+    /// Lists the packs again if they may have changed: an opened pack that git has removed since must not count as there.
+    pub(crate) fn refresh(&self) -> Result<()> {
+        let seen = self.packs.read().clone();
+        self.reload(&seen).map(drop)
+    }
+
+    /// Whether the repository has the object. Its content is not looked at.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub fn contains(&self, oid: &Oid) -> Result<bool> {
+        if self.contains_now(oid) {
+            return Ok(true);
+        }
+        let seen = self.packs.read().clone();
+        Ok(self.reload(&seen)?.is_some() && self.contains_now(oid))
+    }
+
+    /// The same, without another look at the pack directories; a false `false` costs a second copy.
+    pub(crate) fn contains_now(&self, oid: &Oid) -> bool {
+        if oid.format() != self.format {
+            return false;
+        }
+        let list = self.packs.read().clone();
+        list.contains(oid) || list.object_dirs.iter().any(|dir| loose_path(dir, oid).exists())
+    }
+}
+
+/// Where a loose object stands in an object directory.
+pub(crate) fn loose_path(objects: &Path, oid: &Oid) -> PathBuf {
+    let hex = oid.to_hex();
+    let (fan, rest) = hex.split_at(2);
+    objects.join(fan).join(rest)
+}
+
+fn read_loose(objects: &Path, oid: &Oid) -> Result<Option<Object>> {
+    let path = loose_path(objects, oid);
+    let file = match fs::read(&path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(Error::io("read", &path, &error)),
+    };
+    let damaged = |what: String| {
+        Error::corrupt(format!(
+            "{}: {what}; `git fsck` tells more, a fresh clone repairs it",
+            path.display()
+        ))
+    };
+    let object = decode_loose(&file, OBJECT_MAX_BYTES).map_err(|error| damaged(error.to_string()))?;
+    if object.oid(oid.format()) != *oid {
+        return Err(damaged("it holds another object than its name says".to_owned()));
+    }
+    Ok(Some(object))
+}
+
+/// The object directory and those it borrows from, each once.
+fn object_dirs(objects: &Path) -> Vec<PathBuf> {
+    let mut dirs = Vec::new();
+    let mut seen = HashSet::new();
+    let mut waiting = vec![objects.to_path_buf()];
+    while let Some(dir) = waiting.pop() {
+        // One that is not there is no error to git either: the object that is missed will be.
+        let Ok(real) = fs::canonicalize(&dir) else { continue };
+        if !seen.insert(real) {
+            continue;
+        }
+        let text = fs::read(dir.join("info/alternates")).unwrap_or_default();
+        let lines: Vec<_> = text
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty() && line.first() != Some(&b'#'))
+            .map(|line| dir.join(OsStr::from_bytes(line)))
+            .collect();
+        waiting.extend(lines.into_iter().rev());
+        dirs.push(dir);
+    }
+    dirs
+}

@@ -1,0 +1,400 @@
+//! A store with its branches, named workspaces and superpositions.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pyi_cas::{Batch, Committed, FileStore, Guard, Id, Kind, OpenOptions, OsFs, RefOutcome, RefTransaction};
+use pyi_tree::cbor::Value;
+use pyi_tree::refs::{Origin, WorkspaceRecord, branch_key, decode_branch, workspace_key};
+use pyi_tree::{CheckpointRoot, Sealer, Tree, seal};
+
+use crate::checkpoint::Checkpoint;
+use crate::commit::{Expect, branch_conflict};
+use crate::engine::Engine;
+use crate::entry::EntryIds;
+use crate::history::{History, resolve};
+use crate::locate::locate;
+use crate::workspace::{Content, Workspace};
+use crate::{Error, Result, paths};
+
+/// How to open a repository.
+#[derive(Clone, Debug)]
+pub struct RepositoryOptions {
+    /// Make the store if it is not there.
+    pub create: bool,
+    /// The store's directory, if it is not where [`locate`] says.
+    pub store: Option<PathBuf>,
+    /// Memory for contents that were read or written lately, in bytes; half as much again for recent checkpoints.
+    pub cache_bytes: usize,
+}
+
+impl Default for RepositoryOptions {
+    fn default() -> Self {
+        RepositoryOptions {
+            create: true,
+            store: None,
+            cache_bytes: 32 << 20,
+        }
+    }
+}
+
+/// A repository: one store, shared by any number of processes. Cloning is O(1).
+#[derive(Clone)]
+pub struct Repository {
+    pub(crate) engine: Arc<Engine>,
+}
+
+/// What a repository holds.
+#[derive(Clone, Debug, Default)]
+pub struct RepositoryStats {
+    /// Objects in the store.
+    pub objects: u64,
+    /// Segment files.
+    pub segments: u64,
+    /// Bytes in segments.
+    pub bytes_stored: u64,
+    /// Bytes of the files of all branches and named workspaces, as if each were stored on its own.
+    pub bytes_logical: u64,
+    /// Files of all branches and named workspaces, likewise.
+    pub files_logical: u64,
+    /// Branches.
+    pub branches: u64,
+    /// Named workspaces.
+    pub workspaces: u64,
+    /// Damaged places found so far.
+    pub damaged: u64,
+}
+
+impl Repository {
+    /// Opens the repository for `path`: a work tree or git directory (the store is in `.git/pyi`), another directory (`.pyi` in it),
+    /// or a store itself.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no store and `create` is false; `Storage`, `UnsupportedFormat`, `Corrupt`.
+    pub fn open(path: &Path, options: &RepositoryOptions) -> Result<Self> {
+        let place = locate(path)?;
+        let store_dir = options.store.clone().unwrap_or(place.store);
+        if !options.create && !store_dir.join("format").exists() {
+            return Err(Error::not_found(format!(
+                "{}: no PYI store here; make one with pyi.open(path) or `pyi import`",
+                store_dir.display()
+            )));
+        }
+        let cas_options = OpenOptions {
+            create: options.create,
+            ..OpenOptions::default()
+        };
+        let store = FileStore::open(Arc::new(OsFs), &store_dir, cas_options)?;
+        Ok(Repository {
+            engine: Arc::new(Engine::new(
+                Arc::new(store),
+                store_dir,
+                place.git_dir,
+                options.cache_bytes,
+            )),
+        })
+    }
+
+    /// The store's directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.engine.path
+    }
+
+    /// The git directory that the store stands in, if any.
+    #[must_use]
+    pub fn git_dir(&self) -> Option<&Path> {
+        self.engine.git_dir.as_deref()
+    }
+
+    /// Closes the repository: every later call on it and on what came from it fails, and the segment that this process wrote
+    /// to is free for others. Idempotent.
+    ///
+    /// # Errors
+    /// `Storage`; the repository is closed all the same.
+    pub fn close(&self) -> Result<()> {
+        self.engine.close()
+    }
+
+    /// Whether [`Repository::close`] was called.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.engine.is_closed()
+    }
+
+    /// What computes the ids of entries.
+    #[must_use]
+    pub fn entry_ids(&self) -> EntryIds {
+        EntryIds(self.engine.clone())
+    }
+
+    fn refs(&self) -> Result<&dyn pyi_cas::RefStore> {
+        self.engine.open()?;
+        Ok(self.engine.store().refs())
+    }
+
+    /// The head of a branch.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn branch(&self, name: &str) -> Result<Id> {
+        match self.refs()?.get(&branch_key(name))? {
+            Some(value) => Ok(decode_branch(&value)?),
+            None => Err(Error::not_found(format!(
+                "branch {name:?} does not exist; `pyi stats` lists branches, import or publish makes one"
+            ))),
+        }
+    }
+
+    /// All branches and their heads.
+    ///
+    /// # Errors
+    /// `Storage`, `Corrupt`.
+    pub fn branches(&self) -> Result<BTreeMap<String, Id>> {
+        let mut branches = BTreeMap::new();
+        for (key, value) in self.refs()?.scan(b"b/")? {
+            branches.insert(name_of(&key)?, decode_branch(&value)?);
+        }
+        Ok(branches)
+    }
+
+    /// Deletes a branch; its checkpoints stay until retention ends.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` if it is not at `expect`.
+    pub fn delete_branch(&self, name: &str, expect: Option<Id>) -> Result<()> {
+        let guard = expect.map_or(Guard::Present, |id| Guard::Equals(id.0.to_vec()));
+        let transaction = RefTransaction {
+            guards: vec![(branch_key(name), guard)],
+            puts: vec![(branch_key(name), None)],
+            message: format!("delete branch {name}"),
+            ..RefTransaction::default()
+        };
+        match self.refs()?.commit(&transaction)? {
+            RefOutcome::Done => Ok(()),
+            RefOutcome::Conflict { found: None, .. } => self.branch(name).map(drop),
+            RefOutcome::Conflict { found, .. } => Err(branch_conflict(name, found.as_deref())),
+        }
+    }
+
+    /// An unnamed workspace at the head of a branch. On a repository without a branch `main`, that one is an empty workspace whose first
+    /// publish makes it.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn workspace(&self, branch: &str) -> Result<Arc<Workspace>> {
+        let value = self.refs()?.get(&branch_key(branch))?;
+        let Some(value) = value else {
+            if branch != "main" {
+                return self.branch(branch).and_then(|id| self.workspace_at(branch, id));
+            }
+            let head = self.empty_checkpoint()?;
+            let content = Content::of(self.engine.snapshot(&head)?, None);
+            return Ok(Workspace::new(self.engine.clone(), content, None));
+        };
+        self.workspace_at(branch, decode_branch(&value)?)
+    }
+
+    /// An unnamed workspace at a checkpoint; `publish` to `branch` expects it there.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn workspace_at(&self, branch: &str, id: Id) -> Result<Arc<Workspace>> {
+        self.engine.open()?;
+        let origin = Some(Origin {
+            branch: branch.to_owned(),
+            head: id,
+        });
+        Ok(Workspace::new(
+            self.engine.clone(),
+            Content::of(self.engine.snapshot(&id)?, origin),
+            None,
+        ))
+    }
+
+    /// The checkpoint without files that every history from nothing begins with: the same in every repository.
+    fn empty_checkpoint(&self) -> Result<Id> {
+        let mut batch = Batch::default();
+        let mut files = Tree::default();
+        let mut sealer = Sealer::new(self.engine.store(), &mut batch);
+        let root = CheckpointRoot {
+            files: seal(files.root_mut(), &mut sealer)?,
+            state: None,
+            journal: None,
+            parents: Vec::new(),
+            time_ns: 0,
+            message: String::new(),
+            metadata: Value::Null,
+            git: Value::Null,
+            unknown: Vec::new(),
+        };
+        let id = sealer.object(Kind::Checkpoint, &root.encode())?;
+        if !batch.is_empty() && !self.engine.store().contains(&id)? {
+            self.engine.store().commit(&mut batch)?;
+        }
+        Ok(id)
+    }
+
+    /// A named workspace, at its last checkpoint and with the journal that was flushed since.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn open_workspace(&self, name: &str) -> Result<Arc<Workspace>> {
+        let Some(value) = self.refs()?.get(&workspace_key(name))? else {
+            return Err(Error::not_found(format!(
+                "workspace {name:?} does not exist; `pyi workspaces` lists them, fork(name) makes one"
+            )));
+        };
+        let record = WorkspaceRecord::decode(&value)?;
+        let mut content = Content::of(self.engine.snapshot(&record.head)?, record.origin);
+        if let Some(journal) = record.journal {
+            content.journal = pyi_tree::journal::JournalTree::from_tree(self.engine.tree(&journal)?);
+            content.dirty = true;
+        }
+        content.record = Some(value.to_vec());
+        Ok(Workspace::new(self.engine.clone(), content, Some(Arc::from(name))))
+    }
+
+    /// The names of all named workspaces, sorted.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub fn workspaces(&self) -> Result<Vec<String>> {
+        self.refs()?.scan(b"w/")?.iter().map(|(key, _)| name_of(key)).collect()
+    }
+
+    /// Gives up the name of a workspace; its checkpoints stay until retention ends.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn drop_workspace(&self, name: &str) -> Result<()> {
+        let transaction = RefTransaction {
+            guards: vec![(workspace_key(name), Guard::Present)],
+            puts: vec![(workspace_key(name), None)],
+            message: format!("drop {name}"),
+            ..RefTransaction::default()
+        };
+        match self.refs()?.commit(&transaction)? {
+            RefOutcome::Done => Ok(()),
+            RefOutcome::Conflict { .. } => Err(Error::not_found(format!("workspace {name:?} does not exist"))),
+        }
+    }
+
+    /// A checkpoint by its id or an unambiguous prefix of at least 8 digits.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidArgument` for what is no id, or fits several.
+    pub fn checkpoint(&self, id: &str) -> Result<Checkpoint> {
+        self.engine.open()?;
+        let id = resolve(&self.engine, id)?;
+        Ok(Checkpoint::new(self.engine.clone(), id, self.engine.root(&id)?))
+    }
+
+    /// The checkpoints from `head` on, newest first.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn log(&self, head: &Id, limit: Option<usize>) -> Result<History> {
+        self.engine.open()?;
+        History::from(self.engine.clone(), *head, limit)
+    }
+
+    /// Makes everything so far durable against power loss.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub fn flush(&self) -> Result<()> {
+        self.engine.open()?;
+        Ok(self.engine.store().flush()?)
+    }
+
+    /// Counts. O(branches + workspaces + segments).
+    ///
+    /// # Errors
+    /// `Storage`, `Corrupt`.
+    pub fn stats(&self) -> Result<RepositoryStats> {
+        self.engine.open()?;
+        let store = self.engine.store().stats()?;
+        let mut stats = RepositoryStats {
+            objects: store.objects,
+            segments: store.segments,
+            bytes_stored: store.bytes_stored,
+            damaged: store.damage.len() as u64,
+            ..RepositoryStats::default()
+        };
+        let mut heads = Vec::new();
+        for id in self.branches()?.into_values() {
+            stats.branches += 1;
+            heads.push(id);
+        }
+        for (_, value) in self.refs()?.scan(b"w/")? {
+            stats.workspaces += 1;
+            heads.push(WorkspaceRecord::decode(&value)?.head);
+        }
+        for id in heads {
+            let snapshot = self.engine.snapshot(&id)?;
+            stats.bytes_logical += snapshot.files.root().size_bytes();
+            stats.files_logical += snapshot.files.root().files();
+        }
+        Ok(stats)
+    }
+
+    /// Makes the branch for a checkpoint that was stored up to this place: what imports end with.
+    pub(crate) fn land_import(&self, branch: &str, id: &Id, stored: Committed) -> Result<Arc<Workspace>> {
+        let transaction = RefTransaction {
+            guards: vec![(branch_key(branch), Guard::Absent)],
+            puts: vec![(branch_key(branch), Some(id.0.to_vec()))],
+            message: format!("import {branch}"),
+            dependencies: vec![(stored.segment, stored.offset_end)],
+            ..RefTransaction::default()
+        };
+        match self.refs()?.commit(&transaction)? {
+            RefOutcome::Done => self.workspace_at(branch, *id),
+            RefOutcome::Conflict { .. } => Err(branch_exists(branch)),
+        }
+    }
+
+    /// # Errors
+    /// `Conflict` if the branch exists, `InvalidArgument` if its name is no good.
+    pub(crate) fn check_new_branch(&self, branch: &str) -> Result<()> {
+        paths::check_name("branch", branch)?;
+        match self.refs()?.get(&branch_key(branch))? {
+            None => Ok(()),
+            Some(_) => Err(branch_exists(branch)),
+        }
+    }
+
+    /// Moves a branch without a workspace.
+    ///
+    /// # Errors
+    /// `Conflict` if it is not what `expect` says ([`Expect::Origin`] counts as [`Expect::Absent`]).
+    pub fn set_branch(&self, branch: &str, to: &Id, expect: Expect) -> Result<()> {
+        paths::check_name("branch", branch)?;
+        self.engine.root(to)?;
+        let guard = match expect {
+            Expect::Is(id) => Guard::Equals(id.0.to_vec()),
+            Expect::Absent | Expect::Origin => Guard::Absent,
+        };
+        let transaction = RefTransaction {
+            guards: vec![(branch_key(branch), guard)],
+            puts: vec![(branch_key(branch), Some(to.0.to_vec()))],
+            message: format!("set {branch}"),
+            ..RefTransaction::default()
+        };
+        match self.refs()?.commit(&transaction)? {
+            RefOutcome::Done => Ok(()),
+            RefOutcome::Conflict { found, .. } => Err(branch_conflict(branch, found.as_deref())),
+        }
+    }
+}
+
+fn branch_exists(branch: &str) -> Error {
+    Error::conflict(format!(
+        "branch {branch:?} exists already; choose another name or delete it first"
+    ))
+}
+
+pub(crate) fn name_of(key: &[u8]) -> Result<String> {
+    String::from_utf8(key[2..].to_vec()).map_err(|_| Error::corrupt("ref log: a name that is not UTF-8"))
+}

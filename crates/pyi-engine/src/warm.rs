@@ -1,0 +1,109 @@
+//! Which workspaces keep their trees in memory.
+//!
+//! A workspace that makes checkpoints holds the nodes that they made, some hundred kilobytes after a few steps, so that the next step finds them. With
+//! thousands of workspaces that adds up; those that have not made one for the longest time then forget what the store has and load it
+//! again when they go on.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use crate::engine::Snapshot;
+use crate::workspace::Workspace;
+
+/// So many workspaces that made the latest checkpoints always stay warm.
+const ALWAYS_WARM: usize = 16;
+
+/// Workspaces in the order of their latest checkpoints.
+pub(crate) struct Warm {
+    order: Mutex<Order>,
+    budget_bytes: usize,
+}
+
+struct Order {
+    queue: VecDeque<Weak<Workspace>>,
+    /// Workspaces that are gone are taken out when there are so many in the queue.
+    sweep_at: usize,
+}
+
+/// Below this many there is no sweep.
+const SWEEP_MIN: usize = 1024;
+
+impl Warm {
+    /// Above `budget_bytes` of nodes made by checkpoints, workspaces cool down.
+    pub(crate) fn new(budget_bytes: usize) -> Self {
+        Warm {
+            order: Mutex::new(Order {
+                queue: VecDeque::new(),
+                sweep_at: SWEEP_MIN,
+            }),
+            budget_bytes,
+        }
+    }
+
+    /// Notes that `workspace` made a checkpoint, and lets others cool down if there is too much in memory. O(1) as a rule.
+    pub(crate) fn used(&self, workspace: &Weak<Workspace>) {
+        let over = pyi_tree::sealed_bytes() > self.budget_bytes;
+        let mut lock = self.order.lock();
+        let Order { queue: order, sweep_at } = &mut *lock;
+        if !order.back().is_some_and(|last| last.ptr_eq(workspace)) {
+            // One that is further up moves to the end; with few workspaces that is quick, with many it is not there.
+            if let Some(at) = order
+                .iter()
+                .rev()
+                .take(ALWAYS_WARM)
+                .position(|other| other.ptr_eq(workspace))
+            {
+                let at = order.len() - 1 - at;
+                order.remove(at);
+            }
+            order.push_back(workspace.clone());
+            if order.len() >= *sweep_at {
+                order.retain(|other| other.strong_count() > 0);
+                *sweep_at = (order.len() * 2).max(SWEEP_MIN);
+            }
+        }
+        if !over {
+            return;
+        }
+        // Two for each that came, so that the queue gets shorter.
+        let mut cool = Vec::new();
+        while order.len() > ALWAYS_WARM && cool.len() < 2 {
+            cool.extend(
+                order
+                    .pop_front()
+                    .filter(|first| !first.ptr_eq(workspace))
+                    .and_then(|first| first.upgrade()),
+            );
+        }
+        drop(lock);
+        for workspace in cool {
+            workspace.cool_down();
+        }
+    }
+}
+
+impl Workspace {
+    /// Forgets what the store has, if nothing was changed since the head; not while somebody is at it.
+    fn cool_down(&self) {
+        let Some(mut content) = self.content.try_lock() else {
+            return;
+        };
+        if content.dirty {
+            return;
+        }
+        let head = &content.head;
+        let cold = (head.files.cold(), head.state.cold(), head.journal.tree().cold());
+        // An empty state or journal is not stored; it holds nothing to forget either.
+        let (Some(files), state, journal) = cold else { return };
+        let snapshot = Snapshot {
+            id: head.id,
+            root: head.root.clone(),
+            files,
+            state: state.unwrap_or_else(|| head.state.clone()),
+            journal: journal.map_or_else(|| head.journal.clone(), pyi_tree::journal::JournalTree::from_tree),
+        };
+        crate::commit::adopt(&mut content, Arc::new(snapshot));
+    }
+}

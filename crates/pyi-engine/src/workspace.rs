@@ -1,0 +1,359 @@
+//! A mutable copy-on-write view: files, state, journal and a head.
+//!
+//! A workspace is a handful of pointers into persistent trees, so a fork is a copy of pointers. Edits go to a clone of the
+//! tree that is kept only if the edit succeeded: an error leaves nothing half-applied. Everything is behind one
+//! short lock; no lock is held while contents are read.
+
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use pyi_cas::{Bytes, Guard, Id, RefOutcome, RefTransaction};
+use pyi_tree::journal::{Event, JournalTree};
+use pyi_tree::refs::{Origin, WorkspaceRecord, workspace_key};
+use pyi_tree::tree::Content as NewContent;
+use pyi_tree::{Mode, Tree, Walk};
+
+use crate::checkpoint::{Checkpoint, EntryWalk, read, read_from_memory};
+use crate::engine::{Engine, Snapshot};
+use crate::entry::{Entry, mode_of};
+use crate::repository::Repository;
+use crate::{Error, Result, paths};
+
+/// A workspace. Shared handles are `Arc`s; all methods take `&self` and may be called from many threads.
+pub struct Workspace {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) content: Mutex<Content>,
+    name: Option<Arc<str>>,
+    /// This workspace, for whoever keeps an eye on it.
+    pub(crate) weak: Weak<Workspace>,
+}
+
+/// What a workspace holds.
+#[derive(Clone)]
+pub(crate) struct Content {
+    pub(crate) files: Tree,
+    pub(crate) state: Tree,
+    pub(crate) journal: JournalTree,
+    /// Events that are not in the journal's tree yet.
+    pub(crate) fresh: Vec<Event>,
+    pub(crate) head: Arc<Snapshot>,
+    /// Heads that were merged in since the last checkpoint: its further parents.
+    pub(crate) merged: Vec<Id>,
+    /// What git knows of this content; goes into the next checkpoint.
+    pub(crate) git: Arc<pyi_tree::cbor::Value>,
+    pub(crate) origin: Option<Origin>,
+    pub(crate) dirty: bool,
+    /// The value in the ref log, as last written or read, if the workspace has a name.
+    pub(crate) record: Option<Vec<u8>>,
+}
+
+impl Content {
+    pub(crate) fn of(head: Arc<Snapshot>, origin: Option<Origin>) -> Self {
+        Content {
+            files: head.files.clone(),
+            state: head.state.clone(),
+            journal: head.journal.clone(),
+            fresh: Vec::new(),
+            merged: Vec::new(),
+            git: Arc::new(head.root.git.clone()),
+            head,
+            origin,
+            dirty: false,
+            record: None,
+        }
+    }
+
+    /// Moves fresh events into the journal's tree.
+    pub(crate) fn settle_journal(&mut self, engine: &Engine) -> Result<()> {
+        if !self.fresh.is_empty() {
+            self.journal.append(&self.fresh, &engine.loader)?;
+            self.fresh.clear();
+        }
+        Ok(())
+    }
+
+    /// The record of a named workspace whose head would be `head`.
+    pub(crate) fn record_with(&self, head: Id, journal: Option<Id>) -> Vec<u8> {
+        WorkspaceRecord {
+            head,
+            origin: self.origin.clone(),
+            journal,
+        }
+        .encode()
+    }
+}
+
+impl Workspace {
+    pub(crate) fn new(engine: Arc<Engine>, content: Content, name: Option<Arc<str>>) -> Arc<Self> {
+        Arc::new_cyclic(|weak| Workspace {
+            engine,
+            content: Mutex::new(content),
+            name,
+            weak: weak.clone(),
+        })
+    }
+
+    /// The name, if it has one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The last checkpoint that this workspace made or was restored to.
+    #[must_use]
+    pub fn head(&self) -> Checkpoint {
+        let head = self.content.lock().head.clone();
+        Checkpoint::new(self.engine.clone(), head.id, head.root.clone())
+    }
+
+    /// Whether anything was changed since the head.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        self.content.lock().dirty
+    }
+
+    /// The number of files (everything that is not a directory). O(1).
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.content.lock().files.root().files()
+    }
+
+    /// Whether there is no file.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The files as they are now. O(1).
+    pub(crate) fn files(&self) -> Result<Tree> {
+        self.engine.open()?;
+        Ok(self.content.lock().files.clone())
+    }
+
+    /// The content of a file, or the target of a symlink. O(depth), plus the content if it is not in the cache.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidPath` (also for a directory), `Corrupt`.
+    pub fn read(&self, path: &[u8]) -> Result<Bytes> {
+        read(&self.engine, &self.files()?, path)
+    }
+
+    /// As [`Workspace::read`], but only if it takes no look at the store: `None` if something of it is not in memory.
+    ///
+    /// # Errors
+    /// As [`Workspace::read`].
+    pub fn read_from_memory(&self, path: &[u8]) -> Result<Option<Bytes>> {
+        read_from_memory(&self.engine, &self.files()?, path)
+    }
+
+    /// The repository that this workspace belongs to.
+    #[must_use]
+    pub fn repository(&self) -> Repository {
+        Repository {
+            engine: self.engine.clone(),
+        }
+    }
+
+    /// The target of a symlink.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidPath` if it is no symlink.
+    pub fn read_link(&self, path: &[u8]) -> Result<Bytes> {
+        if self.stat(path)?.mode != Mode::Symlink {
+            return Err(Error::invalid_path(format!(
+                "{:?} is not a symlink; use read or stat",
+                String::from_utf8_lossy(path)
+            )));
+        }
+        self.read(path)
+    }
+
+    /// Whether something stands at `path`.
+    ///
+    /// # Errors
+    /// `InvalidPath`, `Corrupt`.
+    pub fn exists(&self, path: &[u8]) -> Result<bool> {
+        paths::check(path)?;
+        Ok(self.files()?.find(path, &self.engine.loader)?.is_some())
+    }
+
+    /// What stands at `path`.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidPath`.
+    pub fn stat(&self, path: &[u8]) -> Result<Entry> {
+        paths::check(path)?;
+        let files = self.files()?;
+        let found = files
+            .find(path, &self.engine.loader)?
+            .ok_or_else(|| pyi_tree::Error::not_found(path))?;
+        let node = if found.mode() == Mode::Directory {
+            Some(found.child(&self.engine.loader)?)
+        } else {
+            None
+        };
+        Ok(Entry::new(path.to_vec(), found.row(), found.pending(), node))
+    }
+
+    /// The entries of a directory, in byte order. O(entries).
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidPath`.
+    pub fn list(&self, directory: &[u8]) -> Result<Vec<Entry>> {
+        let directory = paths::directory(directory)?;
+        let files = self.files()?;
+        let mut walk = Walk::entries(files.directory(directory, &self.engine.loader)?.clone(), directory);
+        let mut entries = Vec::new();
+        while let Some(entry) = walk.next(&self.engine.loader)? {
+            entries.push(Entry::of_walk(entry));
+        }
+        Ok(entries)
+    }
+
+    /// Goes through everything below `directory` but the directories themselves, as it is now.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidPath`.
+    pub fn walk(&self, directory: &[u8]) -> Result<EntryWalk> {
+        EntryWalk::files(self.engine.clone(), &self.files()?, directory)
+    }
+
+    /// Applies `edit` to the files: wholly or, on an error, not at all.
+    pub(crate) fn edit<T>(&self, edit: impl FnOnce(&mut Tree) -> Result<T>) -> Result<T> {
+        self.engine.open()?;
+        let mut content = self.content.lock();
+        let mut files = content.files.clone();
+        let result = edit(&mut files)?;
+        content.files = files;
+        content.dirty = true;
+        Ok(result)
+    }
+
+    /// Writes a file; missing directories are made. `permissions` of `None` keeps those of the file that stands there. O(depth).
+    ///
+    /// # Errors
+    /// `InvalidPath` if `path` is not allowed, stands below a file or symlink, or is a directory or symlink; `InvalidArgument` for
+    /// other permissions than 0o644 and 0o755. Nothing was changed then.
+    pub fn write(&self, path: &[u8], data: Bytes, permissions: Option<u32>) -> Result<()> {
+        self.write_many([(path, data, permissions)])
+    }
+
+    /// Writes many files, all or none. O(files * depth).
+    ///
+    /// # Errors
+    /// As [`Workspace::write`].
+    pub fn write_many<'a>(&self, files: impl IntoIterator<Item = (&'a [u8], Bytes, Option<u32>)>) -> Result<()> {
+        self.edit(|tree| {
+            for (path, data, permissions) in files {
+                paths::check(path)?;
+                write_file(tree, path, data, permissions.map(mode_of).transpose()?, &self.engine)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes a directory and those above it; one that exists is left as it is.
+    ///
+    /// # Errors
+    /// `InvalidPath`.
+    pub fn make_directory(&self, path: &[u8]) -> Result<()> {
+        let path = paths::directory(path)?;
+        if path.is_empty() {
+            return self.engine.open();
+        }
+        self.edit(|tree| Ok(tree.make_directory(path, &self.engine.loader)?))
+    }
+
+    /// Makes a symlink; nothing may stand at `path`.
+    ///
+    /// # Errors
+    /// `InvalidPath`; `InvalidArgument` for an empty target or one with a NUL.
+    pub fn symlink(&self, path: &[u8], target: Bytes) -> Result<()> {
+        paths::check(path)?;
+        if target.is_empty() || target.contains(&0) || target.len() > 4096 {
+            return Err(Error::invalid("a symlink's target has 1 to 4096 bytes and no NUL"));
+        }
+        self.edit(|tree| {
+            if tree.find(path, &self.engine.loader)?.is_some() {
+                let path = String::from_utf8_lossy(path);
+                return Err(Error::invalid_path(format!(
+                    "{path:?}: something stands here; remove it first"
+                )));
+            }
+            Ok(tree.put(path, Mode::Symlink, NewContent::Bytes(target), &self.engine.loader)?)
+        })
+    }
+
+    /// Takes away a file, or a directory with all that is below it. O(depth).
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidPath`.
+    pub fn remove(&self, path: &[u8]) -> Result<()> {
+        paths::check(path)?;
+        self.edit(|tree| Ok(tree.remove(path, &self.engine.loader)?))
+    }
+
+    /// Moves a file or directory. O(depth), whatever is below.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidPath` if `new` is taken by a directory, or below `old`.
+    pub fn rename(&self, old: &[u8], new: &[u8]) -> Result<()> {
+        paths::check(old)?;
+        paths::check(new)?;
+        self.edit(|tree| Ok(tree.rename(old, new, &self.engine.loader)?))
+    }
+
+    /// A copy of the present content, uncheckpointed changes included, without a name. O(1).
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn fork(&self) -> Result<Arc<Workspace>> {
+        self.engine.open()?;
+        let mut content = self.content.lock();
+        content.settle_journal(&self.engine)?;
+        let mut copy = content.clone();
+        drop(content);
+        copy.record = None;
+        Ok(Workspace::new(self.engine.clone(), copy, None))
+    }
+
+    /// A copy with a name, which is claimed by compare-and-swap and survives the process together with the head.
+    ///
+    /// # Errors
+    /// `Conflict` if the name is taken; `InvalidArgument` if it is no good name.
+    pub fn fork_named(&self, name: &str) -> Result<Arc<Workspace>> {
+        paths::check_name("workspace", name)?;
+        let fork = self.fork()?;
+        let mut content = fork.content.lock().clone();
+        let record = content.record_with(content.head.id, None);
+        let transaction = RefTransaction {
+            guards: vec![(workspace_key(name), Guard::Absent)],
+            puts: vec![(workspace_key(name), Some(record.clone()))],
+            message: format!("fork {name}"),
+            ..RefTransaction::default()
+        };
+        if let RefOutcome::Conflict { .. } = self.engine.store().refs().commit(&transaction)? {
+            return Err(Error::conflict(format!(
+                "workspace {name:?} exists already; open it with open_workspace, or choose another name"
+            )));
+        }
+        content.record = Some(record);
+        Ok(Workspace::new(self.engine.clone(), content, Some(Arc::from(name))))
+    }
+}
+
+/// Puts a file into a tree; `mode` of `None` keeps the old one.
+pub(crate) fn write_file(tree: &mut Tree, path: &[u8], data: Bytes, mode: Option<Mode>, engine: &Engine) -> Result<()> {
+    let old = tree.find(path, &engine.loader)?.map(|found| found.mode());
+    let refused = match old {
+        Some(Mode::Symlink) => "a symlink stands here, and symlinks are not followed",
+        Some(Mode::Gitlink) => "a submodule stands here",
+        _ => "",
+    };
+    if !refused.is_empty() {
+        let path = String::from_utf8_lossy(path);
+        return Err(Error::invalid_path(format!("{path:?}: {refused}; remove it first")));
+    }
+    let mode = mode.or(old.filter(|old| old.is_file())).unwrap_or(Mode::File);
+    Ok(tree.put(path, mode, NewContent::Bytes(data), &engine.loader)?)
+}
