@@ -1,7 +1,32 @@
-//! Thin PyO3 bindings of the engine.
+//! Thin PyO3 bindings of the engine. Every function converts its arguments, does its work with the GIL released (or is a matter of a
+//! microsecond), converts the result; `errors` maps every error in one place. The stub is `python/pyi/_native.pyi`.
+
 use pyo3::prelude::*;
 
+mod checkpoint;
+mod convert;
+mod entry;
+mod errors;
+mod journal;
+mod repository;
+mod state;
+mod superposition;
+mod workspace;
+
 #[pymodule]
-fn _native(_m: &Bound<'_, PyModule>) -> PyResult<()> {
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(repository::open, module)?)?;
+    module.add_class::<repository::Repository>()?;
+    module.add_class::<workspace::Workspace>()?;
+    module.add_class::<checkpoint::Checkpoint>()?;
+    module.add_class::<entry::Entry>()?;
+    module.add_class::<entry::Change>()?;
+    module.add_class::<entry::MergeConflict>()?;
+    module.add_class::<entry::MergeResult>()?;
+    module.add_class::<entry::Event>()?;
+    module.add_class::<journal::Journal>()?;
+    module.add_class::<state::StateCore>()?;
+    module.add_class::<superposition::Superposition>()?;
     Ok(())
 }

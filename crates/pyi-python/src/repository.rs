@@ -1,0 +1,228 @@
+//! `Repository` and `open`.
+
+use std::collections::BTreeMap;
+
+use pyi_engine::git::History;
+use pyi_engine::{Repository as EngineRepository, RepositoryOptions, Version};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::checkpoint::Checkpoint;
+use crate::convert::{Directory, checkpoint_id, seconds, version};
+use crate::errors::{invalid, work};
+use crate::superposition::Superposition;
+use crate::workspace::{Expected, Workspace, check_durability, is_text};
+
+/// One store, shared by any number of processes, with its branches, workspaces and superpositions.
+#[pyclass(frozen, module = "pyi._native")]
+pub(crate) struct Repository {
+    pub(crate) inner: EngineRepository,
+}
+
+/// Opens the repository for a work tree, git directory, other directory or store.
+#[pyfunction]
+#[pyo3(signature = (path, *, create = true, durability = "process", store = None, cache_bytes = 32 << 20))]
+pub(crate) fn open(
+    py: Python<'_>,
+    path: Directory,
+    create: bool,
+    durability: &str,
+    store: Option<Directory>,
+    cache_bytes: usize,
+) -> PyResult<Repository> {
+    check_durability(Some(durability))?;
+    let options = RepositoryOptions {
+        create,
+        store: store.map(|store| store.0),
+        cache_bytes,
+    };
+    let inner = work(py, || EngineRepository::open(&path.0, &options))?;
+    Ok(Repository { inner })
+}
+
+#[pymethods]
+impl Repository {
+    /// The store's directory.
+    #[getter]
+    fn path(&self) -> std::path::PathBuf {
+        self.inner.path().to_path_buf()
+    }
+
+    /// Whether close() was called.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.inner.is_closed()
+    }
+
+    /// Closes the repository; idempotent.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        work(py, || self.inner.close())
+    }
+
+    fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (_kind, _error, _trace, /))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: Option<&Bound<'_, PyAny>>,
+        _error: Option<&Bound<'_, PyAny>>,
+        _trace: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        self.close(py)
+    }
+
+    fn __repr__(&self) -> String {
+        let closed = if self.closed() { ", closed" } else { "" };
+        format!("<Repository {}{closed}>", self.inner.path().display())
+    }
+
+    /// Imports the commit that `rev` names from a git repository, as a checkpoint and a new branch. `history` is "lazy" (older commits
+    /// stay in the source) or "full" (each becomes a checkpoint).
+    #[pyo3(signature = (source, rev = "HEAD", branch = "main", *, history = "lazy"))]
+    fn import_git(
+        &self,
+        py: Python<'_>,
+        source: Directory,
+        rev: &str,
+        branch: &str,
+        history: &str,
+    ) -> PyResult<Workspace> {
+        let history = match history {
+            "lazy" => History::Lazy,
+            "full" => History::Full,
+            other => return Err(invalid(format!("history={other:?}: \"lazy\" or \"full\""))),
+        };
+        Ok(Workspace {
+            inner: work(py, || self.inner.import_git(&source.0, rev, branch, history))?,
+        })
+    }
+
+    /// Imports a directory (all but `.git` and the store), as a checkpoint and a new branch.
+    #[pyo3(signature = (directory, branch = "main"))]
+    fn import_dir(&self, py: Python<'_>, directory: Directory, branch: &str) -> PyResult<Workspace> {
+        Ok(Workspace {
+            inner: work(py, || self.inner.import_dir(&directory.0, branch))?,
+        })
+    }
+
+    /// An unnamed workspace at the head of a branch, or at the checkpoint `at`.
+    #[pyo3(signature = (branch = "main", *, at = None))]
+    fn workspace(&self, py: Python<'_>, branch: &str, at: Option<&Bound<'_, PyAny>>) -> PyResult<Workspace> {
+        let inner = match at {
+            None => work(py, || self.inner.workspace(branch))?,
+            Some(at) => {
+                let id = checkpoint_id(at, &self.inner)?;
+                work(py, || self.inner.workspace_at(branch, id))?
+            }
+        };
+        Ok(Workspace { inner })
+    }
+
+    /// A named workspace, at its last checkpoint.
+    fn open_workspace(&self, py: Python<'_>, name: &str) -> PyResult<Workspace> {
+        Ok(Workspace {
+            inner: work(py, || self.inner.open_workspace(name))?,
+        })
+    }
+
+    /// The names of all named workspaces, sorted.
+    fn workspaces(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        work(py, || self.inner.workspaces())
+    }
+
+    /// Gives up the name of a workspace.
+    fn drop(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        work(py, || self.inner.drop_workspace(name))
+    }
+
+    /// All branches: name to checkpoint id.
+    fn branches(&self, py: Python<'_>) -> PyResult<BTreeMap<String, String>> {
+        let branches = work(py, || self.inner.branches())?;
+        Ok(branches.into_iter().map(|(name, id)| (name, id.to_string())).collect())
+    }
+
+    /// Deletes a branch; with `expect` only if it is at that checkpoint.
+    #[pyo3(signature = (name, *, expect = Expected::Default), text_signature = "(self, name, *, expect=...)")]
+    fn delete_branch(&self, py: Python<'_>, name: &str, expect: Expected<'_>) -> PyResult<()> {
+        let expect = match expect {
+            Expected::Default => None,
+            Expected::Absent => return Err(invalid("expect=None: a branch that does not exist cannot be deleted")),
+            Expected::Is(checkpoint) => Some(checkpoint_id(&checkpoint, &self.inner)?),
+        };
+        work(py, || self.inner.delete_branch(name, expect))
+    }
+
+    /// A checkpoint by its id or an unambiguous prefix of at least 8 digits.
+    fn get_checkpoint(&self, py: Python<'_>, id: &str) -> PyResult<Checkpoint> {
+        Ok(Checkpoint {
+            inner: work(py, || self.inner.checkpoint(id))?,
+        })
+    }
+
+    /// Forks `n` candidates from a workspace, checkpoint, id or branch.
+    #[pyo3(signature = (base, n, *, weights = None, ttl = None, name = None))]
+    fn superpose(
+        &self,
+        py: Python<'_>,
+        base: &Bound<'_, PyAny>,
+        n: usize,
+        weights: Option<Vec<f64>>,
+        ttl: Option<f64>,
+        name: Option<&str>,
+    ) -> PyResult<Superposition> {
+        let branch = if is_text(base) {
+            self.inner.branch(base.extract()?).ok()
+        } else {
+            None
+        };
+        let base = match branch {
+            Some(id) => Version::Id(id),
+            None => version(base, &self.inner)?,
+        };
+        let ttl = seconds("ttl", ttl)?;
+        Ok(Superposition {
+            inner: work(py, || self.inner.superpose(&base, n, weights, ttl, name))?,
+        })
+    }
+
+    /// A named superposition, reattached.
+    fn superposition(&self, py: Python<'_>, name: &str) -> PyResult<Superposition> {
+        Ok(Superposition {
+            inner: work(py, || self.inner.superposition(name))?,
+        })
+    }
+
+    /// The names of all living named superpositions, sorted.
+    fn superpositions(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        work(py, || self.inner.superpositions())
+    }
+
+    /// Makes everything so far durable against power loss.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        work(py, || self.inner.flush())
+    }
+
+    /// Counts: objects, segments, bytes_stored, bytes_logical, files_logical, dedup_ratio, branches, workspaces, damaged.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = work(py, || self.inner.stats())?;
+        let found = PyDict::new(py);
+        found.set_item("objects", stats.objects)?;
+        found.set_item("segments", stats.segments)?;
+        found.set_item("bytes_stored", stats.bytes_stored)?;
+        found.set_item("bytes_logical", stats.bytes_logical)?;
+        found.set_item("files_logical", stats.files_logical)?;
+        let ratio = if stats.bytes_stored == 0 {
+            0.0
+        } else {
+            stats.bytes_logical as f64 / stats.bytes_stored as f64
+        };
+        found.set_item("dedup_ratio", ratio)?;
+        found.set_item("branches", stats.branches)?;
+        found.set_item("workspaces", stats.workspaces)?;
+        found.set_item("damaged", stats.damaged)?;
+        Ok(found)
+    }
+}

@@ -1,0 +1,361 @@
+//! `Workspace`.
+
+use std::sync::Arc;
+
+use pyi_engine::Workspace as EngineWorkspace;
+use pyi_engine::{Bytes, CaptureOptions, Expect, ExportOptions, Ignore, MaterializeOptions, Value};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyEllipsis, PyString};
+
+use crate::checkpoint::{Checkpoint, Log, Walk};
+use crate::convert::{
+    Data, Directory, PathArg, SMALL_BYTES, checkpoint_id, content, text, value_from, version, window,
+};
+use crate::entry::{Change, Entry, MergeResult};
+use crate::errors::{invalid, short, work};
+use crate::journal::Journal;
+use crate::state::StateCore;
+
+/// A mutable copy-on-write view: files, state, journal and a head.
+#[pyclass(frozen, module = "pyi._native")]
+pub(crate) struct Workspace {
+    pub(crate) inner: Arc<EngineWorkspace>,
+}
+
+/// What `expect=` was: left out, None, or a checkpoint.
+pub(crate) enum Expected<'py> {
+    Default,
+    Absent,
+    Is(Bound<'py, PyAny>),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Expected<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        Ok(if object.is_none() {
+            Expected::Absent
+        } else if object.is_instance_of::<PyEllipsis>() {
+            Expected::Default
+        } else {
+            Expected::Is(object.to_owned())
+        })
+    }
+}
+
+/// Refuses what the durability classes of this version do not have.
+pub(crate) fn check_durability(durability: Option<&str>) -> PyResult<()> {
+    match durability {
+        None | Some("process") => Ok(()),
+        Some(other) => Err(invalid(format!("durability {other:?}: this version has \"process\""))),
+    }
+}
+
+#[pymethods]
+impl Workspace {
+    /// The name, or None.
+    #[getter]
+    fn name(&self) -> Option<&str> {
+        self.inner.name()
+    }
+
+    /// The last checkpoint that this workspace made or was restored to.
+    #[getter]
+    fn head(&self) -> Checkpoint {
+        Checkpoint {
+            inner: self.inner.head(),
+        }
+    }
+
+    /// Whether anything was changed since the head.
+    #[getter]
+    fn dirty(&self) -> bool {
+        self.inner.is_dirty()
+    }
+
+    /// The key-value mapping.
+    #[getter]
+    fn state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let core = StateCore {
+            inner: Arc::clone(&self.inner),
+        };
+        py.import("pyi.state")?.getattr("State")?.call1((core,))
+    }
+
+    /// The append-only list of events.
+    #[getter]
+    fn journal(&self) -> Journal {
+        Journal {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+
+    #[allow(clippy::unused_self)]
+    fn __bool__(&self) -> bool {
+        true
+    }
+
+    fn __len__(&self) -> usize {
+        usize::try_from(self.inner.len()).unwrap_or(usize::MAX)
+    }
+
+    fn __repr__(&self) -> String {
+        let head = self.inner.head().id().to_string();
+        let name = self
+            .inner
+            .name()
+            .map_or_else(|| "unnamed".to_owned(), |name| format!("{name:?}"));
+        let dirty = if self.inner.is_dirty() { ", dirty" } else { "" };
+        format!(
+            "<Workspace {name} at {}, {} files{dirty}>",
+            &head[..12],
+            self.inner.len()
+        )
+    }
+
+    /// The content of a file (or the target of a symlink): bytes, or above 16 KB a memoryview without a copy.
+    #[pyo3(signature = (path, *, offset = 0, size = None))]
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        path: PathArg,
+        offset: usize,
+        size: Option<usize>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let found = match short(self.inner.read_from_memory(&path.0))? {
+            Some(found) => found,
+            None => work(py, || self.inner.read(&path.0))?,
+        };
+        content(py, window(found, offset, size))
+    }
+
+    /// The contents of many files, in order.
+    fn read_many<'py>(&self, py: Python<'py>, paths: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let paths = paths
+            .try_iter()?
+            .map(|path| path?.extract::<PathArg>())
+            .collect::<PyResult<Vec<_>>>()?;
+        let found = work(py, || {
+            paths
+                .iter()
+                .map(|path| self.inner.read(&path.0))
+                .collect::<Result<Vec<Bytes>, _>>()
+        })?;
+        found.into_iter().map(|bytes| content(py, bytes)).collect()
+    }
+
+    /// The target of a symlink.
+    fn readlink<'py>(&self, py: Python<'py>, path: PathArg) -> PyResult<Bound<'py, PyAny>> {
+        let target = work(py, || self.inner.read_link(&path.0))?;
+        text(py, &target)
+    }
+
+    /// Writes a file; missing directories are made. `mode` is 0o644 or 0o755; by default the old one stays.
+    #[pyo3(signature = (path, data, *, mode = None))]
+    fn write(&self, py: Python<'_>, path: PathArg, data: Data, mode: Option<u32>) -> PyResult<()> {
+        if data.0.len() <= SMALL_BYTES {
+            return short(self.inner.write(&path.0, data.0, mode));
+        }
+        work(py, || self.inner.write(&path.0, data.0, mode))
+    }
+
+    /// Writes many files, all or none.
+    fn write_many(&self, py: Python<'_>, files: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut parsed: Vec<(Vec<u8>, Bytes)> = Vec::new();
+        for pair in files.call_method0("items")?.try_iter()? {
+            let (path, data): (PathArg, Data) = pair?.extract()?;
+            parsed.push((path.0, data.0));
+        }
+        work(py, || {
+            self.inner
+                .write_many(parsed.iter().map(|(path, data)| (path.as_slice(), data.clone(), None)))
+        })
+    }
+
+    /// Makes a directory and those above it; one that exists is left as it is.
+    fn mkdir(&self, py: Python<'_>, path: PathArg) -> PyResult<()> {
+        work(py, || self.inner.make_directory(&path.0))
+    }
+
+    /// Makes a symlink; nothing may stand at `path`.
+    fn symlink(&self, py: Python<'_>, path: PathArg, target: PathArg) -> PyResult<()> {
+        work(py, || self.inner.symlink(&path.0, Bytes::from(target.0)))
+    }
+
+    /// Takes away a file, or a directory with all that is below it.
+    fn remove(&self, py: Python<'_>, path: PathArg) -> PyResult<()> {
+        work(py, || self.inner.remove(&path.0))
+    }
+
+    /// Moves a file or directory.
+    #[pyo3(name = "move")]
+    fn rename(&self, py: Python<'_>, old: PathArg, new: PathArg) -> PyResult<()> {
+        work(py, || self.inner.rename(&old.0, &new.0))
+    }
+
+    /// Whether something stands at `path`.
+    fn exists(&self, py: Python<'_>, path: PathArg) -> PyResult<bool> {
+        work(py, || self.inner.exists(&path.0))
+    }
+
+    /// What stands at `path`.
+    fn stat(&self, py: Python<'_>, path: PathArg) -> PyResult<Entry> {
+        let entry = work(py, || self.inner.stat(&path.0))?;
+        Ok(Entry::new(entry, &self.inner.repository()))
+    }
+
+    /// The entries of a directory, sorted.
+    #[pyo3(signature = (directory = PathArg(Vec::new())))]
+    fn list(&self, py: Python<'_>, directory: PathArg) -> PyResult<Vec<Entry>> {
+        let entries = work(py, || self.inner.list(&directory.0))?;
+        let repository = self.inner.repository();
+        Ok(entries
+            .into_iter()
+            .map(|entry| Entry::new(entry, &repository))
+            .collect())
+    }
+
+    /// Goes through everything below `directory` but the directories themselves.
+    #[pyo3(signature = (directory = PathArg(Vec::new())))]
+    fn walk(&self, py: Python<'_>, directory: PathArg) -> PyResult<Walk> {
+        let walk = work(py, || self.inner.walk(&directory.0))?;
+        Ok(Walk::new(walk, self.inner.repository()))
+    }
+
+    /// Makes a checkpoint of files, state, journal and metadata under one id, durable when this returns.
+    #[pyo3(signature = (message = "", *, metadata = None, durability = None))]
+    fn checkpoint(
+        &self,
+        py: Python<'_>,
+        message: &str,
+        metadata: Option<&Bound<'_, PyDict>>,
+        durability: Option<&str>,
+    ) -> PyResult<Checkpoint> {
+        check_durability(durability)?;
+        let metadata = metadata.map_or(Ok(Value::Null), |metadata| value_from(metadata.as_any(), 0))?;
+        let inner = work(py, || self.inner.checkpoint(message, metadata))?;
+        Ok(Checkpoint { inner })
+    }
+
+    /// Makes the content that of a checkpoint; uncheckpointed changes are dropped.
+    fn restore(&self, py: Python<'_>, checkpoint: &Bound<'_, PyAny>) -> PyResult<()> {
+        let id = checkpoint_id(checkpoint, &self.inner.repository())?;
+        work(py, || self.inner.restore(&id))
+    }
+
+    /// A copy of the present content, uncheckpointed changes included; with a name, one that other processes can open.
+    #[pyo3(signature = (name = None))]
+    fn fork(&self, py: Python<'_>, name: Option<&str>) -> PyResult<Workspace> {
+        let inner = match name {
+            None => short(self.inner.fork())?,
+            Some(name) => work(py, || self.inner.fork_named(name))?,
+        };
+        Ok(Workspace { inner })
+    }
+
+    /// The changes from `other` (a workspace, checkpoint or id; the head by default) to this workspace.
+    #[pyo3(signature = (other = None, *, renames = false))]
+    fn diff(&self, py: Python<'_>, other: Option<&Bound<'_, PyAny>>, renames: bool) -> PyResult<Vec<Change>> {
+        let repository = self.inner.repository();
+        let other = other.map(|other| version(other, &repository)).transpose()?;
+        let changes = work(py, || self.inner.diff(other.as_ref(), renames))?;
+        Ok(Change::list(changes, &repository))
+    }
+
+    /// Merges `other` into this workspace, three-way by paths and lines; applied only if it is clean.
+    #[pyo3(signature = (other, *, base = None))]
+    fn merge(
+        &self,
+        py: Python<'_>,
+        other: &Bound<'_, PyAny>,
+        base: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<MergeResult> {
+        let repository = self.inner.repository();
+        let other = version(other, &repository)?;
+        let base = base.map(|base| version(base, &repository)).transpose()?;
+        let conflicts = work(py, || self.inner.merge(&other, base.as_ref()))?;
+        Ok(MergeResult::new(conflicts, &repository))
+    }
+
+    /// The checkpoints from the head on, newest first.
+    #[pyo3(signature = (limit = None))]
+    fn log(&self, py: Python<'_>, limit: Option<usize>) -> PyResult<Log> {
+        let head = *self.inner.head().id();
+        let inner = work(py, || self.inner.repository().log(&head, limit))?;
+        Ok(Log { inner })
+    }
+
+    /// Moves a branch to the head by compare-and-swap. By default it must be where this workspace came from; with None it must
+    /// not exist.
+    #[pyo3(signature = (branch, *, expect = Expected::Default), text_signature = "(self, branch, *, expect=...)")]
+    fn publish(&self, py: Python<'_>, branch: &str, expect: Expected<'_>) -> PyResult<()> {
+        let expect = match expect {
+            Expected::Default => Expect::Origin,
+            Expected::Absent => Expect::Absent,
+            Expected::Is(checkpoint) => Expect::Is(checkpoint_id(&checkpoint, &self.inner.repository())?),
+        };
+        work(py, || self.inner.publish(branch, expect))
+    }
+
+    /// Writes the present content into a directory (absent or empty), with a private git directory that borrows the source's objects.
+    #[pyo3(signature = (directory, *, git = true))]
+    fn materialize(&self, py: Python<'_>, directory: Directory, git: bool) -> PyResult<()> {
+        let options = MaterializeOptions { git };
+        work(py, || self.inner.materialize(&directory.0, &options).map(drop))
+    }
+
+    /// Takes what changed in a directory back into this workspace; the changes. `ignore` is "git" or "none". With `upper`, the upper
+    /// layer of an overlay over `directory`, only that is read, and the files become those of the checkpoint `base` (the head by
+    /// default) seen through it.
+    #[pyo3(signature = (directory, *, ignore = "git", upper = None, base = None, excludes_file = None))]
+    fn capture(
+        &self,
+        py: Python<'_>,
+        directory: Directory,
+        ignore: &str,
+        upper: Option<Directory>,
+        base: Option<&Bound<'_, PyAny>>,
+        excludes_file: Option<Directory>,
+    ) -> PyResult<Vec<Change>> {
+        let repository = self.inner.repository();
+        let ignore = match ignore {
+            "git" => Ignore::Git,
+            "none" => Ignore::None,
+            other => return Err(invalid(format!("ignore={other:?}: \"git\" or \"none\""))),
+        };
+        let options = CaptureOptions {
+            ignore,
+            upper: upper.map(|upper| upper.0),
+            base: base.map(|base| checkpoint_id(base, &repository)).transpose()?,
+            excludes_file: excludes_file.map(|file| file.0),
+        };
+        let changes = work(py, || self.inner.capture(&directory.0, &options))?;
+        Ok(Change::list(changes, &repository))
+    }
+
+    /// Makes the content a commit on a branch of a git repository; the commit's name. The parent is the commit that this workspace
+    /// was imported from. A branch that is checked out is refused.
+    #[pyo3(signature = (repository, branch, *, message = None, author = None, parents = None))]
+    fn export_git(
+        &self,
+        py: Python<'_>,
+        repository: Directory,
+        branch: String,
+        message: Option<String>,
+        author: Option<String>,
+        parents: Option<Vec<String>>,
+    ) -> PyResult<String> {
+        let options = ExportOptions {
+            branch,
+            message,
+            author,
+            parents,
+        };
+        work(py, || self.inner.export_git(&repository.0, &options))
+    }
+}
+
+/// The name or id of a branch or checkpoint, where either will do.
+pub(crate) fn is_text(object: &Bound<'_, PyAny>) -> bool {
+    object.is_instance_of::<PyString>()
+}
