@@ -1,0 +1,128 @@
+//! The verbs: one file each.
+
+mod capture;
+mod changes;
+mod checkpoint;
+mod checkpoints;
+mod collapse;
+mod completion;
+mod export;
+mod fork;
+mod import;
+mod join;
+mod materialize;
+mod publish;
+mod race;
+mod rewind;
+mod stats;
+mod swarm;
+mod workspaces;
+
+use clap::{ArgMatches, Command};
+use pyi_engine::{Change, Entry, Repository};
+
+use crate::context::Context;
+use crate::failure::Result;
+use crate::json::{Json, object};
+use crate::text;
+
+/// A verb that runs in this process.
+pub(crate) struct Verb {
+    /// The word on the command line.
+    pub(crate) name: &'static str,
+    /// What it is for, in one line.
+    pub(crate) about: &'static str,
+    /// Adds its arguments and the rest of its help to a parser.
+    pub(crate) arguments: fn(Command) -> Command,
+    /// Runs it; the exit status.
+    pub(crate) run: fn(&ArgMatches, &Context) -> Result<u8>,
+}
+
+/// A verb that Python runs.
+pub(crate) struct PythonVerb {
+    /// The word on the command line.
+    pub(crate) name: &'static str,
+    /// What it is for, in one line.
+    pub(crate) about: &'static str,
+}
+
+/// The native verbs.
+pub(crate) const VERBS: &[Verb] = &[
+    import::VERB,
+    fork::VERB,
+    checkpoint::VERB,
+    rewind::VERB,
+    checkpoints::VERB,
+    changes::VERB,
+    join::VERB,
+    collapse::VERB,
+    materialize::VERB,
+    capture::VERB,
+    publish::VERB,
+    export::VERB,
+    workspaces::VERB,
+    stats::VERB,
+    completion::VERB,
+];
+
+/// The verbs in Python.
+pub(crate) const PYTHON_VERBS: &[PythonVerb] = &[race::VERB, swarm::VERB];
+
+/// The verbs as the help lists them.
+pub(crate) const GROUPS: &[(&str, &[&str])] = &[
+    ("Many attempts at once", &["race", "swarm", "collapse"]),
+    ("In and out", &["import", "export", "materialize", "capture"]),
+    (
+        "Workspaces",
+        &["fork", "checkpoint", "rewind", "join", "publish", "workspaces"],
+    ),
+    ("Looking", &["checkpoints", "changes", "stats"]),
+    ("Your shell", &["completion"]),
+];
+
+/// The native verb of this name.
+pub(crate) fn verb(name: &str) -> Option<&'static Verb> {
+    VERBS.iter().find(|verb| verb.name == name)
+}
+
+/// The Python verb of this name.
+pub(crate) fn python_verb(name: &str) -> Option<&'static PythonVerb> {
+    PYTHON_VERBS.iter().find(|verb| verb.name == name)
+}
+
+/// An entry of a workspace, or null.
+fn entry_json(repository: &Repository, entry: Option<&Entry>) -> Result<Json> {
+    let Some(entry) = entry else { return Ok(Json::Null) };
+    Ok(object([
+        ("path", Json::from(entry.path.as_slice())),
+        ("type", entry.kind().name().into()),
+        ("mode", format!("{:04o}", entry.permissions()).into()),
+        ("size", entry.size_bytes.into()),
+        ("id", Json::from(&repository.entry_ids().of(entry)?)),
+    ]))
+}
+
+/// A change, as the Python API has it.
+fn change_json(repository: &Repository, change: &Change) -> Result<Json> {
+    Ok(object([
+        ("path", Json::from(change.path.as_slice())),
+        ("kind", change.kind.name().into()),
+        ("old", entry_json(repository, change.old.as_ref())?),
+        ("new", entry_json(repository, change.new.as_ref())?),
+    ]))
+}
+
+/// Changes, one line each.
+fn change_lines(changes: &[Change]) -> Vec<u8> {
+    changes.iter().flat_map(text::change).collect()
+}
+
+/// Changes as an array.
+fn changes_json(repository: &Repository, changes: &[Change]) -> Result<Json> {
+    Ok(Json::Array(
+        changes
+            .iter()
+            .map(|change| change_json(repository, change))
+            .collect::<Result<_>>()?,
+    ))
+}

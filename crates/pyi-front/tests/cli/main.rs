@@ -1,0 +1,9 @@
+//! The real `pyi`, run on real directories beside the real git.
+
+mod common;
+mod docs;
+mod git;
+mod json;
+mod python;
+mod usage;
+mod verbs;
