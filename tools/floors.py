@@ -42,8 +42,9 @@ RUST_WORDS: list[tuple[tuple[str, ...], re.Pattern[str], str]] = [
 
 # The floors of python/pyi from the ground up: top-level modules and packages by name.
 FLOORS: list[set[str]] = [
-    {"errors", "config", "_native"},
-    {"repository", "workspace", "checkpoint", "state", "journal", "superposition", "types", "_convert"},
+    # `state` makes a mapping of the kernel's `StateCore`, and the kernel hands it out.
+    {"errors", "config", "_native", "state"},
+    {"repository", "workspace", "checkpoint", "journal", "superposition", "types", "_convert"},
     {"git"},
     {"sandbox"},
     {"workflow", "dashboard"},

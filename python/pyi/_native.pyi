@@ -1,5 +1,7 @@
 """The kernel: repositories, workspaces, checkpoints (Rust, see crates/pyi-python)."""
 
+# Read by type checkers that are told Python 3.11, which has neither `type` statements nor collections.abc.Buffer.
+# ruff: noqa: UP035, UP040
 import builtins
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
@@ -10,6 +12,25 @@ from typing import Any, Literal, Self, TypeAlias, final
 from typing_extensions import Buffer
 
 from pyi.state import State
+
+__all__ = [
+    "Change",
+    "Checkpoint",
+    "Entry",
+    "Event",
+    "Journal",
+    "JournalIterator",
+    "Log",
+    "MergeConflict",
+    "MergeResult",
+    "Repository",
+    "StateCore",
+    "Superposition",
+    "Walk",
+    "Workspace",
+    "__version__",
+    "open",
+]
 
 _Path: TypeAlias = str | bytes
 _Data: TypeAlias = str | Buffer

@@ -70,7 +70,7 @@ def test_200_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
         assert received, "the writer died by itself"
         lines = [line.split() for line in received.decode().splitlines(keepends=True) if line.endswith("\n")]
         acknowledged += [(id, kind, int(number), int(step)) for id, kind, number, step in lines]
-        # The next opener goes on at once: the head of the named workspace is the last one acknowledged, or the one after it.
+        # The next opener goes on at once: the named workspace's head is the last one acknowledged or the one after it.
         started = time.perf_counter()
         with pyi.open(store) as repo:
             head = repo.open_workspace("kept").head
@@ -82,7 +82,9 @@ def test_200_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
             check(repo.get_checkpoint(id), kind, number, step, repo)
         stats = repo.stats()
     segments = len(list((tmp_path / "store").rglob("*.seg")))
-    print(f"{len(acknowledged)} checkpoints acknowledged, {segments} segments, longest open {longest_open_s * 1e3:.1f} ms")
+    print(
+        f"{len(acknowledged)} checkpoints acknowledged, {segments} segments, longest open {longest_open_s * 1e3:.1f} ms"
+    )
     assert stats["damaged"] == 0
     # One writer at a time: one open segment, and one more for every 64 MiB that was written.
     assert segments <= 2 + stats["bytes_stored"] // (64 << 20)

@@ -44,7 +44,10 @@ def test_reading(ws: pyi.Workspace) -> None:
     assert [bytes(found) for found in ws.read_many(["README.md", "src/b.py"])] == [b"hello\n", b"b = 2\n"]
     assert ws.readlink("link") == "src/a.py"
     assert bytes(ws.read("link")) == b"src/a.py"
-    assert ws.exists("src") and ws.exists("empty/deep") and not ws.exists("src/c.py") and not ws.exists("README.md/x")
+    assert ws.exists("src")
+    assert ws.exists("empty/deep")
+    assert not ws.exists("src/c.py")
+    assert not ws.exists("README.md/x")
     assert [(entry.path, entry.kind) for entry in ws.list()] == [
         ("README.md", "file"),
         ("empty", "dir"),
@@ -66,7 +69,9 @@ def test_large_contents_come_without_a_copy(ws: pyi.Workspace) -> None:
     ws.write("large", data)
     for _ in range(2):
         found = ws.read("large")
-        assert isinstance(found, memoryview) and found.readonly and found == data
+        assert isinstance(found, memoryview)
+        assert found.readonly
+        assert found == data
         ws.checkpoint()
 
 
@@ -110,7 +115,8 @@ def test_moving_and_removing(ws: pyi.Workspace) -> None:
     assert len(ws) == 3
     ws.restore(ws.head)
     ws.move("README.md", "run.sh")
-    assert bytes(ws.read("run.sh")) == b"hello\n" and ws.stat("run.sh").mode == 0o644
+    assert bytes(ws.read("run.sh")) == b"hello\n"
+    assert ws.stat("run.sh").mode == 0o644
 
 
 def test_checkpoint_restore_and_log(ws: pyi.Workspace, repo: pyi.Repository) -> None:
@@ -120,8 +126,10 @@ def test_checkpoint_restore_and_log(ws: pyi.Workspace, repo: pyi.Repository) -> 
     assert ws.dirty
     two = ws.checkpoint("two", metadata={"score": 1.5, "tags": ["x", None]})
     assert (two.message, two.parents, two.metadata) == ("two", [base.id], {"score": 1.5, "tags": ["x", None]})
-    assert two.tree != base.tree and two.time >= base.time
-    assert ws.head == two and not ws.dirty
+    assert two.tree != base.tree
+    assert two.time >= base.time
+    assert ws.head == two
+    assert not ws.dirty
     assert [checkpoint.message for checkpoint in ws.log()] == ["two", "base", ""]
     assert [checkpoint.message for checkpoint in ws.log(1)] == ["two"]
     ws.write("README.md", "lost\n")
@@ -140,9 +148,11 @@ def test_forks_are_isolated_and_carry_what_is_not_checkpointed(ws: pyi.Workspace
     ws.state["x"] = 1
     ws.journal.append("note", text="before")
     fork = ws.fork()
-    assert fork.name is None and fork.dirty
+    assert fork.name is None
+    assert fork.dirty
     assert bytes(fork.read("README.md")) == b"uncheckpointed\n"
-    assert fork.state["x"] == 1 and len(fork.journal) == 1
+    assert fork.state["x"] == 1
+    assert len(fork.journal) == 1
     fork.write("README.md", "fork\n")
     fork.state["x"] = 2
     fork.journal.append("note", text="fork")
@@ -216,11 +226,15 @@ def test_publish_moves_branches_by_compare_and_swap(ws: pyi.Workspace, repo: pyi
     with pytest.raises(pyi.Conflict):
         other.publish("main")
     result = other.merge(repo.workspace())
-    assert result and result.clean and result.conflicts == []
+    assert result
+    assert result.clean
+    assert result.conflicts == []
     merged = other.checkpoint("merged")
-    assert len(merged.parents) == 2 and ws.head.id in merged.parents
+    assert len(merged.parents) == 2
+    assert ws.head.id in merged.parents
     other.publish("main", expect=ws.head)
-    assert files(repo.workspace())["README.md"] == b"ws\n" and files(repo.workspace())["src/a.py"] == b"other\n"
+    assert files(repo.workspace())["README.md"] == b"ws\n"
+    assert files(repo.workspace())["src/a.py"] == b"other\n"
     other.publish("topic")
     with pytest.raises(pyi.Conflict):
         other.publish("topic", expect=None)
@@ -238,15 +252,19 @@ def test_merge_conflicts_are_data_and_change_nothing(ws: pyi.Workspace) -> None:
     left.checkpoint()
     right.checkpoint()
     result = left.merge(right)
-    assert not result and not result.clean
+    assert not result
+    assert not result.clean
     assert [(found.path, found.reason) for found in result.conflicts] == [
         ("README.md", "both sides changed the same lines"),
         ("state:k", "both sides changed this key"),
     ]
     conflict = result.conflicts[0]
-    assert conflict.base and conflict.ours and conflict.theirs
+    assert conflict.base
+    assert conflict.ours
+    assert conflict.theirs
     assert len({conflict.base.id, conflict.ours.id, conflict.theirs.id}) == 3
-    assert not left.dirty and not left.exists("src/new.py")
+    assert not left.dirty
+    assert not left.exists("src/new.py")
 
 
 def test_state_is_a_mapping(ws: pyi.Workspace) -> None:
@@ -281,15 +299,20 @@ def test_state_is_a_mapping(ws: pyi.Workspace) -> None:
         for key, value in values.items():
             assert ws.state[key] == value, (stage, key)
         assert str(ws.state["floats"][1]) == "-0.0"
-        assert ws.state["scalar"] == 1.5 and ws.state["tuple"] == [1, 2]
+        assert ws.state["scalar"] == 1.5
+        assert ws.state["tuple"] == [1, 2]
         for name, array in arrays.items():
             found = ws.state[f"array-{name}"]
-            assert found.dtype == array.dtype and found.shape == array.shape and (found == array).all()
+            assert found.dtype == array.dtype
+            assert found.shape == array.shape
+            assert (found == array).all()
             found.fill(0)
             assert (ws.state[f"array-{name}"] == array).all(), "reading gives copies"
         assert len(ws.state) == len(values) + 2 + len(arrays)
         ws.checkpoint()
-    assert "none" in ws.state and "nothing" not in ws.state and 7 not in ws.state
+    assert "none" in ws.state
+    assert "nothing" not in ws.state
+    assert 7 not in ws.state
     assert ws.state.get("nothing", 5) == 5
     before = ws.head
     assert ws.state.pop("none") is None
@@ -297,7 +320,8 @@ def test_state_is_a_mapping(ws: pyi.Workspace) -> None:
     ws.state["nested"] = 1
     ws.checkpoint()
     ws.restore(before)
-    assert ws.state["text"] == values["text"] and ws.state["nested"] == values["nested"]
+    assert ws.state["text"] == values["text"]
+    assert ws.state["nested"] == values["nested"]
     with pytest.raises(pyi.InvalidArgument):
         ws.state["objects"] = np.array([object()])
 
@@ -319,7 +343,8 @@ def test_journal_is_an_append_only_list(ws: pyi.Workspace) -> None:
 
 def test_superposition_observe_and_collapse(ws: pyi.Workspace, repo: pyi.Repository) -> None:
     sp = repo.superpose(ws, 4, weights=[1, 2, 3, 0])
-    assert len(sp.candidates) == 4 and sp.weights == [1, 2, 3, 0]
+    assert len(sp.candidates) == 4
+    assert sp.weights == [1, 2, 3, 0]
     assert sp.observe() == 2
     drawn = {sp.observe(seed=seed) for seed in range(200)}
     assert drawn == {0, 1, 2}
@@ -333,7 +358,8 @@ def test_superposition_observe_and_collapse(ws: pyi.Workspace, repo: pyi.Reposit
     winner = sp.collapse(sp.observe(), onto="main")
     assert repo.branches()["main"] == winner.id
     assert bytes(winner.read("answer")) == b"4"
-    assert sp.candidates == [] and sp.wait(0) == winner
+    assert sp.candidates == []
+    assert sp.wait(0) == winner
     for call in (lambda: sp.collapse(0), lambda: sp.weigh(0, 1), lambda: sp.observe()):
         with pytest.raises(pyi.Conflict):
             call()
@@ -341,16 +367,19 @@ def test_superposition_observe_and_collapse(ws: pyi.Workspace, repo: pyi.Reposit
 
 def test_collapse_is_refused_when_the_branch_moved(ws: pyi.Workspace, repo: pyi.Repository) -> None:
     sp = repo.superpose("main", 2, name="try")
-    assert repo.superpositions() == ["try"] and repo.workspaces() == ["try/0", "try/1"]
+    assert repo.superpositions() == ["try"]
+    assert repo.workspaces() == ["try/0", "try/1"]
     ws.write("README.md", "moved on")
     ws.checkpoint()
     ws.publish("main")
     with pytest.raises(pyi.Conflict):
         sp.collapse(0)
-    assert len(sp.candidates) == 2 and repo.superpositions() == ["try"]
+    assert len(sp.candidates) == 2
+    assert repo.superpositions() == ["try"]
     result = sp.collapse(1, onto="elsewhere")
     assert repo.branches()["elsewhere"] == result.id
-    assert repo.superpositions() == [] and repo.workspaces() == []
+    assert repo.superpositions() == []
+    assert repo.workspaces() == []
     with pytest.raises(pyi.NotFound):
         repo.superposition("try")
 
@@ -381,7 +410,8 @@ def test_a_named_superposition_is_reattached_and_waited_for(
     )
     waiter.join()
     (checkpoint,) = outcome
-    assert checkpoint and checkpoint.id == done.stdout.strip() == repo.branches()["main"]
+    assert checkpoint
+    assert checkpoint.id == done.stdout.strip() == repo.branches()["main"]
     with pytest.raises(pyi.Conflict):
         sp.collapse(0)
 
@@ -410,7 +440,7 @@ def test_many_threads_on_one_workspace_and_one_store(ws: pyi.Workspace, repo: py
                 ws.journal.append("step", number=number, step=step)
                 ws.state[f"{number}"] = step
                 assert bytes(own.read(f"own/{number}")) == f"{number} {step}".encode()
-        except BaseException as error:  # noqa: BLE001 - handed to the test's thread
+        except BaseException as error:
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
@@ -428,7 +458,9 @@ def test_many_threads_on_one_workspace_and_one_store(ws: pyi.Workspace, repo: py
 
 def test_an_empty_repository_begins_with_an_empty_main(repo: pyi.Repository) -> None:
     first, second = repo.workspace(), repo.workspace()
-    assert first.head == second.head and len(first) == 0 and first.head.parents == []
+    assert first.head == second.head
+    assert len(first) == 0
+    assert first.head.parents == []
     first.write("a", "1")
     first.checkpoint()
     second.checkpoint()
@@ -443,6 +475,9 @@ def test_stats_count_and_deduplicate(repo: pyi.Repository) -> None:
     ws.checkpoint()
     ws.publish("main")
     stats = repo.stats()
-    assert stats["bytes_logical"] == 100 * 1024 and stats["files_logical"] == 100 and stats["branches"] == 1
-    assert stats["bytes_stored"] < 20_000 and stats["dedup_ratio"] > 5
+    assert stats["bytes_logical"] == 100 * 1024
+    assert stats["files_logical"] == 100
+    assert stats["branches"] == 1
+    assert stats["bytes_stored"] < 20_000
+    assert stats["dedup_ratio"] > 5
     repo.flush()

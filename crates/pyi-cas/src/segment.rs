@@ -106,6 +106,8 @@ pub(crate) struct Scan {
 
 /// Finds the records in `from..to` of a segment; `from` is where a record begins. O(bytes), checksums only.
 pub(crate) fn scan(file: &dyn VfsFile, from: u64, to: u64) -> io::Result<Scan> {
+    // Small segments are common and the window is not: it is made no larger than what there is to read.
+    let to = to.min(file.len()?);
     let mut window = Window {
         file,
         to,

@@ -20,12 +20,15 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<repository::Repository>()?;
     module.add_class::<workspace::Workspace>()?;
     module.add_class::<checkpoint::Checkpoint>()?;
+    module.add_class::<checkpoint::Walk>()?;
+    module.add_class::<checkpoint::Log>()?;
     module.add_class::<entry::Entry>()?;
     module.add_class::<entry::Change>()?;
     module.add_class::<entry::MergeConflict>()?;
     module.add_class::<entry::MergeResult>()?;
     module.add_class::<entry::Event>()?;
     module.add_class::<journal::Journal>()?;
+    module.add_class::<journal::JournalIterator>()?;
     module.add_class::<state::StateCore>()?;
     module.add_class::<superposition::Superposition>()?;
     Ok(())

@@ -1,0 +1,87 @@
+"""git: `add` + `commit` in a work tree, `worktree add` + `worktree remove`. Each is a process, as agents run them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter_ns
+
+from validation.generator import git
+from validation.hypothesis import Guarantees
+
+__all__ = ["COMMIT", "WORKTREE", "Git"]
+
+COMMIT = Guarantees(isolated=False, history=True, survives="kill -9", directory=True)
+WORKTREE = Guarantees(isolated=True, history=True, survives="kill -9", directory=True)
+
+
+class Git:
+    """The installed git on one repository with a work tree."""
+
+    def __init__(self, work_tree: Path) -> None:
+        """Take the repository as it is; refuse to start without git."""
+        if shutil.which("git") is None:
+            raise RuntimeError("git is not installed")
+        self.work_tree = work_tree
+        self.name = subprocess.run(["git", "version"], capture_output=True, check=True, text=True).stdout.strip()
+
+    def commit(self, write: Callable[[int], tuple[str, bytes]]) -> Callable[[int], int]:
+        """Return a sampler of: write one file, `git add` it, `git commit`."""
+
+        def sample(number: int) -> int:
+            path, data = write(number)
+            before = perf_counter_ns()
+            (self.work_tree / path).write_bytes(data)
+            git(self.work_tree, "add", "--", path)
+            git(self.work_tree, "commit", "--quiet", "--no-verify", "-m", "step")
+            return perf_counter_ns() - before
+
+        return sample
+
+    def worktree(self, place: Path) -> Callable[[int], int]:
+        """Return a sampler of: `git worktree add` and `git worktree remove`."""
+
+        def sample(number: int) -> int:
+            where = str(place / f"candidate{number}")
+            before = perf_counter_ns()
+            git(self.work_tree, "worktree", "add", "--quiet", "--detach", where)
+            git(self.work_tree, "worktree", "remove", "--force", where)
+            return perf_counter_ns() - before
+
+        return sample
+
+    def worktrees_at_once(self, place: Path, count: int, jobs: int) -> Callable[[int], int]:
+        """Return a sampler of: `count` such pairs, `jobs` at a time; the nanoseconds for one of them by the wall."""
+
+        def pair(where: str) -> None:
+            git(self.work_tree, "worktree", "add", "--quiet", "--detach", where)
+            git(self.work_tree, "worktree", "remove", "--force", where)
+
+        def sample(number: int) -> int:
+            places = [str(place / f"at-once{number}-{index}") for index in range(count)]
+            with ThreadPoolExecutor(jobs) as pool:
+                before = perf_counter_ns()
+                list(pool.map(pair, places))
+                return (perf_counter_ns() - before) // count
+
+        return sample
+
+    def own_copy(self, place: Path, write: Callable[[int], tuple[str, bytes]]) -> Callable[[int], int]:
+        """Return a sampler of: `worktree add`, write one file, `add`, `commit`; the removal is not counted."""
+
+        def sample(number: int) -> int:
+            path, data = write(number)
+            where = place / f"copy{number}"
+            before = perf_counter_ns()
+            git(self.work_tree, "worktree", "add", "--quiet", "--detach", str(where))
+            (where / path).write_bytes(data)
+            git(where, "add", "--", path)
+            git(where, "commit", "--quiet", "--no-verify", "-m", "step")
+            elapsed_ns = perf_counter_ns() - before
+            git(self.work_tree, "worktree", "remove", "--force", str(where))
+            return elapsed_ns
+
+        return sample
