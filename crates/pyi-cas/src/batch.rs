@@ -88,6 +88,11 @@ impl Batch {
         self.buffer.len()
     }
 
+    /// Memory that the batch holds on to, full or empty, in bytes. O(1).
+    pub fn memory_bytes(&self) -> usize {
+        self.buffer.capacity() + self.entries.capacity() * size_of::<Entry>() + self.known.capacity() * 40
+    }
+
     /// Whether the object is in this batch. O(1).
     pub fn contains(&self, id: &Id) -> bool {
         self.known.contains(id)

@@ -41,7 +41,12 @@ impl Writer {
         let mut retired = Vec::new();
         let (mut taken, mut left) = (None, 0);
         for number in numbers.iter().filter(|number| !indexed.contains(number)) {
-            let need = Need { bytes, limit_bytes, writer: taken.is_none(), seal_small: left >= SMALL_LEFT };
+            let need = Need {
+                bytes,
+                limit_bytes,
+                writer: taken.is_none(),
+                seal_small: left >= SMALL_LEFT,
+            };
             match Writer::adopt(shared, *number, &need) {
                 Ok(Adoption::Writer(writer)) => taken = Some(writer),
                 Ok(Adoption::Retired(segment)) => retired.push(segment),
@@ -89,7 +94,11 @@ impl Writer {
         if damaged || !need.writer || !has_room(result.end, need.bytes, need.limit_bytes) {
             drop(tail);
             let small = result.end < need.limit_bytes / SMALL_PART && !need.seal_small;
-            return Ok(if small && !damaged { Adoption::Left } else { Adoption::Retired(Retired { number, file }) });
+            return Ok(if small && !damaged {
+                Adoption::Left
+            } else {
+                Adoption::Retired(Retired { number, file })
+            });
         }
         if result.end != file.len().map_err(failed("read"))? {
             file.set_len(result.end).map_err(failed("cut the torn tail of"))?;

@@ -199,7 +199,10 @@ fn readers_create_nothing_and_segments_are_adopted() {
         put(store, &content(200 + i, 3000));
     }
     drop(stores);
-    let limit = OpenOptions { segment_limit_bytes: 10_000, ..options() };
+    let limit = OpenOptions {
+        segment_limit_bytes: 10_000,
+        ..options()
+    };
     let store = open_with(directory.path(), limit);
     put(&store, b"last");
     assert_eq!((files(&segments, "seg").len(), files(&segments, "idx").len()), (3, 2));

@@ -81,7 +81,7 @@ impl Recent {
 
 /// Batches kept for reuse; more than this many are dropped.
 const BATCHES_KEPT: usize = 8;
-/// A batch that grew beyond this is dropped after use.
+/// A batch that grew beyond this is dropped after use: emptying it would cost as much as filling it did.
 const BATCH_KEPT_BYTES: usize = 1 << 20;
 
 impl Engine {
@@ -143,9 +143,13 @@ impl Engine {
     }
 
     pub(crate) fn give_batch(&self, mut batch: Batch) {
+        // A commit has emptied the batch already, so its memory and not its size tells whether it was a large one.
+        if batch.memory_bytes() > BATCH_KEPT_BYTES {
+            return;
+        }
         batch.clear();
         let mut batches = self.batches.lock();
-        if batches.len() < BATCHES_KEPT && batch.size_bytes() <= BATCH_KEPT_BYTES {
+        if batches.len() < BATCHES_KEPT {
             batches.push(batch);
         }
     }

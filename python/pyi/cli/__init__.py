@@ -1,0 +1,7 @@
+"""The verbs that are written in Python, behind the native ``pyi``."""
+
+from __future__ import annotations
+
+from pyi.cli.main import main
+
+__all__ = ["main"]
