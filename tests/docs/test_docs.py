@@ -1,4 +1,4 @@
-"""The documents run: every example in README.md and docs/guides/ is executed as it stands.
+"""The documents run: every example in README.md, docs/guides/ and docs/concepts/ is executed as it stands.
 
 The ```python and ```console blocks of one file run in order, in one fresh directory. That directory holds `project`, a
 small git repository with two commits, which the examples may use. Python names live on from block to block. In a
@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_SECONDS = 120
+TIMEOUT_SECONDS = 240
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*$")
 
 # Runs in a process of its own: the examples may change the directory, the environment, or crash.
@@ -127,7 +127,8 @@ def run(found: list[Block], home: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
+FOLDERS = [ROOT / "docs" / "guides", ROOT / "docs" / "concepts"]
+DOCUMENTS = [ROOT / "README.md", *(document for folder in FOLDERS for document in sorted(folder.glob("*.md")))]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

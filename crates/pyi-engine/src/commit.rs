@@ -157,6 +157,23 @@ impl Workspace {
         Ok(())
     }
 
+    /// Takes up what another handle of the same name did, if nothing was changed here.
+    pub(crate) fn take_up(&self) -> Result<()> {
+        let mut content = self.content.lock();
+        let (Some(name), Some(known), false) = (self.name(), &content.record, content.dirty) else {
+            return Ok(());
+        };
+        let value = self.engine.store().refs().get(&workspace_key(name))?;
+        let Some(value) = value.filter(|value| value[..] != known[..]) else {
+            return Ok(());
+        };
+        let head = self.engine.snapshot(&WorkspaceRecord::decode(&value)?.head)?;
+        content.git = Arc::new(head.root.git.clone());
+        adopt(&mut content, head);
+        content.record = Some(value.to_vec());
+        Ok(())
+    }
+
     /// Moves `branch` to the head by compare-and-swap.
     ///
     /// # Errors
@@ -174,10 +191,12 @@ impl Workspace {
         let guard = match expect {
             Expect::Absent => Guard::Absent,
             Expect::Is(id) => Guard::Equals(id.0.to_vec()),
-            Expect::Origin if refs.get(&branch_key(branch))?.is_none() => Guard::Absent,
+            // A branch that the workspace came from must be where it was; another one may also be new.
             Expect::Origin => match &content.origin {
-                Some(origin) => Guard::Equals(origin.head.0.to_vec()),
-                None => Guard::Absent,
+                Some(origin) if origin.branch == branch || refs.get(&branch_key(branch))?.is_some() => {
+                    Guard::Equals(origin.head.0.to_vec())
+                }
+                _ => Guard::Absent,
             },
         };
         let head = content.head.id;
@@ -203,7 +222,7 @@ impl Workspace {
         }
         match refs.commit(&transaction)? {
             RefOutcome::Done => {
-                content.origin = origin;
+                content.origin = origin.map(Arc::new);
                 content.record = content.record.as_ref().map(|_| record);
                 Ok(())
             }
@@ -271,7 +290,7 @@ fn moved_elsewhere(name: &str) -> Error {
 
 pub(crate) fn branch_conflict(branch: &str, found: Option<&[u8]>) -> Error {
     Error::conflict(match found.map(decode_branch) {
-        None => format!("branch {branch:?} does not exist; publish with expect=None to make it"),
+        None => format!("branch {branch:?} does not exist (any more); publish with expect=None to make it"),
         Some(Ok(id)) => format!("branch {branch:?} is at {id}, which was not expected; merge that and publish again"),
         Some(Err(error)) => format!("branch {branch:?}: {error}"),
     })

@@ -178,12 +178,10 @@ impl Workspace {
         self.engine.open()?;
         let theirs = other.parts(&self.engine)?;
         let mut content = self.content.lock();
+        let ancestor = common_ancestor(&self.engine, &content.head.id, &theirs.head)?;
         let base = match base {
             Some(version) => Some(version.parts(&self.engine)?),
-            None => match common_ancestor(&self.engine, &content.head.id, &theirs.head)? {
-                Some(id) => Some(Version::Id(id).parts(&self.engine)?),
-                None => None,
-            },
+            None => ancestor.map(|id| Version::Id(id).parts(&self.engine)).transpose()?,
         };
         let (base_files, base_state) = base.map_or_else(Default::default, |base| (base.files, base.state));
         let (loader, engine) = (&self.engine.loader, &*self.engine);
@@ -195,11 +193,14 @@ impl Workspace {
             .map(|found| conflict_of("", found))
             .collect();
         conflicts.extend(state.conflicts.into_iter().map(|found| conflict_of("state:", found)));
-        if conflicts.is_empty() {
+        let changed = !Arc::ptr_eq(files.tree.root(), content.files.root())
+            || !Arc::ptr_eq(state.tree.root(), content.state.root());
+        let is_news = ancestor != Some(theirs.head) && !content.merged.contains(&theirs.head);
+        if conflicts.is_empty() && (changed || is_news) {
             content.files = files.tree;
             content.state = state.tree;
             content.dirty = true;
-            if theirs.head != content.head.id && !content.merged.contains(&theirs.head) {
+            if is_news {
                 content.merged.push(theirs.head);
             }
         }

@@ -56,12 +56,17 @@ fn is_git_dir(path: &Path) -> bool {
     path.join("HEAD").exists() && (path.join("objects").is_dir() || path.join("commondir").is_file())
 }
 
+fn is_store(path: &Path) -> bool {
+    path.join("segments").is_dir()
+        && fs::read(path.join("format")).is_ok_and(|format| format.starts_with(b"pyi-store "))
+}
+
 /// Where the store for `path` is or would be. A path that is a store itself is taken as such.
 ///
 /// # Errors
 /// As [`git_dir`].
 pub fn locate(path: &Path) -> Result<Place> {
-    if path.join("format").is_file() && path.join("segments").is_dir() {
+    if is_store(path) {
         let git = path.parent().filter(|parent| is_git_dir(parent)).map(Path::to_path_buf);
         return Ok(Place {
             store: path.to_path_buf(),

@@ -16,7 +16,7 @@ use crate::entry::EntryIds;
 use crate::history::{History, resolve};
 use crate::locate::locate;
 use crate::workspace::{Content, Workspace};
-use crate::{Error, Result, paths};
+use crate::{Error, ErrorKind, Result, paths};
 
 /// How to open a repository.
 #[derive(Clone, Debug)]
@@ -75,6 +75,13 @@ impl Repository {
     pub fn open(path: &Path, options: &RepositoryOptions) -> Result<Self> {
         let place = locate(path)?;
         let store_dir = options.store.clone().unwrap_or(place.store);
+        if store_dir.as_os_str().is_empty() {
+            return Err(Error::invalid(
+                "the store's path is empty; name a directory, or leave it out for the usual place",
+            ));
+        }
+        // The working directory may change while the store is open, and agents are told where it is.
+        let store_dir = std::path::absolute(&store_dir).map_err(|error| Error::io("find", &store_dir, &error))?;
         if !options.create && !store_dir.join("format").exists() {
             return Err(Error::not_found(format!(
                 "{}: no PYI store here; make one with pyi.open(path) or `pyi import`",
@@ -85,7 +92,14 @@ impl Repository {
             create: options.create,
             ..OpenOptions::default()
         };
+        let is_new = options.create && !store_dir.join("format").exists();
+        if is_new {
+            check_fresh(&store_dir)?;
+        }
         let store = FileStore::open(Arc::new(OsFs), &store_dir, cas_options)?;
+        if is_new {
+            hide_from_git(&store_dir)?;
+        }
         Ok(Repository {
             engine: Arc::new(Engine::new(
                 Arc::new(store),
@@ -187,30 +201,47 @@ impl Repository {
         let value = self.refs()?.get(&branch_key(branch))?;
         let Some(value) = value else {
             if branch != "main" {
-                return self.branch(branch).and_then(|id| self.workspace_at(branch, id));
+                return self.branch(branch).and_then(|id| self.workspace_from(branch, id));
             }
             let head = self.empty_checkpoint()?;
             let content = Content::of(self.engine.snapshot(&head)?, None);
             return Ok(Workspace::new(self.engine.clone(), content, None));
         };
-        self.workspace_at(branch, decode_branch(&value)?)
+        self.workspace_from(branch, decode_branch(&value)?)
     }
 
-    /// An unnamed workspace at a checkpoint; `publish` to `branch` expects it there.
+    /// An unnamed workspace at a checkpoint; `publish` expects a branch that exists to be there.
     ///
     /// # Errors
     /// `NotFound`.
-    pub fn workspace_at(&self, branch: &str, id: Id) -> Result<Arc<Workspace>> {
+    pub fn workspace_at(&self, id: Id) -> Result<Arc<Workspace>> {
         self.engine.open()?;
-        let origin = Some(Origin {
-            branch: branch.to_owned(),
+        let origin = Origin {
+            branch: String::new(),
             head: id,
-        });
-        Ok(Workspace::new(
-            self.engine.clone(),
-            Content::of(self.engine.snapshot(&id)?, origin),
-            None,
-        ))
+        };
+        let content = Content::of(self.engine.snapshot(&id)?, Some(origin));
+        Ok(Workspace::new(self.engine.clone(), content, None))
+    }
+
+    /// An unnamed workspace at the head of a branch.
+    fn workspace_from(&self, branch: &str, head: Id) -> Result<Arc<Workspace>> {
+        let origin = Origin {
+            branch: branch.to_owned(),
+            head,
+        };
+        let content = Content::of(self.named_snapshot("branch", branch, &head)?, Some(origin));
+        Ok(Workspace::new(self.engine.clone(), content, None))
+    }
+
+    /// A checkpoint that a ref names: if the store has it not, that is damage.
+    fn named_snapshot(&self, what: &str, name: &str, id: &Id) -> Result<Arc<crate::engine::Snapshot>> {
+        self.engine.snapshot(id).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::corrupt(format!(
+                "{what} {name:?} names checkpoint {id}, which the store does not have; restore the store from a backup"
+            )),
+            _ => error,
+        })
     }
 
     /// The checkpoint without files that every history from nothing begins with: the same in every repository.
@@ -247,7 +278,7 @@ impl Repository {
             )));
         };
         let record = WorkspaceRecord::decode(&value)?;
-        let mut content = Content::of(self.engine.snapshot(&record.head)?, record.origin);
+        let mut content = Content::of(self.named_snapshot("workspace", name, &record.head)?, record.origin);
         if let Some(journal) = record.journal {
             content.journal = pyi_tree::journal::JournalTree::from_tree(self.engine.tree(&journal)?);
             content.dirty = true;
@@ -264,11 +295,12 @@ impl Repository {
         self.refs()?.scan(b"w/")?.iter().map(|(key, _)| name_of(key)).collect()
     }
 
-    /// Gives up the name of a workspace; its checkpoints stay until retention ends.
+    /// Gives up the name of a workspace, or of a superposition together with those of its candidates; the checkpoints stay until
+    /// retention ends.
     ///
     /// # Errors
     /// `NotFound`.
-    pub fn drop_workspace(&self, name: &str) -> Result<()> {
+    pub fn drop_name(&self, name: &str) -> Result<()> {
         let transaction = RefTransaction {
             guards: vec![(workspace_key(name), Guard::Present)],
             puts: vec![(workspace_key(name), None)],
@@ -277,7 +309,10 @@ impl Repository {
         };
         match self.refs()?.commit(&transaction)? {
             RefOutcome::Done => Ok(()),
-            RefOutcome::Conflict { .. } => Err(Error::not_found(format!("workspace {name:?} does not exist"))),
+            RefOutcome::Conflict { .. } if self.drop_superposition(name)? => Ok(()),
+            RefOutcome::Conflict { .. } => Err(Error::not_found(format!(
+                "there is no workspace or superposition {name:?} to drop"
+            ))),
         }
     }
 
@@ -350,7 +385,7 @@ impl Repository {
             ..RefTransaction::default()
         };
         match self.refs()?.commit(&transaction)? {
-            RefOutcome::Done => self.workspace_at(branch, *id),
+            RefOutcome::Done => self.workspace_from(branch, *id),
             RefOutcome::Conflict { .. } => Err(branch_exists(branch)),
         }
     }
@@ -387,6 +422,41 @@ impl Repository {
             RefOutcome::Conflict { found, .. } => Err(branch_conflict(branch, found.as_deref())),
         }
     }
+}
+
+/// Refuses to make a store among somebody's files. What another process that makes the same store has made so far does not count.
+fn check_fresh(store: &Path) -> Result<()> {
+    let entries = match std::fs::read_dir(store) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("open", store, &error)),
+    };
+    const OURS: [&str; 7] = [
+        "format",
+        "control",
+        "segments",
+        "refs",
+        "gitmap",
+        "sandboxes",
+        ".gitignore",
+    ];
+    for entry in entries {
+        let name = entry.map_err(|error| Error::io("list", store, &error))?.file_name();
+        let name = name.to_string_lossy();
+        if !OURS.contains(&&*name) && !name.starts_with("tmp-") {
+            return Err(Error::invalid(format!(
+                "{}: there are other files here ({name:?}); give the store an empty or new directory",
+                store.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Lets git ignore a store that may stand in somebody's work tree: nothing of it shows in `git status`.
+fn hide_from_git(store: &Path) -> Result<()> {
+    let file = store.join(".gitignore");
+    std::fs::write(&file, "# Made by PYI.\n*\n").map_err(|error| Error::io("write", &file, &error))
 }
 
 fn branch_exists(branch: &str) -> Error {

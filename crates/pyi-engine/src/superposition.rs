@@ -1,9 +1,10 @@
 //! Candidate workspaces forked from one checkpoint, of which one is chosen.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use pyi_cas::{Guard, Id, RefOutcome, RefTransaction};
 use pyi_tree::refs::{SuperpositionRecord, branch_key, superposition_key, workspace_key};
 
@@ -98,7 +99,7 @@ impl Repository {
     /// claimed in one step.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` if a name is taken or `base` is a workspace with uncheckpointed changes and a name is asked
+    /// `NotFound`; `Conflict` if a name is taken (that of a superposition which collapsed or decayed is free again) or `base` is a workspace with uncheckpointed changes and a name is asked
     /// for; `InvalidArgument` for no candidates or bad weights.
     pub fn superpose(
         &self,
@@ -119,8 +120,8 @@ impl Repository {
         weights.iter().try_for_each(|weight| check_weight(*weight))?;
         let source = match base {
             Version::Workspace(workspace) => workspace.fork()?,
-            Version::Checkpoint(checkpoint) => self.workspace_at("main", *checkpoint.id())?,
-            Version::Id(id) => self.workspace_at("main", *id)?,
+            Version::Checkpoint(checkpoint) => self.workspace_at(*checkpoint.id())?,
+            Version::Id(id) => self.workspace_at(*id)?,
         };
         let base_id = *source.head().id();
         let deadline_ns = ttl.map(|ttl| now_ns() + u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX / 4));
@@ -145,16 +146,17 @@ impl Repository {
             ));
         }
         let mut transaction = RefTransaction {
-            guards: vec![(superposition_key(name), Guard::Absent)],
             message: format!("superpose {name}"),
             ..RefTransaction::default()
         };
+        let mut left = self.replace_dead(name, &mut transaction)?;
         for index in 0..count {
             let candidate = format!("{name}/{index}");
             paths::check_name("workspace", &candidate)?;
             let mut content = source.content.lock().clone();
             let record = content.record_with(base_id, None);
-            transaction.guards.push((workspace_key(&candidate), Guard::Absent));
+            let guard = left.remove(&candidate).map_or(Guard::Absent, Guard::Equals);
+            transaction.guards.push((workspace_key(&candidate), guard));
             transaction.puts.push((workspace_key(&candidate), Some(record.clone())));
             content.record = Some(record);
             inner.candidates.push(Workspace::new(
@@ -162,6 +164,12 @@ impl Repository {
                 content,
                 Some(Arc::from(candidate.as_str())),
             ));
+        }
+        for (candidate, value) in left {
+            transaction
+                .guards
+                .push((workspace_key(&candidate), Guard::Equals(value)));
+            transaction.puts.push((workspace_key(&candidate), None));
         }
         let record = inner.encode();
         transaction.puts.push((superposition_key(name), Some(record.clone())));
@@ -173,6 +181,54 @@ impl Repository {
         }
         inner.record = Some(record);
         Ok(Superposition::new(self.clone(), Some(name.to_owned()), inner))
+    }
+
+    /// Guards a name for a new superposition: it may be free, or that of one which collapsed or decayed. What is left of that one's
+    /// candidates: names and values.
+    fn replace_dead(&self, name: &str, transaction: &mut RefTransaction) -> Result<BTreeMap<String, Vec<u8>>> {
+        let refs = self.engine.store().refs();
+        let mut left = BTreeMap::new();
+        let old = refs.get(&superposition_key(name))?;
+        let guard = match old {
+            Some(value) => {
+                let record = SuperpositionRecord::decode(&value)?;
+                if is_living(&record) {
+                    Guard::Absent
+                } else {
+                    for candidate in record.candidates.into_iter().filter(|_| record.collapsed.is_none()) {
+                        if let Some(value) = refs.get(&workspace_key(&candidate))? {
+                            left.insert(candidate, value.to_vec());
+                        }
+                    }
+                    Guard::Equals(value.to_vec())
+                }
+            }
+            None => Guard::Absent,
+        };
+        transaction.guards.push((superposition_key(name), guard));
+        Ok(left)
+    }
+
+    /// Gives up the names of a superposition and of its candidates; `false` if there is none.
+    pub(crate) fn drop_superposition(&self, name: &str) -> Result<bool> {
+        let refs = self.engine.store().refs();
+        let Some(value) = refs.get(&superposition_key(name))? else {
+            return Ok(false);
+        };
+        let record = SuperpositionRecord::decode(&value)?;
+        let mut transaction = RefTransaction {
+            guards: vec![(superposition_key(name), Guard::Equals(value.to_vec()))],
+            puts: vec![(superposition_key(name), None)],
+            message: format!("drop {name}"),
+            ..RefTransaction::default()
+        };
+        for candidate in record.candidates.iter().filter(|_| record.collapsed.is_none()) {
+            transaction.puts.push((workspace_key(candidate), None));
+        }
+        match refs.commit(&transaction)? {
+            RefOutcome::Done => Ok(true),
+            RefOutcome::Conflict { .. } => Err(changed_elsewhere(name)),
+        }
     }
 
     /// A named superposition, with its candidates at their last checkpoints.
@@ -217,12 +273,17 @@ impl Repository {
         let mut names = Vec::new();
         for (key, value) in self.engine.store().refs().scan(b"s/")? {
             let record = SuperpositionRecord::decode(&value)?;
-            if record.collapsed.is_none() && record.deadline_ns.is_none_or(|deadline| now_ns() <= deadline) {
+            if is_living(&record) {
                 names.push(name_of(&key)?);
             }
         }
         Ok(names)
     }
+}
+
+/// Whether a superposition neither collapsed nor decayed.
+fn is_living(record: &SuperpositionRecord) -> bool {
+    record.collapsed.is_none() && record.deadline_ns.is_none_or(|deadline| now_ns() <= deadline)
 }
 
 impl Superposition {
@@ -246,15 +307,56 @@ impl Superposition {
     }
 
     /// The candidates; empty after the collapse.
-    #[must_use]
-    pub fn candidates(&self) -> Vec<Arc<Workspace>> {
-        self.inner.lock().candidates.clone()
+    ///
+    /// # Errors
+    /// `Storage`, `Corrupt`.
+    pub fn candidates(&self) -> Result<Vec<Arc<Workspace>>> {
+        Ok(self.fresh()?.candidates.clone())
     }
 
     /// The weights, one a candidate.
-    #[must_use]
-    pub fn weights(&self) -> Vec<f64> {
-        self.inner.lock().weights.clone()
+    ///
+    /// # Errors
+    /// `Storage`, `Corrupt`.
+    pub fn weights(&self) -> Result<Vec<f64>> {
+        Ok(self.fresh()?.weights.clone())
+    }
+
+    /// What is known of the superposition, with what others did to it.
+    fn fresh(&self) -> Result<MutexGuard<'_, Inner>> {
+        self.engine().open()?;
+        let mut inner = self.inner.lock();
+        let Some(name) = &self.name else { return Ok(inner) };
+        let value = self.engine().store().refs().get(&superposition_key(name))?;
+        let Some(value) = value.filter(|value| Some(&value[..]) != inner.record.as_deref()) else {
+            return Ok(inner);
+        };
+        let record = SuperpositionRecord::decode(&value)?;
+        let mut candidates = Vec::with_capacity(record.candidates.len());
+        if record.collapsed.is_none() {
+            for candidate in &record.candidates {
+                let known = inner
+                    .candidates
+                    .iter()
+                    .find(|known| known.name() == Some(candidate))
+                    .cloned();
+                candidates.push(match known {
+                    Some(known) => known,
+                    None => self.repository.open_workspace(candidate)?,
+                });
+            }
+        }
+        inner.weights = if record.collapsed.is_none() {
+            record.weights
+        } else {
+            Vec::new()
+        };
+        inner.candidates = candidates;
+        inner.base = record.base;
+        inner.deadline_ns = record.deadline_ns;
+        inner.outcome = record.collapsed;
+        inner.record = Some(value.to_vec());
+        Ok(inner)
     }
 
     /// Adds a workspace as a candidate; its index. In a named superposition it must have a name.
@@ -271,7 +373,7 @@ impl Superposition {
                 "a candidate of a named superposition needs a name; use fork(name)",
             ));
         }
-        let mut inner = self.inner.lock();
+        let mut inner = self.fresh()?;
         inner.check_living()?;
         inner.candidates.push(workspace);
         inner.weights.push(weight);
@@ -289,7 +391,7 @@ impl Superposition {
     /// `InvalidArgument`; `Conflict` as for [`Superposition::add`].
     pub fn weigh(&self, index: usize, weight: f64) -> Result<()> {
         check_weight(weight)?;
-        let mut inner = self.inner.lock();
+        let mut inner = self.fresh()?;
         inner.check_living()?;
         inner.check_index(index)?;
         let old = std::mem::replace(&mut inner.weights[index], weight);
@@ -323,7 +425,7 @@ impl Superposition {
     /// # Errors
     /// `Conflict` after the collapse; `InvalidArgument` if all weights are 0.
     pub fn observe(&self, seed: Option<u64>) -> Result<usize> {
-        let inner = self.inner.lock();
+        let inner = self.fresh()?;
         inner.check_living()?;
         let total: f64 = inner.weights.iter().sum();
         if total <= 0.0 {
@@ -356,10 +458,11 @@ impl Superposition {
     /// `Conflict` if the branch moved since the base or somebody else collapsed first: nothing happened then.
     pub fn collapse(&self, index: usize, onto: &str) -> Result<Checkpoint> {
         paths::check_name("branch", onto)?;
-        let mut inner = self.inner.lock();
+        let mut inner = self.fresh()?;
         inner.check_living()?;
         inner.check_index(index)?;
         let winner = inner.candidates[index].clone();
+        winner.take_up()?;
         let result = if winner.is_dirty() {
             winner.checkpoint("collapse", pyi_tree::cbor::Value::Null)?
         } else {

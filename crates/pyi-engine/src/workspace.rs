@@ -17,6 +17,7 @@ use crate::checkpoint::{Checkpoint, EntryWalk, read, read_from_memory};
 use crate::engine::{Engine, Snapshot};
 use crate::entry::{Entry, mode_of};
 use crate::repository::Repository;
+use crate::sandbox::Synced;
 use crate::{Error, Result, paths};
 
 /// A workspace. Shared handles are `Arc`s; all methods take `&self` and may be called from many threads.
@@ -27,6 +28,9 @@ pub struct Workspace {
     /// This workspace, for whoever keeps an eye on it.
     pub(crate) weak: Weak<Workspace>,
 }
+
+/// A move to a longer path than this looks at what is below: paths end at 4,096 bytes, and nothing ordinary is near.
+const LONG_PATH_BYTES: usize = 255;
 
 /// What a workspace holds.
 #[derive(Clone)]
@@ -41,7 +45,10 @@ pub(crate) struct Content {
     pub(crate) merged: Vec<Id>,
     /// What git knows of this content; goes into the next checkpoint.
     pub(crate) git: Arc<pyi_tree::cbor::Value>,
-    pub(crate) origin: Option<Origin>,
+    /// The directories that this workspace was the same as, and what both held then.
+    pub(crate) synced: Synced,
+    /// Where it came from; shared, because a fork copies it.
+    pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) dirty: bool,
     /// The value in the ref log, as last written or read, if the workspace has a name.
     pub(crate) record: Option<Vec<u8>>,
@@ -55,9 +62,10 @@ impl Content {
             journal: head.journal.clone(),
             fresh: Vec::new(),
             merged: Vec::new(),
+            synced: Synced::default(),
             git: Arc::new(head.root.git.clone()),
             head,
-            origin,
+            origin: origin.map(Arc::new),
             dirty: false,
             record: None,
         }
@@ -76,7 +84,7 @@ impl Content {
     pub(crate) fn record_with(&self, head: Id, journal: Option<Id>) -> Vec<u8> {
         WorkspaceRecord {
             head,
-            origin: self.origin.clone(),
+            origin: self.origin.as_deref().cloned(),
             journal,
         }
         .encode()
@@ -257,10 +265,8 @@ impl Workspace {
     /// # Errors
     /// `InvalidPath`.
     pub fn make_directory(&self, path: &[u8]) -> Result<()> {
-        let path = paths::directory(path)?;
-        if path.is_empty() {
-            return self.engine.open();
-        }
+        let path = path.strip_suffix(b"/").unwrap_or(path);
+        paths::check(path)?;
         self.edit(|tree| Ok(tree.make_directory(path, &self.engine.loader)?))
     }
 
@@ -300,7 +306,27 @@ impl Workspace {
     pub fn rename(&self, old: &[u8], new: &[u8]) -> Result<()> {
         paths::check(old)?;
         paths::check(new)?;
-        self.edit(|tree| Ok(tree.rename(old, new, &self.engine.loader)?))
+        self.edit(|tree| {
+            if new.len() > old.len() && new.len() > LONG_PATH_BYTES {
+                self.check_below(tree, old, new)?;
+            }
+            Ok(tree.rename(old, new, &self.engine.loader)?)
+        })
+    }
+
+    /// Refuses a move after which a path would be longer than paths may be. O(files below).
+    fn check_below(&self, tree: &Tree, old: &[u8], new: &[u8]) -> Result<()> {
+        let Some(found) = tree
+            .find(old, &self.engine.loader)?
+            .filter(|found| found.mode() == Mode::Directory)
+        else {
+            return Ok(());
+        };
+        let mut walk = Walk::all(found.child(&self.engine.loader)?.clone(), new);
+        while let Some(entry) = walk.next(&self.engine.loader)? {
+            paths::check(&entry.path)?;
+        }
+        Ok(())
     }
 
     /// A copy of the present content, uncheckpointed changes included, without a name. O(1).

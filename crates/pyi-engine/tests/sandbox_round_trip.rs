@@ -311,43 +311,60 @@ fn import_leaves_out_what_is_not_content() {
     let nested = dir.join("nested");
     write(&nested, "file", b"");
     git(&nested, &["init", "-q"]);
-    let unborn = dir.join("unborn");
-    fs::create_dir(&unborn).unwrap();
-    git(&unborn, &["init", "-q"]);
     git(&nested, &["add", "-A"]);
-    git(
-        &nested,
-        &["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"],
-    );
+    git(&nested, &COMMIT);
+    write(&nested, "uncommitted", b"");
     let repo = open(&dir);
     let workspace = repo.import_dir(&dir, "main").unwrap();
     let paths: Vec<_> = in_workspace(&workspace)
         .into_keys()
         .map(|path| String::from_utf8(path).unwrap())
         .collect();
-    assert_eq!(paths, ["a", "nested", "sub/.pyi/real"]);
-    let head = git_text(&nested, &["rev-parse", "HEAD"]);
-    let id = repo.entry_ids().of(&workspace.stat(b"nested").unwrap()).unwrap();
-    assert!(id.to_string().starts_with(head.trim()));
+    // A repository that is new is its files: nothing that an agent made in it is lost.
+    assert_eq!(paths, ["a", "nested/file", "nested/uncommitted", "sub/.pyi/real"]);
     assert_eq!(repo.import_dir(&dir, "main").err().unwrap().kind(), ErrorKind::Conflict);
+}
 
-    // A gitlink follows the repository, is kept without one, and yields to files.
-    git(
-        &nested,
-        &[
-            "-c",
-            "user.name=a",
-            "-c",
-            "user.email=a@b",
-            "commit",
-            "-q",
-            "--allow-empty",
-            "-m",
-            "y",
-        ],
-    );
+const COMMIT: [&str; 8] = [
+    "-c",
+    "user.name=a",
+    "-c",
+    "user.email=a@b",
+    "commit",
+    "-q",
+    "--allow-empty",
+    "-mx",
+];
+
+#[test]
+fn a_gitlink_follows_its_repository_is_kept_without_one_and_yields_to_files() {
+    let scratch = scratch();
+    let dir = scratch.path().join("dir");
+    write(&dir, "a", b"1");
+    let nested = dir.join("nested");
+    fs::create_dir(&nested).unwrap();
+    git(&nested, &["init", "-q"]);
+    git(&nested, &COMMIT);
+    git(&dir, &["init", "-q"]);
+    git(&dir, &["-c", "advice.addEmbeddedRepo=false", "add", "-A"]);
+    git(&dir, &COMMIT);
+    let repo = open(&dir);
+    let workspace = repo
+        .import_git(&dir, "HEAD", "main", pyi_engine::git::History::Lazy)
+        .unwrap();
+    let id = || {
+        repo.entry_ids()
+            .of(&workspace.stat(b"nested").unwrap())
+            .unwrap()
+            .to_string()
+    };
+    let head = || git_text(&nested, &["rev-parse", "HEAD"]).trim().to_owned();
+    assert_eq!(workspace.capture(&dir, &everything()).unwrap().len(), 0);
+    assert!(id().starts_with(&head()));
+    git(&nested, &COMMIT);
     git(&nested, &["pack-refs", "--all"]);
     assert_eq!(workspace.capture(&dir, &everything()).unwrap().len(), 1);
+    assert!(id().starts_with(&head()));
     fs::remove_dir_all(&nested).unwrap();
     fs::create_dir(&nested).unwrap();
     assert_eq!(workspace.capture(&dir, &everything()).unwrap().len(), 0);

@@ -111,8 +111,8 @@ impl Revision {
     pub(crate) fn workspace(&self, repository: &Repository) -> Result<Arc<Workspace>> {
         Ok(match &self.named {
             Named::Workspace(name) => repository.open_workspace(name)?,
-            Named::Branch(name) => repository.workspace_at(name, self.id)?,
-            Named::Checkpoint => repository.workspace_at("main", self.id)?,
+            Named::Branch(_) => repository.workspace_at(self.id)?,
+            Named::Checkpoint => repository.workspace_at(self.id)?,
         })
     }
 

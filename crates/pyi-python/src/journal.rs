@@ -20,7 +20,7 @@ pub(crate) struct Journal {
 #[pymethods]
 impl Journal {
     /// Appends an event; data is JSON-like or bytes.
-    #[pyo3(signature = (kind, /, **data))]
+    #[pyo3(signature = (kind, **data))]
     fn append(&self, kind: &str, data: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let data = data.map_or(Ok(Value::Map(Vec::new())), |data| value_from(data.as_any(), 0))?;
         short(self.inner.journal_append(kind, data))

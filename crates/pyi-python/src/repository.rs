@@ -115,7 +115,7 @@ impl Repository {
             None => work(py, || self.inner.workspace(branch))?,
             Some(at) => {
                 let id = checkpoint_id(at, &self.inner)?;
-                work(py, || self.inner.workspace_at(branch, id))?
+                work(py, || self.inner.workspace_at(id))?
             }
         };
         Ok(Workspace { inner })
@@ -133,9 +133,9 @@ impl Repository {
         work(py, || self.inner.workspaces())
     }
 
-    /// Gives up the name of a workspace.
+    /// Gives up the name of a workspace, or of a superposition together with those of its candidates.
     fn drop(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        work(py, || self.inner.drop_workspace(name))
+        work(py, || self.inner.drop_name(name))
     }
 
     /// All branches: name to checkpoint id.

@@ -5,8 +5,6 @@
 //! encoder writes: one value has one encoding, and so one id. Ours rather than a library because the libraries at hand decode any
 //! CBOR, and a second encoding of the same value would break that.
 
-use std::fmt;
-
 /// How deeply values may be nested; deeper ones are refused, so that hostile input cannot exhaust the stack.
 pub const DEPTH_MAX: usize = 128;
 
@@ -164,12 +162,6 @@ impl Value {
         } else {
             Err(CborError::Trailing)
         }
-    }
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
     }
 }
 

@@ -108,7 +108,7 @@ pub(crate) fn differing(
                 left.enter(loader)?;
                 right.enter(loader)?;
             }
-        } else if l_piece && (order.is_lt() || (order.is_eq() && (!r_piece || l.0.level() > r.0.level()))) {
+        } else if l_piece && (order.is_lt() || (order.is_eq() && l.0.level() > r.0.level())) {
             left.enter(loader)?;
         } else if r_piece && (order.is_gt() || order.is_eq()) {
             right.enter(loader)?;
@@ -143,4 +143,72 @@ pub(crate) fn differing(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use pyi_cas::{Id, Kind, MemoryStore};
+
+    use super::*;
+    use crate::tree::Content;
+    use crate::{StoreLoader, Tree};
+
+    fn tree(path: &[u8], content: Content) -> Tree {
+        let mut tree = Tree::default();
+        let loader = StoreLoader::new(Arc::new(MemoryStore::new()));
+        tree.put(path, Mode::File, content, &loader).unwrap();
+        tree
+    }
+
+    fn same(a: &Tree, b: &Tree) -> bool {
+        same_row((a.root(), 0), (b.root(), 0))
+    }
+
+    fn bytes(content: &'static [u8]) -> Content {
+        Content::Bytes(Bytes::from_static(content))
+    }
+
+    fn array(root: &'static [u8]) -> Content {
+        Content::Array {
+            pending: Pending::Array {
+                root: Bytes::from_static(root),
+                chunks: Arc::new([]),
+            },
+            size_bytes: 1,
+        }
+    }
+
+    fn stored(id: Id) -> Content {
+        Content::Stored { id, size_bytes: 1 }
+    }
+
+    #[test]
+    fn contents_are_the_same_whether_stored_or_not() {
+        let (blob, root) = (Kind::Blob.id_of(b"1"), Kind::Array.id_of(b"1"));
+        let of = |content| tree(b"f", content);
+        assert!(same(&of(bytes(b"1")), &of(bytes(b"1"))));
+        assert!(!same(&of(bytes(b"1")), &of(bytes(b"2"))));
+        assert!(same(&of(array(b"1")), &of(array(b"1"))));
+        assert!(!same(&of(array(b"1")), &of(array(b"2"))));
+        assert!(!same(&of(array(b"1")), &of(bytes(b"1"))));
+        for (pending, id, other) in [(bytes(b"1"), blob, root), (array(b"1"), root, blob)] {
+            let (pending, as_stored, another) = (of(pending), of(stored(id)), of(stored(other)));
+            assert!(same(&pending, &as_stored) && same(&as_stored, &pending));
+            assert!(!same(&pending, &another) && !same(&another, &pending));
+            assert!(same(&as_stored, &as_stored) && !same(&as_stored, &another));
+        }
+    }
+
+    #[test]
+    fn a_changed_directory_is_the_same_only_if_it_is_shared() {
+        let one = tree(b"d/f", bytes(b"1"));
+        assert!(same(&one, &one.clone()), "shared");
+        assert!(
+            !same(&one, &tree(b"d/f", bytes(b"1"))),
+            "cannot be told without entering it"
+        );
+    }
 }

@@ -457,3 +457,7 @@ impl Table {
         )
     }
 }
+
+#[cfg(test)]
+#[path = "directory_tests.rs"]
+mod tests;

@@ -96,3 +96,15 @@ pub(crate) fn check(bytes: &[u8]) -> std::result::Result<(), &'static str> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_a_node_have_16_mib_at_most() {
+        assert!(check_name(b"x", NAME_END_MAX).is_ok());
+        let error = check_name(b"x", NAME_END_MAX + 1).unwrap_err();
+        assert!(error.to_string().contains("exceed 16 MiB"));
+    }
+}

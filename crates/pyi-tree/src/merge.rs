@@ -221,6 +221,9 @@ impl Merge<'_> {
             None => return Ok(Some("both sides added this with different contents")),
             Some(base) => match merge_text(&self.contents.read(base)?, &our_text, &their_text) {
                 Some(text) => text,
+                None if [&our_text, &their_text].iter().any(|text| text.contains(&0)) => {
+                    return Ok(Some("both sides changed this binary file"));
+                }
                 None => return Ok(Some("both sides changed the same lines")),
             },
         };

@@ -280,10 +280,6 @@ impl Node {
         self.pending.iter().map(|(row, content)| (*row as usize, content))
     }
 
-    pub(crate) fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
-    }
-
     pub(crate) fn clear_pending(&mut self) {
         self.pending = Vec::new();
     }

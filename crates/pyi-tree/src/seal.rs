@@ -75,16 +75,14 @@ pub fn seal(node: &mut Arc<Node>, sealer: &mut Sealer<'_>) -> Result<Id> {
         return Ok(id);
     }
     let own = Arc::make_mut(node);
-    if own.has_pending() {
-        let mut ids = Vec::new();
-        for (index, pending) in own.pending_rows() {
-            ids.push((index, sealer.pending(pending)?));
-        }
-        for (index, id) in ids {
-            own.set_id_at(index, &id);
-        }
-        own.clear_pending();
+    let mut ids = Vec::new();
+    for (index, pending) in own.pending_rows() {
+        ids.push((index, sealer.pending(pending)?));
     }
+    for (index, id) in ids {
+        own.set_id_at(index, &id);
+    }
+    own.clear_pending();
     for index in 0..own.len() {
         if !own.mode(index).has_node() || own.id_at(index) != UNSTORED {
             continue;

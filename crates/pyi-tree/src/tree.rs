@@ -412,3 +412,44 @@ fn take_path(dir: &mut Arc<Node>, rest: &[u8], loader: &dyn Loader) -> Result<Op
     })?;
     Ok(taken)
 }
+
+#[cfg(test)]
+mod tests {
+    use pyi_cas::{Batch, MemoryStore};
+
+    use super::*;
+
+    #[test]
+    fn a_loader_forgets_the_nodes_that_no_tree_holds() {
+        let store = Arc::new(MemoryStore::new());
+        let mut ids = Vec::new();
+        let mut batch = Batch::new();
+        for number in 0..5000 {
+            let mut node = Arc::new(Node::empty(0));
+            let content = Content::Sized {
+                content: Bytes::new(),
+                size: number,
+            };
+            directory::put(
+                &mut node,
+                b"n",
+                content.into_entry(Mode::Value),
+                &StoreLoader::new(store.clone()),
+            )
+            .unwrap();
+            ids.push(crate::seal(&mut node, &mut crate::Sealer::new(&*store, &mut batch)).unwrap());
+        }
+        store.commit(&mut batch).unwrap();
+        let loader = StoreLoader::new(store);
+        let held = loader.load(&ids[0]).unwrap();
+        for id in &ids {
+            loader.load(id).unwrap();
+            assert!(loader.living.lock().nodes.len() <= 1024);
+        }
+        assert!(Arc::ptr_eq(&held, &loader.load(&ids[0]).unwrap()));
+        // While many are held, the loader goes through them once for every doubling only.
+        let all: Vec<Arc<Node>> = ids.iter().map(|id| loader.load(id).unwrap()).collect();
+        assert_eq!(loader.living.lock().nodes.len(), all.len());
+        assert!(loader.living.lock().sweep_at > all.len() + all.len() / 10);
+    }
+}

@@ -4,8 +4,10 @@
 use proptest::prelude::*;
 use pyi_cas::Id;
 use pyi_tree::CheckpointRoot;
-use pyi_tree::cbor::{CborError, Value};
-use pyi_tree::refs::{Origin, SuperpositionRecord, WorkspaceRecord};
+use pyi_tree::cbor::{CborError, DEPTH_MAX, Value};
+use pyi_tree::refs::{
+    Origin, SuperpositionRecord, WorkspaceRecord, branch_key, decode_branch, superposition_key, workspace_key,
+};
 
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -102,11 +104,145 @@ fn a_workspace_record_survives() {
     }
 }
 
+fn int(number: i128) -> Value {
+    Value::Int(number)
+}
+
+#[test]
+fn the_encoding_is_that_of_rfc_8949() {
+    // From appendix A of the RFC, and every width of a head at both its ends.
+    for (value, hex) in [
+        (int(0), "00"),
+        (int(23), "17"),
+        (int(24), "1818"),
+        (int(100), "1864"),
+        (int(255), "18ff"),
+        (int(256), "190100"),
+        (int(1000), "1903e8"),
+        (int(65_535), "19ffff"),
+        (int(65_536), "1a00010000"),
+        (int(1_000_000), "1a000f4240"),
+        (int(4_294_967_295), "1affffffff"),
+        (int(4_294_967_296), "1b0000000100000000"),
+        (int(18_446_744_073_709_551_615), "1bffffffffffffffff"),
+        (int(-1), "20"),
+        (int(-100), "3863"),
+        (int(-1000), "3903e7"),
+        (int(-18_446_744_073_709_551_616), "3bffffffffffffffff"),
+        (
+            Value::Big(false, vec![1, 0, 0, 0, 0, 0, 0, 0, 0]),
+            "c249010000000000000000",
+        ),
+        (
+            Value::Big(true, vec![1, 0, 0, 0, 0, 0, 0, 0, 0]),
+            "c349010000000000000000",
+        ),
+        (Value::Float(1.1), "fb3ff199999999999a"),
+        (Value::Bool(false), "f4"),
+        (Value::Bool(true), "f5"),
+        (Value::Null, "f6"),
+        (Value::Bytes(vec![1, 2, 3, 4]), "4401020304"),
+        (Value::Text("\u{fc}".to_owned()), "62c3bc"),
+        (Value::Array(vec![int(1), Value::Array(vec![int(2)])]), "82018102"),
+        (Value::Array(vec![Value::Null; 25]), &format!("9819{}", "f6".repeat(25))),
+        (
+            Value::Map(vec![("bb".to_owned(), int(2)), ("c".to_owned(), int(1))]),
+            "a261630162626202",
+        ),
+    ] {
+        let bytes = value.encode();
+        let found: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(found, hex, "{value:?}");
+        assert_eq!(Value::decode(&bytes).unwrap().encode(), bytes);
+    }
+}
+
+#[test]
+fn a_value_is_asked_for_what_it_is() {
+    let map = Value::Map(vec![("a".to_owned(), int(1)), ("b".to_owned(), int(2))]);
+    assert_eq!(map.get("b"), Some(&int(2)));
+    assert_eq!(map.get("c"), None);
+    assert_eq!(int(1).get("a"), None);
+    let (text, bytes) = (Value::Text("t".to_owned()), Value::Bytes(vec![7]));
+    let array = Value::Array(vec![Value::Null]);
+    assert_eq!((text.as_text(), bytes.as_text()), (Some("t"), None));
+    assert_eq!((bytes.as_bytes(), text.as_bytes()), (Some(&[7][..]), None));
+    assert_eq!((array.as_array(), text.as_array()), (Some(&[Value::Null][..]), None));
+    assert_eq!(
+        (int(7).as_u64(), int(-1).as_u64(), text.as_u64()),
+        (Some(7), None, None)
+    );
+}
+
+#[test]
+fn values_nest_128_deep_and_no_deeper() {
+    for (levels, taken) in [(DEPTH_MAX, true), (DEPTH_MAX + 1, false)] {
+        let arrays = [vec![0x81; levels], vec![0xf6]].concat();
+        assert_eq!(Value::decode(&arrays).is_ok(), taken, "{levels}");
+        let maps = [[0xa1, 0x61, b'k'].repeat(levels), vec![0xf6]].concat();
+        assert_eq!(Value::decode(&maps).is_ok(), taken, "{levels}");
+    }
+}
+
+#[test]
+fn each_kind_of_ref_has_keys_of_its_own() {
+    assert_eq!(branch_key("main"), b"b/main");
+    assert_eq!(workspace_key("main"), b"w/main");
+    assert_eq!(superposition_key("main"), b"s/main");
+}
+
+#[test]
+fn a_branch_holds_the_32_bytes_of_an_id() {
+    assert_eq!(decode_branch(&[7; 32]).unwrap(), Id([7; 32]));
+    for wrong in [&[7; 31][..], &[7; 33], b""] {
+        assert!(
+            decode_branch(wrong)
+                .unwrap_err()
+                .to_string()
+                .contains("no checkpoint id")
+        );
+    }
+}
+
+#[test]
+fn a_superposition_has_a_weight_for_each_candidate() {
+    let mut record = SuperpositionRecord {
+        base: Id([3; 32]),
+        candidates: vec!["a".to_owned(), "b".to_owned()],
+        weights: vec![1.0],
+        deadline_ns: None,
+        collapsed: None,
+    };
+    assert!(SuperpositionRecord::decode(&record.encode()).is_err());
+    record.weights.push(2.0);
+    assert_eq!(SuperpositionRecord::decode(&record.encode()).unwrap(), record);
+}
+
 #[test]
 fn what_is_not_deterministic_is_refused() {
     for (bytes, error) in [
         (&[0x18, 0x05][..], CborError::NotCanonical), // 5 in two bytes
-        (&[0x5f, 0xff][..], CborError::Unsupported),  // indefinite length
+        (&[0x18, 0x17][..], CborError::NotCanonical),
+        (&[0x19, 0x00, 0xff], CborError::NotCanonical),
+        (&[0x1a, 0x00, 0x00, 0xff, 0xff], CborError::NotCanonical),
+        (&[0x1b, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], CborError::NotCanonical),
+        (&[0x1c], CborError::Unsupported),
+        (&[0x62, 0xc3], CborError::Truncated),
+        (&[0x61, 0xff], CborError::NotCanonical),      // no UTF-8
+        (&[0xa1, 0x01, 0x01], CborError::Unsupported), // a key that is no text
+        (
+            &[0xa2, 0x62, b'a', b'a', 0x01, 0x61, b'b', 0x01],
+            CborError::NotCanonical,
+        ), // the longer key first
+        (&[0xc2, 0x61, b'a'], CborError::Unsupported), // a bignum of text
+        (&[0xc2, 0x48, 1, 0, 0, 0, 0, 0, 0, 0], CborError::NotCanonical), // 8 bytes
+        (&[0xc2, 0x49, 0, 1, 0, 0, 0, 0, 0, 0, 0], CborError::NotCanonical), // a leading zero
+        (&[0xc4, 0x49, 1, 0, 0, 0, 0, 0, 0, 0, 0], CborError::Unsupported),
+        (&[0xc1, 0x01], CborError::Unsupported), // another tag
+        (&[0xf7], CborError::Unsupported),       // undefined
+        (&[0x82, 0x01], CborError::Truncated),
+        (&[], CborError::Truncated),
+        (&[0x5f, 0xff][..], CborError::Unsupported), // indefinite length
         (&[0xa2, 0x61, b'b', 0x01, 0x61, b'a', 0x01], CborError::NotCanonical), // keys out of order
         (&[0xa2, 0x61, b'a', 0x01, 0x61, b'a', 0x01], CborError::NotCanonical), // a key twice
         (&[0xf9, 0x00, 0x00], CborError::Unsupported), // a half float

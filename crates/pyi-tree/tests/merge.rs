@@ -111,6 +111,42 @@ fn binary_contents_are_not_merged_by_lines() {
 }
 
 #[test]
+fn changes_that_fit_together_are_merged_and_others_are_conflicts() {
+    let merged = |base: &str, ours: &str, theirs: &str| {
+        let [base, ours, theirs] = [base, ours, theirs].map(|text| text.replace(' ', "\n"));
+        let merged = merge_text(base.as_bytes(), ours.as_bytes(), theirs.as_bytes())?;
+        Some(String::from_utf8(merged).unwrap().replace('\n', " "))
+    };
+    let base = "1 2 3 4 5 6 7 8 9 ";
+    for (ours, theirs, expected) in [
+        (base, base, Some(base)),
+        ("1 2 3 4 5 6 7 8 9 o ", base, Some("1 2 3 4 5 6 7 8 9 o ")),
+        (base, "t 1 2 3 4 5 6 7 8 9 ", Some("t 1 2 3 4 5 6 7 8 9 ")),
+        // Both changed 2 alike, and each something else.
+        ("1 x 3 4 5 6 7 8 o ", "t x 3 4 5 6 7 8 9 ", None),
+        ("1 x 3 4 5 6 7 8 o ", "1 x 3 4 t 6 7 8 9 ", Some("1 x 3 4 t 6 7 8 o ")),
+        ("1 x 3 4 o 6 7 8 9 ", "1 x 3 4 5 6 7 8 t ", Some("1 x 3 4 o 6 7 8 t ")),
+        // Changes that touch conflict, with a line between them they do not.
+        ("1 o 3 4 5 6 7 8 9 ", "1 2 t 4 5 6 7 8 9 ", None),
+        ("1 2 o 4 5 6 7 8 9 ", "1 t 3 4 5 6 7 8 9 ", None),
+        ("1 o 3 4 5 6 7 8 9 ", "1 2 3 t 5 6 7 8 9 ", Some("1 o 3 t 5 6 7 8 9 ")),
+        ("1 2 3 o 5 6 7 8 9 ", "1 t 3 4 5 6 7 8 9 ", Some("1 t 3 o 5 6 7 8 9 ")),
+        // A long change against several short ones, on either side.
+        ("1 o o o o o 7 8 9 ", "1 2 t 4 t 6 7 8 9 ", None),
+        ("1 2 o 4 o 6 7 8 9 ", "1 t t t t t 7 8 9 ", None),
+        ("1 9 ", "1 2 3 4 5 6 7 8 9 t ", Some("1 9 t ")),
+        ("", "1 2 3 4 5 6 7 8 t ", None),
+    ] {
+        assert_eq!(merged(base, ours, theirs).as_deref(), expected, "{ours} + {theirs}");
+    }
+    // A file without a newline at its end is text like any other.
+    assert_eq!(merged("1 2 3", "o 2 3", "1 2 t").unwrap(), "o 2 t");
+    for binary in [["\0", "b", "c"], ["a", "\0", "c"], ["a", "b", "\0"]] {
+        assert_eq!(merged(binary[0], binary[1], binary[2]), None);
+    }
+}
+
+#[test]
 fn trees_merge_by_path_and_by_line() {
     let store = store();
     let mut base = Tree::default();
@@ -204,6 +240,140 @@ fn a_directory_that_they_removed_goes_with_its_last_file_only() {
 }
 
 #[test]
+fn a_directory_that_we_removed_conflicts_only_where_they_changed_it() {
+    let store = store();
+    let mut base = Tree::default();
+    for path in ["d/a", "d/b", "d/e/c"] {
+        put(&mut base, path, "base\n", &store);
+    }
+    let (mut ours, mut theirs) = (base.clone(), base.clone());
+    ours.remove(b"d", &store.0).unwrap();
+    put(&mut theirs, "d/a", "changed\n", &store);
+    put(&mut theirs, "d/new", "n\n", &store);
+    let merged = merge(&base, &ours, &theirs, &store.0, &store).unwrap();
+    let found: Vec<(&[u8], &str)> = merged.conflicts.iter().map(|c| (c.path.as_slice(), c.reason)).collect();
+    assert_eq!(found, [(&b"d/a"[..], "we removed what they changed")]);
+    assert_eq!(text(&merged.tree, "d/new", &store).unwrap(), "n\n");
+    assert_eq!(text(&merged.tree, "d/b", &store), None);
+    assert_eq!(text(&merged.tree, "d/e/c", &store), None);
+}
+
+#[test]
+fn what_both_added_conflicts_unless_it_is_alike() {
+    let store = store();
+    let add = |mode: Mode, content: &'static str| {
+        let mut tree = Tree::default();
+        tree.put(
+            b"p",
+            mode,
+            Content::Bytes(Bytes::from_static(content.as_bytes())),
+            &store.0,
+        )
+        .unwrap();
+        tree
+    };
+    let conflict = |ours: &Tree, theirs: &Tree| {
+        let merged = merge(&Tree::default(), ours, theirs, &store.0, &store).unwrap();
+        merged.conflicts.first().map(|conflict| conflict.reason)
+    };
+    let file = add(Mode::File, "1");
+    assert_eq!(conflict(&file, &add(Mode::File, "1")), None);
+    assert_eq!(
+        conflict(&file, &add(Mode::File, "2")),
+        Some("both sides added this with different contents")
+    );
+    assert_eq!(
+        conflict(&file, &add(Mode::Executable, "1")),
+        Some("both sides added this with different modes")
+    );
+    assert_eq!(
+        conflict(&file, &add(Mode::Symlink, "1")),
+        Some("both sides added something else here")
+    );
+    let mut below = Tree::default();
+    put(&mut below, "p/x", "1", &store);
+    assert_eq!(conflict(&file, &below), Some("both sides added something else here"));
+}
+
+#[test]
+fn a_mode_and_a_content_changed_on_either_side_come_together() {
+    let store = store();
+    let mut base = Tree::default();
+    put(&mut base, "f", "1\n2\n3\n", &store);
+    let (mut moded, mut edited) = (base.clone(), base.clone());
+    put(&mut moded, "f", "one\n2\n3\n", &store);
+    moded.set_mode(b"f", Mode::Executable, &store.0).unwrap();
+    put(&mut edited, "f", "1\n2\nthree\n", &store);
+    for (ours, theirs) in [(&moded, &edited), (&edited, &moded)] {
+        let merged = merge(&base, ours, theirs, &store.0, &store).unwrap();
+        assert!(merged.conflicts.is_empty());
+        assert_eq!(text(&merged.tree, "f", &store).unwrap(), "one\n2\nthree\n");
+        assert_eq!(
+            merged.tree.find(b"f", &store.0).unwrap().unwrap().mode(),
+            Mode::Executable
+        );
+    }
+}
+
+#[test]
+fn a_directory_in_place_of_a_file_and_the_other_way_round_is_taken_over() {
+    let store = store();
+    let (mut file, mut directory) = (Tree::default(), Tree::default());
+    put(&mut file, "p", "1\n", &store);
+    put(&mut directory, "p/x", "1\n", &store);
+    for tree in [&mut file, &mut directory] {
+        put(tree, "keep", "k\n", &store);
+    }
+    for (base, theirs) in [(&file, &directory), (&directory, &file)] {
+        let mut ours = base.clone();
+        put(&mut ours, "keep", "changed\n", &store);
+        let merged = merge(base, &ours, theirs, &store.0, &store).unwrap();
+        assert!(merged.conflicts.is_empty(), "{:?}", merged.conflicts);
+        assert_eq!(text(&merged.tree, "keep", &store).unwrap(), "changed\n");
+        for path in [&b"p"[..], b"p/x"] {
+            let mode = |tree: &Tree| tree.find(path, &store.0).unwrap().map(|found| found.mode());
+            assert_eq!(mode(&merged.tree), mode(theirs));
+        }
+    }
+}
+
+#[test]
+fn a_change_below_a_directory_that_became_a_file_or_went_is_not_lost() {
+    let store = store();
+    let (mut file, mut directory) = (Tree::default(), Tree::default());
+    put(&mut file, "p", "1\n", &store);
+    put(&mut directory, "p/x", "1\n", &store);
+    let mut changed = directory.clone();
+    put(&mut changed, "p/y", "y\n", &store);
+    let clash = "both sides changed this in ways that do not fit together";
+    for (base, ours, theirs, reason) in [
+        (&directory, &changed, &file, clash),
+        (&directory, &file, &changed, clash),
+        (&file, &directory, &Tree::default(), "they removed what we changed"),
+        (&file, &Tree::default(), &directory, "we removed what they changed"),
+    ] {
+        let merged = merge(base, ours, theirs, &store.0, &store).unwrap();
+        let found: Vec<(&[u8], &str)> = merged.conflicts.iter().map(|c| (c.path.as_slice(), c.reason)).collect();
+        assert_eq!(found, [(&b"p"[..], reason)]);
+        for path in ["p", "p/x", "p/y"] {
+            assert_eq!(
+                text_or_none(&merged.tree, path, &store),
+                text_or_none(ours, path, &store)
+            );
+        }
+    }
+}
+
+fn text_or_none(tree: &Tree, path: &str, store: &Store) -> Option<String> {
+    let found = tree.find(path.as_bytes(), &store.0).unwrap()?;
+    if found.mode() == Mode::File {
+        text(tree, path, store)
+    } else {
+        None
+    }
+}
+
+#[test]
 fn flat_mappings_merge_key_by_key_whatever_the_keys_hold() {
     let store = store();
     let put = |tree: &mut Tree, key: &str, value: &str| {
@@ -221,5 +391,25 @@ fn flat_mappings_merge_key_by_key_whatever_the_keys_hold() {
     let merged = merge_flat(&base, &ours, &theirs, &store.0).unwrap();
     assert_eq!(merged.conflicts.len(), 1);
     assert_eq!(merged.conflicts[0].path, b"both");
-    assert!(merged.tree.find_name(b"c/d", &store.0).unwrap().is_some());
+    let value = |tree: &Tree, key: &str| {
+        let found = tree.find_name(key.as_bytes(), &store.0).unwrap()?;
+        let side = Side {
+            row: found.row(),
+            pending: found.pending().cloned(),
+        };
+        Some(store.read(&side).unwrap())
+    };
+    assert_eq!(value(&merged.tree, "c/d").unwrap(), "3");
+    assert_eq!(value(&merged.tree, "a/b").unwrap(), "2");
+    assert_eq!(value(&merged.tree, "both").unwrap(), "ours");
+    // What they removed goes, unless we changed it; what both did alike is no conflict.
+    theirs = ours.clone();
+    assert!(theirs.remove_name(b"a/b", &store.0).unwrap());
+    let merged = merge_flat(&base, &ours, &theirs, &store.0).unwrap();
+    assert!(merged.conflicts.is_empty());
+    assert_eq!(value(&merged.tree, "a/b"), None);
+    put(&mut ours, "a/b", "ours");
+    let merged = merge_flat(&base, &ours, &theirs, &store.0).unwrap();
+    assert_eq!(merged.conflicts.len(), 1);
+    assert_eq!(value(&merged.tree, "a/b").unwrap(), "ours");
 }

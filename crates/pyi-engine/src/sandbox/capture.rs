@@ -11,7 +11,7 @@ use super::os::Dir;
 use super::overlay::overlaid;
 use super::private_git::source_git_dir;
 use super::rules::Rules;
-use super::scan::{Scan, apply};
+use super::scan::{Scan, apply, replay};
 use super::stat_cache::sandbox_cache_path;
 use crate::compare::changes;
 use crate::engine::Engine;
@@ -90,6 +90,10 @@ impl Workspace {
     }
 
     fn capture_directory(&self, directory: &Path, options: &CaptureOptions) -> Result<CaptureReport> {
+        let synced = self.content.lock().synced.get(directory);
+        if let Some(base) = synced {
+            return self.capture_since(directory, base, options);
+        }
         for _ in 0..ATTEMPTS {
             let files = self.files()?;
             let (dir, root) = open_root(directory)?;
@@ -99,13 +103,48 @@ impl Workspace {
             scan.observer.finish()?;
             let mut after = files.clone();
             apply(&mut after, std::mem::take(&mut scan.edits), &self.engine)?;
-            if let Some(report) = self.adopt_capture(&scan, &files, after, Some(&files))? {
+            if let Some(report) = self.adopt_capture(&scan, &files, after.clone(), Some(&files))? {
+                self.content.lock().synced.set(directory, after);
                 return Ok(report);
             }
         }
         Err(Error::conflict(
             "the workspace was edited while its directory was captured; stop the edits and capture again",
         ))
+    }
+
+    /// Captures what changed in a directory since this workspace was last the same as it; what was changed here meanwhile stays, but
+    /// where the directory changed too.
+    fn capture_since(&self, directory: &Path, base: Tree, options: &CaptureOptions) -> Result<CaptureReport> {
+        let (dir, root) = open_root(directory)?;
+        let rules = self.rules(options, &[&root]);
+        let mut scan = start(&self.engine, root, rules, KEEP_BYTES)?;
+        scan.run(&dir, base.root())?;
+        scan.observer.finish()?;
+        let edits = std::mem::take(&mut scan.edits);
+        let mut seen = base;
+        apply(&mut seen, edits.clone(), &self.engine)?;
+        let mut content = self.content.lock();
+        let before = content.files.clone();
+        let mut after = before.clone();
+        replay(&mut after, edits, &self.engine)?;
+        let report = self.report(&scan, &before, &after)?;
+        content.synced.set(directory, seen);
+        if !report.changes.is_empty() {
+            content.files = after;
+            content.dirty = true;
+        }
+        Ok(report)
+    }
+
+    fn report(&self, scan: &Scan<'_>, before: &Tree, after: &Tree) -> Result<CaptureReport> {
+        Ok(CaptureReport {
+            changes: changes(&self.engine, before, after, false)?,
+            entries: scan.entries,
+            files_read: scan.observer.files_read,
+            bytes_read: scan.observer.bytes_read,
+            unsettled: scan.observer.unsettled,
+        })
     }
 
     fn capture_upper(&self, lower: &Path, upper: &Path, options: &CaptureOptions) -> Result<CaptureReport> {
@@ -135,13 +174,7 @@ impl Workspace {
         after: Tree,
         expected: Option<&Tree>,
     ) -> Result<Option<CaptureReport>> {
-        let report = CaptureReport {
-            changes: changes(&self.engine, before, &after, false)?,
-            entries: scan.entries,
-            files_read: scan.observer.files_read,
-            bytes_read: scan.observer.bytes_read,
-            unsettled: scan.observer.unsettled,
-        };
+        let report = self.report(scan, before, &after)?;
         if report.changes.is_empty() {
             return Ok(Some(report));
         }

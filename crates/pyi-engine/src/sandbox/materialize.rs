@@ -122,6 +122,9 @@ impl Workspace {
         match result {
             Ok(report) => {
                 target.made.clear();
+                let path =
+                    std::fs::canonicalize(&target.path).map_err(|error| Error::io("find", &target.path, &error))?;
+                self.content.lock().synced.set(&path, files);
                 Ok(report)
             }
             Err(error) => {

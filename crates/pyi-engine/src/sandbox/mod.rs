@@ -21,7 +21,9 @@ mod private_git;
 mod rules;
 mod scan;
 mod stat_cache;
+mod synced;
 
 pub use capture::{CaptureOptions, CaptureReport, Ignore};
 pub use materialize::{MaterializeOptions, MaterializeReport};
 pub use stat_cache::sandbox_cache_path;
+pub(crate) use synced::Synced;

@@ -208,9 +208,6 @@ impl Scan<'_> {
         }
         if !was_directory {
             crate::paths::check(&self.path)?;
-            if names.contains(b".git") || places.iter().any(|place| place.join(".git").exists()) {
-                return Ok(self.new_gitlink(&places));
-            }
         }
         let before = self.edits.len();
         let left = self.merged(&child, lower_root)?;

@@ -19,6 +19,7 @@ use super::rules::Rules;
 use crate::{Error, Result, paths};
 
 /// One edit of a tree.
+#[derive(Clone)]
 pub(super) enum Edit {
     /// Takes away what stands there.
     Remove(Vec<u8>),
@@ -89,6 +90,54 @@ pub(super) fn apply(tree: &mut Tree, edits: Vec<Edit>, engine: &crate::engine::E
             Edit::Put(path, mode, content) => tree.put(&path, mode, content, &engine.loader)?,
             Edit::Mode(path, mode) => tree.set_mode(&path, mode, &engine.loader)?,
             Edit::MakeDirectory(path) => tree.make_directory(&path, &engine.loader)?,
+        }
+    }
+    Ok(())
+}
+
+/// Applies edits that were found against another tree than this one: where both changed the same path, these win.
+pub(super) fn replay(tree: &mut Tree, edits: Vec<Edit>, engine: &crate::engine::Engine) -> Result<()> {
+    let loader = &engine.loader;
+    for edit in edits {
+        match edit {
+            Edit::Remove(path) => {
+                if tree.find(&path, loader)?.is_some() {
+                    tree.remove(&path, loader)?;
+                }
+            }
+            Edit::Put(path, mode, content) => {
+                clear_way(tree, &path, false, engine)?;
+                tree.put(&path, mode, content, loader)?;
+            }
+            Edit::Mode(path, mode) => {
+                // A file that was removed here meanwhile stays removed: its content did not change on disk.
+                if tree.find(&path, loader)?.is_some_and(|found| found.mode().is_file()) {
+                    tree.set_mode(&path, mode, loader)?;
+                }
+            }
+            Edit::MakeDirectory(path) => {
+                clear_way(tree, &path, true, engine)?;
+                tree.make_directory(&path, loader)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes away what is no directory above `path`, and what is of the other kind at it.
+fn clear_way(tree: &mut Tree, path: &[u8], directory: bool, engine: &crate::engine::Engine) -> Result<()> {
+    let ends = path
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'/')
+        .map(|(at, _)| at);
+    for end in ends.chain([path.len()]) {
+        let Some(found) = tree.find(&path[..end], &engine.loader)? else {
+            return Ok(());
+        };
+        let wanted = end < path.len() || directory;
+        if (found.mode() == Mode::Directory) != wanted {
+            return Ok(tree.remove(&path[..end], &engine.loader)?);
         }
     }
     Ok(())
@@ -268,27 +317,14 @@ impl Scan<'_> {
         if self.is_store(name, &child, &names)? {
             return Ok(Left::Ignored);
         }
-        if names.contains(b".git") {
-            return Ok(self.new_gitlink(&[self.real_path()]));
-        }
+        // A repository that is new here is captured as files, without its history: the commit that a gitlink would name may
+        // exist in this directory alone, and what is not committed there would be lost.
         let before = self.edits.len();
         let left = self.directory(&child, &names, None, false)?;
         if self.edits.len() == before && left == Left::Nothing {
             self.edits.push(Edit::MakeDirectory(self.path.clone()));
         }
         Ok(left)
-    }
-
-    /// A repository inside the directory, at its commit; one without a commit is left out.
-    pub(super) fn new_gitlink(&mut self, places: &[PathBuf]) -> Left {
-        match head_commit(places) {
-            Some(commit) => {
-                self.edits
-                    .push(Edit::Put(self.path.clone(), Mode::Gitlink, gitlink(&commit)));
-                Left::Nothing
-            }
-            None => Left::Ignored,
-        }
     }
 
     pub(super) fn real_path(&self) -> PathBuf {

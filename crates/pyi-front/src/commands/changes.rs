@@ -66,7 +66,7 @@ fn compare(matches: &ArgMatches, context: &Context) -> Result<bool> {
     };
     let changes = match &versions.old {
         Some(old) => {
-            let workspace = repository.workspace_at("main", new.id)?;
+            let workspace = repository.workspace_at(new.id)?;
             workspace.diff(Some(&Version::Checkpoint(old.clone())), matches.get_flag("renames"))?
         }
         None => everything(&versions.new)?,

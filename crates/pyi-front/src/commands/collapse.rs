@@ -44,8 +44,8 @@ fn run(matches: &ArgMatches, context: &Context) -> Result<u8> {
         Some(index) => *index,
         None => superposition.observe(None)?,
     };
-    let weight = superposition.weights().get(index).copied();
-    let candidates = superposition.candidates().len();
+    let weight = superposition.weights()?.get(index).copied();
+    let candidates = superposition.candidates()?.len();
     let onto = text(matches, "onto");
     let head = superposition
         .collapse(index, onto)

@@ -70,14 +70,15 @@ fn run(matches: &ArgMatches, context: &Context) -> Result<u8> {
 }
 
 fn drop_all(context: &Context, repository: &Repository, names: &[&str]) -> Result<u8> {
-    let known = repository.workspaces()?;
+    let mut known = repository.workspaces()?;
+    known.extend(repository.superpositions()?);
     if let Some(unknown) = names.iter().find(|name| !known.iter().any(|known| known == *name)) {
         return Err(Failure::negative(format!(
-            "workspace {unknown:?} does not exist and nothing was dropped; `pyi workspaces` lists them"
+            "workspace or superposition {unknown:?} does not exist and nothing was dropped; `pyi workspaces` and `pyi stats` list them"
         )));
     }
     for name in names {
-        repository.drop_workspace(name)?;
+        repository.drop_name(name)?;
     }
     context.answer(
         || object([("dropped", names.iter().map(|name| Json::from(*name)).collect())]),
