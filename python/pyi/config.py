@@ -7,11 +7,42 @@ import shutil
 import sys
 import sysconfig
 from functools import cache
+from os import PathLike
 from pathlib import Path
 
-from pyi.errors import NotFound
+from pyi.errors import InvalidArgument, NotFound
 
-__all__ = ["CHECKPOINT_EVERY_S", "TAIL_BYTES", "cores", "native_program", "store_override"]
+__all__ = [
+    "CHECKPOINT_EVERY_S",
+    "TAIL_BYTES",
+    "cores",
+    "git_environment",
+    "native_program",
+    "store_override",
+]
+
+# What `git rev-parse --local-env-vars` names: set around hooks and aliases, they mean somebody else's repository.
+_GIT_LOCAL = frozenset(
+    {
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_COMMON_DIR",
+        "GIT_CONFIG",
+        "GIT_CONFIG_COUNT",
+        "GIT_CONFIG_PARAMETERS",
+        "GIT_DIR",
+        "GIT_GRAFT_FILE",
+        "GIT_IMPLICIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_INTERNAL_SUPER_PREFIX",
+        "GIT_NAMESPACE",
+        "GIT_NO_REPLACE_OBJECTS",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_PREFIX",
+        "GIT_REPLACE_REF_BASE",
+        "GIT_SHALLOW_FILE",
+        "GIT_WORK_TREE",
+    }
+)
 
 CHECKPOINT_EVERY_S = 2.0
 """Seconds between two looks at what a running agent changed."""
@@ -20,12 +51,24 @@ TAIL_BYTES = 4096
 """How much of a command's output stays in its result; the rest is in its log file while the race runs."""
 
 
-def store_override() -> str | None:
-    """Return the store that ``PYI_STORE`` names, or None for the usual place.
+def store_override(given: str | PathLike[str] | None = None) -> str | PathLike[str] | None:
+    """Return the store that was given, or that ``PYI_STORE`` names, or None for the usual place.
+
+    Raises:
+        InvalidArgument: The path that was given is empty, which would be the current directory.
 
     Cost: one look at the environment.
     """
-    return os.environ.get("PYI_STORE") or None
+    if given is None:
+        return os.environ.get("PYI_STORE") or None
+    if not os.fspath(given):
+        raise InvalidArgument("the path of the store is empty: name a directory, or leave --store (store=) out")
+    return given
+
+
+def git_environment(**extra: str) -> dict[str, str]:
+    """Return the environment for a git that is to find the repository it is told to, plus `extra`."""
+    return {**{name: value for name, value in os.environ.items() if name not in _GIT_LOCAL}, **extra}
 
 
 def cores() -> int:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ MOVERS = 8
 
 WRITER = """
 import sys
+import threading
 import pyi
 store, name, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
 repo = pyi.open(store)
@@ -34,6 +36,7 @@ for step in range(steps):
 
 READER = """
 import sys
+import threading
 import pyi
 repo = pyi.open(sys.argv[1])
 print("ready", flush=True)
@@ -53,6 +56,7 @@ for line in sys.stdin:
 
 MOVER = """
 import sys
+import threading
 import pyi
 store, name, moves = sys.argv[1], sys.argv[2], int(sys.argv[3])
 repo = pyi.open(store)
@@ -196,3 +200,42 @@ def test_a_forked_child_writes_to_a_segment_of_its_own(tmp_path: Path) -> None:
         assert bytes(again.get_checkpoint(after.id).read("a")) == b"parent again"
         assert bytes(again.get_checkpoint(child_id).read("a")) == b"child"
         assert again.stats()["damaged"] == 0
+
+
+def test_a_child_of_a_busy_process_can_work(tmp_path: Path) -> None:
+    """A fork in the middle of another thread's commit left the child waiting for a lock that nobody could release."""
+    repo = pyi.open(tmp_path / "store")
+    base = repo.workspace()
+    stop = threading.Event()
+
+    def work(number: int) -> None:
+        ws = base.fork(f"busy-{number}")
+        step = 0
+        while not stop.is_set():
+            step += 1
+            ws.write("file", f"{number} {step}")
+            ws.checkpoint()
+            repo.branches()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(20):
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    signal.alarm(30)
+                    ws = repo.workspace().fork(f"child-{number}")
+                    ws.write("file", "child")
+                    ws.checkpoint()
+                    status = 0
+                finally:
+                    os._exit(status)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert {f"child-{number}" for number in range(20)} <= set(repo.workspaces())

@@ -140,7 +140,7 @@ def test_ranking() -> None:
 
     failed = CandidateResult(9, Status.FAILED)
     assert best_of([failed]) is None
-    assert reason_for([failed]) == "none of 1 candidates passed"
+    assert reason_for([failed]) == "the only candidate did not pass"
     for better, worse in [
         (one(1, 2.0, lines=9), one(0, 1.0)),
         (one(1, agent_exit=0, lines=9), one(0, agent_exit=1)),
@@ -161,6 +161,13 @@ def test_ranking() -> None:
         ("5 passed", None),
         ("nan", None),
         ("inf\n", None),
+        ("1e999", None),
+        ("1_000", None),
+        ("\u0663", None),
+        ("x\u20285", None),
+        ("50%\r100", None),
+        ("+.5\r\n", 0.5),
+        ("7.", 7.0),
         ("3\nx", None),
     ],
 )
@@ -213,7 +220,7 @@ def test_uncommitted_changes_stay_out_unless_asked_for(project: Path) -> None:
     dirty = pyi.race(project, agent, 1, dirty=True)
     assert clean.candidates[0].tail.startswith("version two of 1\n")
     assert "untracked.txt" not in clean.candidates[0].tail
-    assert warnings == ["uncommitted changes are left out: commit them, or race with dirty"]
+    assert warnings == ["uncommitted changes are left out: commit them, or take them along with --dirty (dirty=True)"]
     assert dirty.candidates[0].tail.startswith("being edited\n")
     assert "untracked.txt" in dirty.candidates[0].tail
     assert "build" not in dirty.candidates[0].tail
@@ -452,12 +459,12 @@ def test_an_interrupted_race_goes_on_without_repeating_what_is_finished(
 
 
 def test_resume_refuses_another_task(project: Path) -> None:
-    assert not pyi.race(project, NUMBERED, 2, test="false")
+    assert not pyi.race(project, NUMBERED, 2, test="false", onto="lost")
     with pytest.raises(pyi.InvalidArgument, match="was started with agent"):
-        pyi.race(project, "something else", resume=True)
+        pyi.race(project, "something else", resume=True, onto="lost")
     with pytest.raises(pyi.InvalidArgument, match="was started with n 2, not 3"):
-        pyi.race(project, n=3, resume=True)
-    again = pyi.race(project, NUMBERED, 2, test="false", resume=True)
+        pyi.race(project, n=3, resume=True, onto="lost")
+    again = pyi.race(project, NUMBERED, 2, test="false", resume=True, onto="lost")
     assert all(one.resumed for one in again.candidates)
 
 
@@ -465,10 +472,10 @@ def test_callables_have_to_be_given_again(project: Path) -> None:
     def agent(workspace: pyi.Workspace) -> None:
         workspace.write("x", b"x")
 
-    assert not pyi.race(project, agent, 2, test="false")
+    assert not pyi.race(project, agent, 2, test="false", onto="lost")
     with pytest.raises(pyi.InvalidArgument, match="give it again"):
-        pyi.race(project, resume=True)
-    assert not pyi.race(project, agent, resume=True)
+        pyi.race(project, resume=True, onto="lost")
+    assert not pyi.race(project, agent, resume=True, onto="lost")
 
 
 @pytest.mark.parametrize("stop", ["decide", "collapse", "forget"])
@@ -522,11 +529,11 @@ def test_the_command(project: Path) -> None:
     ("argv", "status", "text"),
     [
         (["--agent", "false"], 1, ""),
-        ([], 2, "pyi race: a race needs an agent"),
-        (["--agent", "true", "-n", "x"], 2, "pyi race: argument -n: invalid int value"),
-        (["--agent", "true", "--timeout", "-1"], 2, "pyi race: argument --timeout: must be more than 0"),
-        (["--agent", "true", "--include", "missing"], 3, "missing does not exist"),
-        (["--resume"], 3, "pyi race: there is no unfinished race to resume"),
+        ([], 2, "error: a race needs an agent: --agent CMD"),
+        (["--agent", "true", "-n", "x"], 2, "error: argument -n: invalid int value"),
+        (["--agent", "true", "--timeout", "-1"], 2, "error: argument --timeout: must be more than 0"),
+        (["--agent", "true", "--include", "missing"], 1, "missing does not exist"),
+        (["--resume"], 1, "error: there is no unfinished race to resume"),
         (["--agent", "true", "--rev", "no-such"], 3, "has no commit 'no-such'"),
     ],
 )
@@ -557,3 +564,14 @@ def test_another_store(project: Path, tmp_path: Path) -> None:
     assert (tmp_path / "one" / "format").exists()
     assert (tmp_path / "two" / "format").exists()
     assert not (project / ".git" / "pyi").exists()
+
+
+def test_an_agent_may_use_its_workspace_by_name(project: Path) -> None:
+    """`PYI_WORKSPACE` invites it: what the agent checkpointed itself stays in the history, and the race goes on."""
+    agent = 'echo "$PYI_CANDIDATE" > mine && pyi capture "$PYI_WORKSPACE" . -m own && echo more >> mine'
+    result = pyi.race(project, agent, 2, test="test $PYI_CANDIDATE = 1", keep=True)
+    assert result.winner == 1
+    assert git(project, "show", f"{result.branch}:mine") == "1\nmore\n"
+    with pyi.open(project) as repo:
+        messages = [checkpoint.message for checkpoint in repo.workspace(at=result.candidates[1].checkpoint).log()]
+        assert "own" in messages

@@ -286,14 +286,45 @@ def test_scratch_of_the_dead_is_swept_and_of_the_living_is_not(scratch_space: Pa
     (dead / "locked").mkdir()
     (dead / "locked" / "file").write_text("x")
     (dead / "locked").chmod(0)
-    other = scratch_space / "pyi-not-ours"
+    other = scratch_space / "pyi-not-ours"  # though it looks like one of the dead
     other.mkdir()
+    (other / "pid").write_text("1\n")
     with Scratch() as living:
         assert dead.is_dir()
         assert sweep() == 1
         assert not dead.exists()
         assert living.path.is_dir()
         assert other.is_dir()
+
+
+def test_the_lock_file_goes_last(scratch_space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is left when its owner is killed while it cleans up, the next one can tell that it is scratch."""
+    scratch = Scratch()
+    (scratch.path / "candidates").mkdir()
+    (scratch.path / "setup.log").write_text("x")
+    seen = []
+
+    def remove(path: Path) -> None:
+        seen.append((scratch.path / "pid").exists())
+        path.rmdir()
+
+    monkeypatch.setattr("pyi.sandbox.scratch.remove_tree", remove)
+    scratch.close()
+    assert seen == [True]
+    assert not scratch.path.exists()
+
+
+def test_what_has_no_lock_file_goes_when_it_is_old_and_empty(scratch_space: Path) -> None:
+    fresh, old, full = (scratch_space / f"pyi-scratch-{name}" for name in ("fresh", "old", "full"))
+    for directory in (fresh, old, full):
+        directory.mkdir()
+    (full / "file").write_text("x")
+    for directory in (old, full):
+        os.utime(directory, (0, 0))
+    assert sweep() == 1
+    assert not old.exists()
+    assert fresh.is_dir()
+    assert full.is_dir()
 
 
 def test_a_backend_that_does_not_exist_or_not_work_is_refused(workspace: pyi.Workspace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from pyi.workflow.model import EXECUTABLE, FILE, SYMLINK, BaseTree, Edit, Model,
 from pyi.workflow.steps import Step
 from pyi.workflow.traces import Traces
 from pyi.workflow.verify import verify
-from tests.python.helpers import git
+from tests.python.helpers import git, wait_until
 
 
 def edit(path: str, data: bytes | None, mode: int = FILE) -> Edit:
@@ -315,6 +316,60 @@ def test_refusals(project: Path, tmp_path: Path) -> None:
     assert caught.value.errno is not None
 
 
+def test_numbers_out_of_range_are_refused(project: Path) -> None:
+    for argv, text in (
+        ({"agents": 1_000_001}, "at most 1,000,000 agents"),
+        ({"threads": 0}, "at least one thread"),
+        ({"rewind_every": -1}, "0 means none"),
+    ):
+        with pytest.raises(pyi.InvalidArgument, match=text):
+            pyi.swarm(project, **{"agents": 1, "steps": 1, **argv})
+    assert not (project / ".git" / "pyi").exists()
+
+
+def test_a_record_that_exists_is_not_overwritten(project: Path, tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    record.write_text("precious")
+    done = pyi_swarm(str(project), "--agents", "1", "--record", str(record), "--store", str(tmp_path / "store"))
+    assert (done.returncode, done.stderr.splitlines()[-1].startswith("error: the record ")) == (1, True)
+    assert record.read_text() == "precious"
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("name", ["cut.jsonl.gz", "garbage.jsonl.gz", "latin.jsonl"])
+def test_a_damaged_trace_is_one_line(project: Path, tmp_path: Path, name: str) -> None:
+    whole = gzip.compress(json.dumps({"trace_id": "a", "step": 0, "op": "view", "path": "file0.txt"}).encode() * 9)
+    data = {"cut.jsonl.gz": whole[:-9], "garbage.jsonl.gz": b"no gzip", "latin.jsonl": b"\xff\n"}[name]
+    (tmp_path / name).write_bytes(data)
+    done = pyi_swarm(str(project), "--agents", "1", "--steps", "1", "--traces", str(tmp_path / name))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert name in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_an_interrupted_swarm_leaves_nothing(project: Path, scratch_space: Path, number: signal.Signals) -> None:
+    argv = [sys.executable, "-m", "pyi", "swarm", str(project), "--agents", "9", "--steps", "1000000"]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: list(scratch_space.glob("pyi-scratch-*/record")))
+        process.send_signal(number)
+        _, errors = process.communicate()
+    assert process.returncode == 128 + number
+    assert errors.splitlines()[-1] == "error: interrupted"
+    assert list(scratch_space.glob("pyi-*")) == []
+
+
+def test_what_a_killed_swarm_left_is_swept_by_the_next(project: Path, scratch_space: Path) -> None:
+    argv = [sys.executable, "-m", "pyi", "swarm", str(project), "--agents", "9", "--steps", "1000000"]
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: list(scratch_space.glob("pyi-scratch-*/record")))
+        process.kill()
+    assert list(scratch_space.glob("pyi-*"))
+    assert pyi.swarm(project, 1, steps=1, verify=False)
+    assert list(scratch_space.glob("pyi-*")) == []
+
+
 # Measuring
 
 
@@ -365,5 +420,5 @@ def test_the_command(project: Path, tmp_path: Path) -> None:
 def test_usage(project: Path) -> None:
     assert pyi_swarm(str(project), "--agents", "0").returncode == 2
     assert pyi_swarm(str(project), "--agents", "x").returncode == 2
-    assert pyi_swarm("/no/such/place").returncode == 3
+    assert pyi_swarm("/no/such/place").returncode == 1
     assert "examples:" in pyi_swarm("--help").stdout

@@ -142,4 +142,19 @@ mod tests {
         assert!(batch.is_empty() && !batch.contains(&id) && batch.size_bytes() == 0);
         Ok(())
     }
+
+    #[test]
+    fn memory_is_that_of_records_and_of_what_finds_them() -> Result<()> {
+        let mut batch = Batch::with_capacity(1_000_000);
+        assert!((1_000_000..1_000_100).contains(&batch.memory_bytes()));
+        for number in 0..1_000u32 {
+            batch.put_new(Kind::Blob, &number.to_le_bytes())?;
+        }
+        let beside = batch.memory_bytes() - 1_000_000;
+        assert!((1_000 * (48 + 40)..4_000 * (48 + 40)).contains(&beside), "{beside}");
+        let full = batch.memory_bytes();
+        batch.clear();
+        assert_eq!(batch.memory_bytes(), full, "an empty batch keeps its memory");
+        Ok(())
+    }
 }

@@ -217,3 +217,7 @@ fn fresh() -> Vec<u8> {
     bytes[8..16].copy_from_slice(&VERSION_AND_SLOTS.to_le_bytes());
     bytes
 }
+
+#[cfg(test)]
+#[path = "control_tests.rs"]
+mod tests;

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::control::Control;
 use crate::error::{Error, Result};
+use crate::fork;
 use crate::id::to_hex;
-use crate::reflog::{self, Action, BODY_MAX_BYTES, LOG_HEADER_BYTES};
+use crate::reflog::{self, Action, BODY_MAX_BYTES, Broken, LOG_HEADER_BYTES};
 use crate::refstate::{OperationId, RefState};
-use crate::segment::number_in_name;
+use crate::segment::{Damage, DamagedFile, number_in_name};
 use crate::store::{RefOutcome, RefStore, RefTransaction};
 use crate::vfs::{OpenMode, Vfs, VfsFile, read_full, write_whole};
 
@@ -42,6 +43,8 @@ pub(crate) struct FileRefs {
     read_only: bool,
     limit_bytes: u64,
     closed: AtomicBool,
+    /// Damaged places found so far. Locked after the log.
+    damage: Mutex<Vec<Damage>>,
     log: RwLock<Log>,
 }
 
@@ -92,6 +95,7 @@ impl FileRefs {
             read_only,
             limit_bytes,
             closed: AtomicBool::new(false),
+            damage: Mutex::default(),
             log,
         };
         refs.catch_up(&mut refs.log.write(), None)?;
@@ -100,6 +104,7 @@ impl FileRefs {
 
     /// Flushes the current log; those before it were flushed when it was made.
     pub(crate) fn flush(&self) -> Result<()> {
+        let _gate = fork::enter();
         self.check_open()?;
         let mut log = self.log.write();
         self.catch_up(&mut log, None)?;
@@ -109,6 +114,27 @@ impl FileRefs {
         self.vfs
             .sync_dir(&self.directory)
             .map_err(|error| Error::storage("flush", &self.directory, error))
+    }
+
+    /// Damaged places of the logs that were read, up to the end of the current one.
+    pub(crate) fn damage(&self) -> Result<Vec<Damage>> {
+        self.with_fresh(|_| self.damage.lock().clone())
+    }
+
+    /// Remembers damage, each place once.
+    fn report_damage(&self, number: u64, offset: u64, length: u64) {
+        let mut damage = self.damage.lock();
+        if !damage
+            .iter()
+            .any(|place| place.number == number && place.offset == offset)
+        {
+            damage.push(Damage {
+                file: DamagedFile::RefLog,
+                number,
+                offset,
+                length,
+            });
+        }
     }
 
     pub(crate) fn close(&self) {
@@ -189,18 +215,47 @@ impl FileRefs {
             size = buffer.len() * 4;
         }
         let base = log.offset;
+        let opening = base == LOG_HEADER_BYTES;
         let mut at = 0;
+        // Where the next whole record stands behind bytes that are none; `None` inside: there is none so far.
+        let mut next: Option<Option<usize>> = None;
         while at < buffer.len() {
             let place = || format!("{} offset {}", path.display(), base + at as u64);
-            let Some((action, length)) = reflog::decode(&buffer[at..], place)? else {
-                // Somebody died in a write, if a whole record follows. If none does, a record may still be on its way.
-                match reflog::next_record(&buffer[at..], place)? {
-                    Some(skip) => at += skip,
-                    None => break,
-                }
-                continue;
-            };
             let first = base + at as u64 == LOG_HEADER_BYTES;
+            let (action, length) = match reflog::decode(&buffer[at..], place)? {
+                Some(whole) => {
+                    next = None;
+                    whole
+                }
+                None => {
+                    let next = match next {
+                        Some(known) => known,
+                        None => *next.insert(reflog::next_record(&buffer[at..], place)?.map(|skip| at + skip)),
+                    };
+                    let end = next.unwrap_or(buffer.len());
+                    match reflog::broken(&buffer[at..end], place)? {
+                        Broken::Repaired(action, length) => {
+                            self.report_damage(log.number, base + at as u64, length as u64);
+                            (*action, length)
+                        }
+                        // A log appears with its first record whole, so that one is never torn.
+                        Broken::Torn(length) if !first => {
+                            at += length;
+                            continue;
+                        }
+                        Broken::Torn(_) | Broken::Damaged => {
+                            // At the end only what an opener finds there is judged: later, it may be a record on its way.
+                            // Zeros are what a power loss leaves of one.
+                            let judged = next.is_some() || opening && buffer[at..].iter().any(|byte| *byte != 0);
+                            if judged {
+                                self.report_damage(log.number, base + at as u64, (end - at) as u64);
+                            }
+                            at = end;
+                            continue;
+                        }
+                    }
+                }
+            };
             at += length;
             log.offset = base + at as u64;
             match action {
@@ -285,6 +340,10 @@ impl FileRefs {
         if !long || !self.fits_snapshot(log) {
             return Ok(());
         }
+        // A damaged log is not left behind: the next one would hide what is lost.
+        if self.damage.lock().iter().any(|place| place.number == log.number) {
+            return Ok(());
+        }
         let record = reflog::encode(&Action::Seal, self.vfs.now_ns())?;
         self.append(log, &record)?;
         self.catch_up(log, None).map(|_| ())
@@ -298,6 +357,7 @@ impl FileRefs {
     }
 
     fn with_fresh<T>(&self, read: impl Fn(&RefState) -> T) -> Result<T> {
+        let _gate = fork::enter();
         self.check_open()?;
         {
             let log = self.log.read();
@@ -323,6 +383,7 @@ impl RefStore for FileRefs {
     }
 
     fn commit(&self, transaction: &RefTransaction) -> Result<RefOutcome> {
+        let _gate = fork::enter();
         self.check_open()?;
         if self.read_only {
             let error = io::Error::from_raw_os_error(libc::EROFS);
@@ -375,6 +436,7 @@ impl RefStore for FileRefs {
         match &self.control {
             Some(control) => control.ref_generation(),
             None => {
+                let _gate = fork::enter();
                 let log = self.log.read();
                 (log.number << 40).wrapping_add(log.file.len().unwrap_or(0))
             }

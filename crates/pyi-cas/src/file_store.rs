@@ -1,6 +1,7 @@
 //! The store on disk. Any number of processes open one directory to read and write; each writer appends to a segment of its
 //! own, and nobody waits for anybody.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use crate::batch::Batch;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::file_refs::{Access, FileRefs};
+use crate::fork;
 use crate::format::Format;
 use crate::id::{Id, to_hex};
 use crate::kind::Kind;
@@ -81,10 +83,13 @@ impl FileStore {
         let format = match found {
             Some(format) => format,
             None if options.create && !options.read_only => {
+                create_durably(vfs.as_ref(), directory)?;
                 for path in [&segments, &refs] {
                     vfs.create_dir_all(path)
                         .map_err(|error| Error::storage("create", path, error))?;
                 }
+                // Before the format's name: where that survives a power loss, the directories do.
+                sync_dir(vfs.as_ref(), directory)?;
                 Format::create(vfs.as_ref(), &format_path)?
             }
             None => {
@@ -101,14 +106,21 @@ impl FileStore {
         let limit = options.ref_log_limit_bytes;
         // The first log is created before anything is stored, so a store with segments and no log has lost it.
         let create_log = !read_only && shared.segments().is_empty();
+        let refs_directory = refs.clone();
         let refs = FileRefs::open(
-            vfs,
+            Arc::clone(&vfs),
             refs,
             format.store,
             control,
             Access { read_only, create_log },
             limit,
         )?;
+        if create_log {
+            // Who created the format or the log may have died before its name was durable. From here on segments can appear,
+            // and refs can be flushed, so it has to be.
+            sync_dir(vfs.as_ref(), directory)?;
+            sync_dir(vfs.as_ref(), &refs_directory)?;
+        }
         Ok(FileStore {
             shared: Arc::new(shared),
             refs,
@@ -134,9 +146,12 @@ impl FileStore {
     /// Ends the use of the store: gives back its segment, waits for sealing to end. Later calls return `Closed`. Calling it
     /// again does nothing. Errors: none today.
     pub fn close(&self) -> Result<()> {
+        let _gate = fork::enter();
         self.closed.store(true, Ordering::Release);
         self.refs.close();
         self.drop_writer();
+        // The gate is kept, so a fork waits for this, and with it for the threads that are waited for here.
+        self.shared.awaits_sealing.store(true, Ordering::Release);
         let running = std::mem::take(&mut *self.sealing.lock());
         for (generation, thread) in running {
             if generation != self.shared.vfs.process_generation() {
@@ -205,6 +220,7 @@ impl FileStore {
 
 impl ObjectStore for FileStore {
     fn get(&self, kind: Kind, id: &Id) -> Result<Option<Bytes>> {
+        let _gate = fork::enter();
         self.check_open()?;
         let seen = self.shared.seen();
         match self.shared.read_known(kind, id) {
@@ -227,19 +243,22 @@ impl ObjectStore for FileStore {
     }
 
     fn contains(&self, id: &Id) -> Result<bool> {
+        let _gate = fork::enter();
         self.check_open()?;
         let seen = self.shared.seen();
         Ok(self.shared.knows(id) || self.shared.refresh_since(seen)? && self.shared.knows(id))
     }
 
     fn contains_hint(&self, id: &Id) -> bool {
+        let _gate = fork::enter();
         self.shared.knows(id)
     }
 
     fn commit(&self, batch: &mut Batch) -> Result<Committed> {
+        let _gate = fork::enter();
         self.check_open()?;
         if self.read_only {
-            let error = std::io::Error::from_raw_os_error(libc::EROFS);
+            let error = io::Error::from_raw_os_error(libc::EROFS);
             return Err(Error::storage("write to the read-only store", &self.directory, error));
         }
         if batch.is_empty() {
@@ -267,6 +286,7 @@ impl ObjectStore for FileStore {
     }
 
     fn find_prefix(&self, hex: &str, kind: Kind) -> Result<Vec<Id>> {
+        let _gate = fork::enter();
         self.check_open()?;
         let prefix = HexPrefix::parse(hex)?;
         self.shared.refresh_since(self.shared.seen())?;
@@ -278,6 +298,7 @@ impl ObjectStore for FileStore {
     }
 
     fn stats(&self) -> Result<StoreStats> {
+        let _gate = fork::enter();
         self.check_open()?;
         self.shared.refresh_since(self.shared.seen())?;
         let sealed = self.shared.sealed_indexes();
@@ -285,6 +306,7 @@ impl ObjectStore for FileStore {
             damage: self.shared.damage(),
             ..StoreStats::default()
         };
+        stats.damage.extend(self.refs.damage()?);
         stats.objects = self.shared.recent.len() as u64 + sealed.iter().map(|index| index.len() as u64).sum::<u64>();
         for segment in self.shared.segments() {
             let path = self.shared.segment_path(segment.number);
@@ -303,6 +325,7 @@ impl ObjectStore for FileStore {
     }
 
     fn flush(&self) -> Result<()> {
+        let _gate = fork::enter();
         self.check_open()?;
         self.shared.refresh_since(self.shared.seen())?;
         for segment in self.shared.segments() {
@@ -314,11 +337,7 @@ impl ObjectStore for FileStore {
                     .map_err(|error| Error::storage("flush", &path, error))?;
             }
         }
-        let directory = &self.shared.directory;
-        self.shared
-            .vfs
-            .sync_dir(directory)
-            .map_err(|error| Error::storage("flush", directory, error))?;
+        sync_dir(self.shared.vfs.as_ref(), &self.shared.directory)?;
         self.refs.flush()
     }
 
@@ -331,6 +350,34 @@ impl Drop for FileStore {
     fn drop(&mut self) {
         let _ = self.close();
     }
+}
+
+/// Creates a directory and what is missing above it so that it survives power loss: each level is made only when the one above it
+/// is durable, and the name of one that is there already may not be yet, as its creator may have died.
+fn create_durably(vfs: &dyn Vfs, path: &Path) -> Result<()> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
+    let there = vfs
+        .exists(path)
+        .map_err(|error| Error::storage("look for", path, error))?;
+    if !there {
+        create_durably(vfs, parent)?;
+        vfs.create_dir_all(path)
+            .map_err(|error| Error::storage("create", path, error))?;
+    }
+    match sync_dir(vfs, parent) {
+        // A directory that may not be read cannot be flushed; its names are its owner's business.
+        Err(Error::Storage { source, .. }) if there && source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other,
+    }
+}
+
+fn sync_dir(vfs: &dyn Vfs, path: &Path) -> Result<()> {
+    vfs.sync_dir(path).map_err(|error| Error::storage("flush", path, error))
 }
 
 fn seal_all(shared: &Shared, retired: Vec<Retired>) {

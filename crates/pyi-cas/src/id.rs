@@ -157,4 +157,18 @@ mod tests {
         assert!(Id::parse_hex(&"g".repeat(64)).is_err());
         assert!(Id::parse_hex(&"é".repeat(32)).is_err());
     }
+
+    #[test]
+    fn maps_by_id_spread_what_they_hold() {
+        use std::hash::BuildHasher;
+        let hash = |id: &Id| BuildHasherDefault::<IdHasher>::default().hash_one(id);
+        let ids: Vec<Id> = (0..=255u8)
+            .map(|byte| Id(std::array::from_fn(|i| byte.wrapping_mul(i as u8))))
+            .collect();
+        let hashes: HashSet<u64> = ids.iter().map(hash).collect();
+        assert_eq!(hashes.len(), ids.len());
+        let mut number = [0; 32];
+        number[8..16].copy_from_slice(&0x0102_0304_0506_0708_u64.to_le_bytes());
+        assert_eq!(hash(&Id(number)), 0x0102_0304_0506_0708, "bytes 8 to 16, as they are");
+    }
 }

@@ -276,6 +276,14 @@ mod tests {
     }
 
     #[test]
+    fn the_bits_of_the_filter_are_those_of_format_1() {
+        let mut id = [0; 32];
+        id[15] = 0x80; // the upper half of the words
+        id[16..20].copy_from_slice(&[5, 5, 64 + 7, 63]);
+        assert_eq!(filter_bits(&Id(id), 10), (5 * 8, 1 << 5 | 1 << 7 | 1 << 63));
+    }
+
+    #[test]
     fn the_filter_keeps_most_misses_out_and_can_be_absent() {
         let ids: Vec<Id> = (0u32..20_000).map(|i| Kind::Blob.id_of(&i.to_le_bytes())).collect();
         let bytes = encode_index(7, &scan_of(&ids), 0);

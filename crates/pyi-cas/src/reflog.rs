@@ -267,6 +267,105 @@ pub(crate) fn next_record(bytes: &[u8], place: impl Fn() -> String) -> Result<Op
     Ok(None)
 }
 
+/// What bytes are at which no whole record stands.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// So many bytes of a write that ended early: the writer died, or the disk was full. Nobody was told that it stands.
+    Torn(usize),
+    /// A whole record and its length; its magic or its length field is damaged, and its checksum proves all the rest.
+    Repaired(Box<Action>, usize),
+    /// What no writer leaves behind.
+    Damaged,
+}
+
+/// Tells what stands at the start of `bytes`, which are not empty and go on to the next whole record, or to the end of the log
+/// if there is none. Errors: as [`decode`]. O(bytes).
+pub(crate) fn broken(bytes: &[u8], place: impl Fn() -> String) -> Result<Broken> {
+    let whole = (bytes.len() >= PREFIX_BYTES).then(|| u32_at(bytes, 8) as usize);
+    if bytes[..bytes.len().min(4)] != MAGIC[..bytes.len().min(4)] {
+        if let Some(length) = whole
+            && let Some((action, length)) = repair(bytes, length, &place)?
+        {
+            return Ok(Broken::Repaired(Box::new(action), length));
+        }
+        // The first byte of the magic occurs in it once, so this cannot be cut in two ways.
+        let begun = prefix_of_magic(bytes);
+        return Ok(if begun > 0 {
+            Broken::Torn(begun)
+        } else {
+            Broken::Damaged
+        });
+    }
+    // No torn record holds the magic, so it ends where the magic stands again.
+    let end = find(&bytes[1..], &MAGIC).map_or(bytes.len(), |at| at + 1);
+    let Some(length) = whole else {
+        return Ok(Broken::Torn(end));
+    };
+    // A damaged length: whole, if the checksum fits with the right one. A few bytes of the next torn magic may follow.
+    for tail in 0..MAGIC.len() {
+        let Some(length) = end.checked_sub(tail + PREFIX_BYTES) else {
+            break;
+        };
+        if (tail == 0 || bytes[end - tail..end] == MAGIC[..tail])
+            && let Some((action, length)) = repair(bytes, length, &place)?
+        {
+            return Ok(Broken::Repaired(Box::new(action), length));
+        }
+    }
+    let total = PREFIX_BYTES + length;
+    // Where the magic stands within the header, the length is not one, unless that magic is none.
+    let header = end >= PREFIX_BYTES
+        && !(1..MAGIC.len()).any(|tail| {
+            // Nor where a magic that is torn itself begins within it.
+            end - tail < PREFIX_BYTES && bytes[end - tail..end] == MAGIC[..tail]
+        });
+    let declared = header && (length > BODY_MAX_BYTES || total <= end);
+    let flipped = end < bytes.len() && total <= bytes.len() && total > end && flipped_into_magic(&bytes[..total], end);
+    Ok(if declared || flipped {
+        Broken::Damaged
+    } else {
+        Broken::Torn(end)
+    })
+}
+
+fn prefix_of_magic(bytes: &[u8]) -> usize {
+    bytes
+        .iter()
+        .zip(MAGIC)
+        .take_while(|(byte, magic)| **byte == *magic)
+        .count()
+}
+
+/// The record at the start of `bytes`, read with the right magic and this length; `None` if its checksum does not fit then.
+fn repair(bytes: &[u8], length: usize, place: impl Fn() -> String) -> Result<Option<(Action, usize)>> {
+    if length > BODY_MAX_BYTES || bytes.len() - PREFIX_BYTES < length {
+        return Ok(None);
+    }
+    let length_bytes = (length as u32).to_le_bytes();
+    let body = &bytes[PREFIX_BYTES..PREFIX_BYTES + length];
+    if crc32c::crc32c_append(crc32c::crc32c(&length_bytes), body) != u32_at(bytes, 4) {
+        return Ok(None);
+    }
+    let mut record = bytes[..PREFIX_BYTES + length].to_vec();
+    set_at(&mut record, 0, &MAGIC);
+    set_at(&mut record, 8, &length_bytes);
+    decode(&record, place)
+}
+
+/// Whether the magic at `at` stands there because one bit of this record flipped, so that it only looks torn.
+fn flipped_into_magic(record: &[u8], at: usize) -> bool {
+    let mut record = record.to_vec();
+    let last = (at + MAGIC.len()).min(record.len());
+    (at..last).any(|byte| {
+        (0..8).any(|bit| {
+            record[byte] ^= 1 << bit;
+            let whole = u32_at(&record, 4) == crc32c::crc32c(&record[8..]);
+            record[byte] ^= 1 << bit;
+            whole
+        })
+    })
+}
+
 #[cfg(test)]
 #[path = "reflog_tests.rs"]
 mod tests;

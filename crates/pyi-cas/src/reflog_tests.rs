@@ -143,3 +143,44 @@ fn limits_and_the_future() {
         Err(Error::Corrupt { .. })
     ));
 }
+
+/// A value one bit off the magic makes a damaged record look like two torn ones.
+#[test]
+fn a_bit_that_makes_a_magic_is_damage() {
+    let mut value = MAGIC.to_vec();
+    value[2] ^= 4;
+    value.extend_from_slice(&[0, 0, 0, 0, 0, 1, 0, 0, 9, 9]);
+    let transaction = RefTransaction {
+        puts: vec![(b"k".to_vec(), Some(value.clone()))],
+        ..RefTransaction::default()
+    };
+    let record = encode(&Action::Transaction([1; 16], transaction), 9).unwrap();
+    let at = record.windows(value.len()).position(|bytes| bytes == value).unwrap();
+    let mut flipped = record.clone();
+    flipped[at + 2] ^= 4;
+    assert!(matches!(broken(&flipped, place).unwrap(), Broken::Damaged));
+    // Torn where the magic of another one stands.
+    let torn = [&record[..at], &record[..record.len() - 1]].concat();
+    assert!(matches!(broken(&torn, place).unwrap(), Broken::Torn(length) if length == at));
+    assert!(matches!(broken(&torn[at..], place).unwrap(), Broken::Torn(length) if length == torn.len() - at));
+}
+
+/// Two torn prefixes of any lengths, also those that are as long as one record together.
+#[test]
+fn torn_prefixes_in_a_row_are_torn() {
+    let record = encode(&Action::Transaction([1; 16], RefTransaction::default()), 9).unwrap();
+    for (one, two) in (1..record.len()).flat_map(|one| (1..record.len()).map(move |two| (one, two))) {
+        let torn = [&record[..one], &record[..two]].concat();
+        let mut at = 0;
+        while at < torn.len() {
+            match broken(&torn[at..], place).unwrap() {
+                Broken::Torn(length) => at += length,
+                // One byte was missing, and the first of the next magic stands there: a whole record with a damaged end.
+                other => {
+                    assert!(one + two.min(3) >= record.len() && two < 4, "{one} {two} {other:?}");
+                    break;
+                }
+            }
+        }
+    }
+}

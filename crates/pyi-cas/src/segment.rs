@@ -13,11 +13,22 @@ pub(crate) const SEGMENT_HEADER_BYTES: u64 = 64;
 const MAGIC: &[u8; 8] = b"PYISEG1\n";
 const WINDOW_BYTES: usize = 1 << 20;
 
-/// Bytes of a segment (or of its header) that are not what was written.
+/// A kind of file that can be damaged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DamagedFile {
+    /// A segment of objects.
+    Segment,
+    /// A log of refs.
+    RefLog,
+}
+
+/// Bytes of a segment or a ref log (or of its header) that are not what was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Damage {
-    /// Number of the segment.
-    pub segment: u64,
+    /// What is damaged.
+    pub file: DamagedFile,
+    /// Number of the segment or of the ref log.
+    pub number: u64,
     /// First damaged byte.
     pub offset: u64,
     /// Bytes up to the next good record, or to the end.

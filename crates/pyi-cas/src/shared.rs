@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -17,7 +17,9 @@ use crate::index::{IndexEntry, SealedIndex, index_name};
 use crate::kind::Kind;
 use crate::recent::{Location, Recent};
 use crate::record::{HEADER_BYTES, Header, PLAIN, is_whole};
-use crate::segment::{Damage, HeaderState, SEGMENT_HEADER_BYTES, check_header, number_in_name, scan, segment_name};
+use crate::segment::{
+    Damage, DamagedFile, HeaderState, SEGMENT_HEADER_BYTES, check_header, number_in_name, scan, segment_name,
+};
 use crate::vfs::{OpenMode, Vfs, VfsFile, read_full};
 
 /// A segment as this process sees it. Readers hold the `Arc`, never a bare offset.
@@ -65,6 +67,8 @@ pub(crate) struct Shared {
     damage: Mutex<BTreeMap<u64, Vec<Damage>>>,
     refreshing: Mutex<()>,
     seen: Seen,
+    /// The store is being closed and waits for the thread that seals.
+    pub(crate) awaits_sealing: AtomicBool,
 }
 
 impl Shared {
@@ -80,6 +84,7 @@ impl Shared {
             damage: Mutex::default(),
             refreshing: Mutex::default(),
             seen: Seen::default(),
+            awaits_sealing: AtomicBool::new(false),
         }
     }
 
@@ -118,7 +123,8 @@ impl Shared {
         let places = damage.entry(segment).or_default();
         if !places.iter().any(|place| place.offset == offset) {
             places.push(Damage {
-                segment,
+                file: DamagedFile::Segment,
+                number: segment,
                 offset,
                 length,
             });

@@ -29,7 +29,7 @@ pub struct StoreStats {
     pub segments: u64,
     /// Segments that nobody appends to any more.
     pub segments_sealed: u64,
-    /// Places where segments are damaged.
+    /// Places where segments and the ref log are damaged.
     pub damage: Vec<Damage>,
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
+use crate::fork;
 use crate::record::SEGMENT_MAX_BYTES;
 use crate::segment::{HeaderState, SEGMENT_HEADER_BYTES, check_header, encode_header, scan};
 use crate::shared::{Segment, Shared};
@@ -58,7 +59,12 @@ impl Writer {
         }
         let writer = match taken {
             Some(writer) => writer,
-            None => Writer::create(shared, numbers.last().copied().unwrap_or(0) + 1)?,
+            None => {
+                // A number with an index and no segment (its name was lost with the power) is not used again: the index is not
+                // of what would be written there.
+                let highest = numbers.iter().chain(&indexed).max().copied().unwrap_or(0);
+                Writer::create(shared, highest + 1)?
+            }
         };
         Ok((writer, retired))
     }
@@ -119,12 +125,13 @@ impl Writer {
         loop {
             let path = shared.segment_path(number);
             match shared.vfs.open(&path, OpenMode::CreateNew) {
-                // Somebody may adopt it before it is locked here; then the next number is tried.
+                // Somebody may adopt it before it is locked here, and may even be done with it; then the next number is tried.
                 Ok(file) => {
-                    if file
+                    let locked = file
                         .try_lock_exclusive()
-                        .map_err(|error| Error::storage("lock", &path, error))?
-                    {
+                        .map_err(|error| Error::storage("lock", &path, error))?;
+                    let place = path.display().to_string();
+                    if locked && check_header(file.as_ref(), number, &shared.store, &place)? == HeaderState::Unborn {
                         return Writer::begin(shared, number, file);
                     }
                 }
@@ -291,6 +298,8 @@ impl Retired {
         self.remove_debris(shared);
         write_whole(shared.vfs.as_ref(), &index_path, &bytes, true)
             .map_err(|error| Error::storage("write", &index_path, error))?;
+        // Only from here on locks are taken: a fork need not wait for the flush.
+        let _gate = fork::enter_unless(&shared.awaits_sealing);
         if let Some(segment) = shared.adopt_into_table(self.number)? {
             for (offset, length) in &result.gaps {
                 shared.report_damage(self.number, *offset, *length);

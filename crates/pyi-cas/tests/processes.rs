@@ -88,6 +88,23 @@ fn this_process_as_a_helper() {
                 }
             }
         }
+        // Dies without a word to the store, while a child of it lives on.
+        "orphan" => {
+            let store = open_with(directory, options());
+            put(&store, b"of the dead");
+            // SAFETY: the child only sleeps, until it is killed or a minute is over; the parent leaves with `_exit`.
+            unsafe {
+                if libc::fork() == 0 {
+                    libc::alarm(60);
+                    // Said by the child: from here on it holds nothing of its parent.
+                    say(&std::process::id().to_string());
+                    loop {
+                        libc::pause();
+                    }
+                }
+                libc::_exit(0);
+            }
+        }
         other => panic!("unknown role {other}"),
     }
 }
@@ -252,4 +269,88 @@ fn a_forked_child_does_not_hold_the_lock_of_a_dead_parent() {
         libc::kill(pid, libc::SIGKILL);
         libc::waitpid(pid, std::ptr::null_mut(), 0);
     }
+}
+
+#[test]
+fn a_child_that_outlives_its_parent_does_not_hold_the_parents_lock() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut dead = helper(directory.path(), "orphan");
+    let pid: libc::pid_t = lines(&mut dead).next().unwrap().parse().unwrap();
+    assert!(dead.wait().unwrap().success());
+    put(&open(directory.path()), b"of the next writer");
+    let segments = files(&directory.path().join("segments"), "seg").len();
+    // SAFETY: ends the child that the helper left behind.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+    assert_eq!(segments, 1, "the dead parent's segment was adopted");
+}
+
+/// A child has only the thread that forked: no lock may be held by one of the others then.
+#[test]
+fn a_child_of_a_busy_process_works() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(
+        directory.path(),
+        pyi_cas::OpenOptions {
+            segment_limit_bytes: 20_000,
+            ref_log_limit_bytes: 4_000,
+            background_seal: true,
+            ..options()
+        },
+    );
+    let known = put(&store, b"before");
+    let over = AtomicBool::new(false);
+    let failed = std::thread::scope(|scope| {
+        for thread in 0..3_usize {
+            let (store, over) = (&store, &over);
+            scope.spawn(move || {
+                let mut i = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let id = put(store, &content(thread * 1_000_000 + i, 300));
+                    assert!(store.contains(&id).unwrap() && store.contains_hint(&id));
+                    let change = pyi_cas::RefTransaction {
+                        puts: vec![(vec![b'k', thread as u8], Some(id.0.to_vec()))],
+                        ..pyi_cas::RefTransaction::default()
+                    };
+                    assert_eq!(store.refs().commit(&change).unwrap(), RefOutcome::Done);
+                    i += 1;
+                }
+            });
+        }
+        let mut failed = Vec::new();
+        for round in 0..30_usize {
+            // Also from within an operation of the forking thread, now and then: the child then is inside it as well.
+            let _gate = (round % 10 == 9).then(|| (pyi_cas::enter(), pyi_cas::enter()));
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            // SAFETY: the child only uses the store and leaves with `_exit`; a hanging one is ended by its alarm.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                // SAFETY: no arguments that could be wrong.
+                unsafe { libc::alarm(5) };
+                let works = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    let id = put(&store, &content(900_000_000 + round, 300));
+                    assert!(store.get(Kind::Blob, &id).unwrap().is_some());
+                    assert!(store.get(Kind::Blob, &known).unwrap().is_some());
+                    let change = step(format!("child/{round}").as_bytes(), None, Some(b"was here"));
+                    assert_eq!(store.refs().commit(&change).unwrap(), RefOutcome::Done);
+                    store.stats().unwrap();
+                    store.close().unwrap();
+                }));
+                // SAFETY: ends the child without running the parent's destructors.
+                unsafe { libc::_exit(i32::from(works.is_err())) };
+            }
+            let mut status = 0;
+            // SAFETY: waits for the child that was just forked.
+            assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+            if status != 0 {
+                failed.push((round, status));
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        failed
+    });
+    assert_eq!(failed, []);
+    assert_eq!(store.refs().scan(b"child/").unwrap().len(), 30);
+    store.close().unwrap();
+    assert!(open(directory.path()).stats().unwrap().damage.is_empty());
 }

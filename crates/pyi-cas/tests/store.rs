@@ -256,7 +256,7 @@ fn damage_in_the_middle_is_reported_and_never_cut() {
         let damage = store.stats().unwrap().damage;
         assert_eq!(damage.len(), 1);
         assert_eq!(
-            (damage[0].segment, damage[0].offset, damage[0].length),
+            (damage[0].number, damage[0].offset, damage[0].length),
             (1, 64 + 2 * size as u64, size as u64)
         );
         put(&store, b"written after it");

@@ -30,7 +30,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use git::ExportOptions;
 pub use history::History;
 pub use journal::JournalView;
-pub use pyi_cas::{Bytes, Id};
+pub use pyi_cas::{Bytes, Gate, Id, enter};
 pub use pyi_tree::Mode;
 pub use pyi_tree::cbor::{DEPTH_MAX as VALUE_DEPTH_MAX, Value};
 pub use pyi_tree::journal::Event;

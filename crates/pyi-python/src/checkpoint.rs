@@ -125,7 +125,10 @@ impl Walk {
     }
 
     fn __next__(&mut self, py: Python<'_>) -> PyResult<Option<Entry>> {
-        let next = py.detach(|| self.inner.next());
+        let next = py.detach(|| {
+            let _gate = pyi_engine::enter();
+            self.inner.next()
+        });
         match next {
             None => Ok(None),
             Some(Ok(entry)) => Ok(Some(Entry::new(entry, &self.repository))),
@@ -147,7 +150,10 @@ impl Log {
     }
 
     fn __next__(&mut self, py: Python<'_>) -> PyResult<Option<Checkpoint>> {
-        let next = py.detach(|| self.inner.next());
+        let next = py.detach(|| {
+            let _gate = pyi_engine::enter();
+            self.inner.next()
+        });
         match next {
             None => Ok(None),
             Some(Ok(inner)) => Ok(Some(Checkpoint { inner })),

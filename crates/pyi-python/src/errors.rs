@@ -40,7 +40,13 @@ pub(crate) fn invalid(message: impl Into<String>) -> PyErr {
 
 /// Runs engine work with the GIL released and maps its error.
 pub(crate) fn work<T: Send>(py: Python<'_>, run: impl FnOnce() -> pyi_engine::Result<T> + Send) -> PyResult<T> {
-    py.detach(run).map_err(|error| raise(&error))
+    // A fork of this process waits until nobody holds a lock of the engine. The gate is left before the GIL is asked for again:
+    // whoever forks holds it.
+    let gated = || {
+        let _gate = pyi_engine::enter();
+        run()
+    };
+    py.detach(gated).map_err(|error| raise(&error))
 }
 
 /// Maps the error of work that is too short to release the GIL for (a few microseconds).

@@ -7,6 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from pyi.cli.output import show
 from pyi.cli.text import bytes_text, columns, seconds_text
 from pyi.config import CHECKPOINT_EVERY_S
 
@@ -26,7 +27,8 @@ Each candidate runs CMD (by the shell) in a directory that looks like a checkout
   PYI_CANDIDATE   its number, from 0           PYI_SEED   --seed plus its number
   PYI_WORKSPACE   its name in the store        PYI_STORE  the store
 What it changes is checkpointed while it runs and at its end; what git ignores is left out. Then the test decides: exit
-status 0 passes, and if its last line is a number, that is the score. Without a test the agent's exit status decides.
+status 0 passes, and if its last line is a finite decimal number (7, -0.5, 1e3), that is the score; if it is anything
+else, the score is 1. Without a test the agent's exit status decides.
 Of those that passed wins the highest score; then the fewest changed lines, the fewest changed files, the lowest number.
 """
 
@@ -38,7 +40,8 @@ examples:
            --agent ./try.sh --test '.venv/bin/pytest -q && cat score.txt'
   pyi race --resume                    after Ctrl-C or a crash: finished candidates are not run again
 
-exit status: 0 somebody won, 1 nobody passed (no branch moved, all candidates are kept), 2 wrong usage, 3 a failed run
+exit status: 0 somebody won; 1 nobody passed (no branch moved, all candidates are kept), or no such thing, a taken
+branch, a race that is still running; 2 wrong usage; 3 a failed run; 128 + n after signal n
 """
 
 
@@ -72,7 +75,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     how.add_argument("--seed", type=int, default=0, metavar="K", help="PYI_SEED of candidate 0 (default: 0)")
     how.add_argument("--first", action="store_true", help="stop as soon as one candidate has passed")
     how.add_argument("--keep", action="store_true", help="keep the other candidates as named workspaces")
-    how.add_argument("--resume", action="store_true", help="go on with the last unfinished race (onto NAME)")
+    how.add_argument("--resume", action="store_true", help="go on with the last interrupted race (or that onto NAME)")
     how.add_argument(
         "--checkpoint-every",
         type=_positive,
@@ -128,7 +131,7 @@ def run(options: argparse.Namespace) -> int:
             store=options.store,
             on_event=on_event,
         )
-    print(json.dumps(result.to_dict()) if options.json else summary(result))
+    show(json.dumps(result.to_dict()) if options.json else summary(result))
     return 0 if result else 1
 
 
@@ -184,7 +187,11 @@ def _next_steps(result: RaceResult) -> list[str]:
     if result.branch is not None:
         lines.append(f"Look at it:      git log -p -1 {result.branch}")
     other = next((one for one in result.candidates if one.index != result.winner and one.checkpoint), None)
-    if other is not None:
+    if other is not None and (other.workspace or "").startswith("kept/"):
+        kept = sum((one.workspace or "").startswith("kept/") for one in result.candidates)
+        where = f"workspaces kept/{result.id}/NUMBER" if kept > 1 else f"workspace {other.workspace}"
+        lines.append(f"The others:      are kept as {where}: pyi changes {other.workspace}")
+    elif other is not None:
         lines.append(f"At the others:   pyi changes {other.checkpoint[:_ID_DIGITS]}")
     if result.winner is None:
         failed = next((one for one in result.candidates if one.tail.strip()), None)

@@ -7,8 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
+from pyi.cli.output import Deaf
 from pyi.cli.text import seconds_text
 
 if TYPE_CHECKING:
@@ -27,15 +28,16 @@ _LINE_EVERY_S = 2.0
 
 @contextmanager
 def watch_race(stream: TextIO) -> Generator[Callable[[Event], None]]:
-    """Show a race on `stream` while it runs; gives the callback to hand to `race`."""
+    """Show a race on `stream` while it runs; gives the callback to hand to `race`, which never fails."""
+    quiet = cast("TextIO", Deaf(stream))
     if not stream.isatty():
-        yield _RaceLines(stream).on_event
+        yield _RaceLines(quiet).on_event
         return
     from rich.console import Console
     from rich.live import Live
 
     board = _Board()
-    console = Console(file=stream)
+    console = Console(file=quiet)
     live = Live(get_renderable=board.table, console=console, refresh_per_second=_REFRESH_PER_S, transient=True)
 
     def on_event(event: Event) -> None:
@@ -128,9 +130,10 @@ class _Board:
 
 @contextmanager
 def watch_swarm(stream: TextIO) -> Generator[Callable[[SwarmEvent], None]]:
-    """Show a swarm on `stream` while it runs; gives the callback to hand to `swarm`."""
+    """Show a swarm on `stream` while it runs; gives the callback to hand to `swarm`, which never fails."""
+    quiet = cast("TextIO", Deaf(stream))
     if not stream.isatty():
-        yield _SwarmLines(stream).on_event
+        yield _SwarmLines(quiet).on_event
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -141,7 +144,7 @@ def watch_swarm(stream: TextIO) -> Generator[Callable[[SwarmEvent], None]]:
         MofNCompleteColumn(),
         TextColumn("checkpoints"),
         TimeElapsedColumn(),
-        console=Console(file=stream),
+        console=Console(file=quiet),
         transient=True,
     )
     task = bar.add_task("import", total=None)

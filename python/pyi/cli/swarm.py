@@ -7,6 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from pyi.cli.output import show
 from pyi.cli.text import bytes_text, columns, seconds_text, us_text
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ examples:
   pyi swarm . --agents 50 --store /tmp/store --record /tmp/record     keep both, to look at or to verify again with
       python -m pyi.workflow.verify /tmp/record /tmp/store
 
-exit status: 0 all right, 1 something is wrong or lost, 2 wrong usage, 3 a failed run
+exit status: 0 all right; 1 something is wrong or lost, or no such thing, a record that exists; 2 wrong usage;
+3 a failed run; 128 + n after signal n
 """
 
 
@@ -59,7 +61,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     parser.add_argument("--rev", metavar="REV", default="HEAD", help="commit to start from (default: HEAD)")
     parser.add_argument("--store", metavar="DIR", help="keep the store, here (default: PYI_STORE, or a temporary one)")
-    parser.add_argument("--record", metavar="FILE", help="keep the record, here")
+    parser.add_argument("--record", metavar="FILE", help="keep the record, here; a file that exists is refused")
     parser.add_argument("--no-verify", action="store_true", help="leave out the comparison by a fresh process")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
 
@@ -84,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
             verify=not options.no_verify,
             on_event=on_event,
         )
-    print(json.dumps(report.to_dict()) if options.json else summary(report))
+    show(json.dumps(report.to_dict()) if options.json else summary(report))
     return 0 if report else 1
 
 

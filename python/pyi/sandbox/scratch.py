@@ -1,7 +1,8 @@
 """Scratch directories that do not outlive their process for long.
 
-A scratch directory is ``<tmp>/pyi-<random>`` with a file ``pid`` in it, on which its owner holds a lock for as long as
-it lives. Whoever starts next removes those whose lock is free: their owner was killed before it could do so itself.
+A scratch directory is ``<tmp>/pyi-scratch-<random>`` with a file ``pid`` in it, on which its owner holds a lock for as
+long as it lives. Whoever starts next removes those whose lock is free: their owner was killed before it could do so
+itself. The lock file is the first thing in the directory and the last one out: without it, there is nothing in there.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from pyi.errors import StorageError
 
 __all__ = ["Scratch", "remove_tree", "sweep"]
 
-_PREFIX = "pyi-"
+_PREFIX = "pyi-scratch-"
 _LOCK = "pid"
 # A directory without a filled-in lock file may be one that is just being made.
 _GRACE_S = 60.0
+# One without a lock file is empty: its owner was killed right before making it, or right after removing it.
+_EMPTY_GRACE_S = 3600.0
 
 
 class Scratch:
@@ -80,7 +83,9 @@ def sweep(parent: Path | None = None) -> int:
 def _remove_if_dead(path: Path) -> bool:
     try:
         lock = os.open(path / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:  # not one of ours, somebody else's, or not ready yet
+    except FileNotFoundError:  # gone, not ready yet, or never to be
+        return _remove_if_forgotten(path)
+    except OSError:  # not one of ours, or somebody else's
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,9 +99,28 @@ def _remove_if_dead(path: Path) -> bool:
         os.close(lock)
 
 
-def _remove_or_warn(path: Path) -> bool:
+def _remove_if_forgotten(path: Path) -> bool:
+    """Remove an old directory without a lock file, if there is nothing else in it either."""
     try:
-        remove_tree(path)
+        if time.time() - path.stat().st_mtime < _EMPTY_GRACE_S:
+            return False
+        path.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def _remove_or_warn(path: Path) -> bool:
+    """Remove a scratch directory, its lock file last, so that a kill in between leaves one that `sweep` knows."""
+    try:
+        with suppress(FileNotFoundError):
+            for entry in os.scandir(path):
+                if entry.is_dir(follow_symlinks=False):
+                    remove_tree(Path(entry.path))
+                elif entry.name != _LOCK:
+                    os.unlink(entry.path)
+            (path / _LOCK).unlink()
+            path.rmdir()
     except OSError as error:
         warnings.warn(f"{path} could not be removed ({error}); the next run tries again", ResourceWarning, stacklevel=3)
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -12,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from pyi.config import TAIL_BYTES
-from pyi.errors import InvalidArgument, InvalidPath, PyiError, StorageError
+from pyi.errors import Conflict, InvalidArgument, InvalidPath, PyiError, StorageError
 from pyi.sandbox.process import Cancel, Command, Outcome
 from pyi.workflow.calls import Caller, Timeout
 from pyi.workflow.plan import Plan, save_result
@@ -68,6 +69,7 @@ class Context:
     caller: Caller
     cancel: Cancel
     emit: Callable[[Event], None]
+    reopen: Callable[[str], Workspace]
 
 
 class Candidate:
@@ -79,6 +81,7 @@ class Candidate:
         self._index = index
         self._workspace = workspace
         self._sandbox: Sandbox | None = None
+        self.moved = False
         self._env = {
             "PYI_CANDIDATE": str(index),
             "PYI_SEED": str(context.plan.seed + index),
@@ -104,9 +107,23 @@ class Candidate:
             if context.base is not None:
                 self._sandbox = stack.enter_context(context.base.sandbox(self._index))
             result = self._test(self._agent())
-        result = replace(result, seconds=monotonic() - started, workspace=workspace.name)
-        result = measure(result, workspace, context.start)
-        return save_result(workspace, context.plan, result)
+            result = replace(result, seconds=monotonic() - started, workspace=workspace.name)
+            try:
+                return self._save(result)
+            except Conflict:
+                self._take_up()
+                return self._save(result)
+
+    def _save(self, result: CandidateResult) -> CandidateResult:
+        result = measure(result, self._workspace, self._context.start)
+        return save_result(self._workspace, self._context.plan, result)
+
+    def _take_up(self) -> None:
+        """Go on from what the agent itself did to its workspace (``pyi checkpoint $PYI_WORKSPACE`` and the like)."""
+        self.moved = True
+        self._workspace = self._context.reopen(self._workspace.name or "")
+        if self._sandbox is not None:
+            self._sandbox.capture(self._workspace)
 
     # The agent
 
@@ -159,9 +176,15 @@ class Candidate:
         self._checkpoint("while its agent runs")
 
     def _checkpoint(self, what: str) -> None:
-        if self._workspace.dirty:
-            self._workspace.checkpoint(f"race {self._context.plan.id}: candidate {self._index}, {what}")
-            self._context.emit(Event("checkpoint", self._index))
+        message = f"race {self._context.plan.id}: candidate {self._index}, {what}"
+        if not self._workspace.dirty:
+            return
+        try:
+            self._workspace.checkpoint(message)
+        except Conflict:
+            self._take_up()
+            self._workspace.checkpoint(message)
+        self._context.emit(Event("checkpoint", self._index))
 
     # The test
 
@@ -198,9 +221,12 @@ class Candidate:
             return replace(result, status=Status.FAILED, tail=_traceback())
         try:
             score = float(value)
+        except OverflowError:  # an integer beyond all floats
+            score = math.inf if value > 0 else -math.inf
         except (TypeError, ValueError) as error:
             raise InvalidArgument(f"the test returned {value!r}: it has to return a bool or a number") from error
         passed = score > 0
+        score = score if math.isfinite(score) else 1.0
         return replace(result, status=Status.PASSED if passed else Status.FAILED, score=score if passed else 0.0)
 
     def _directory(self) -> Sandbox:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self
 
+from pyi.config import git_environment
 from pyi.errors import GitError
 from pyi.workflow.model import BaseTree, Edit, Model, digest_of
 from pyi.workflow.source import run_git
@@ -150,7 +151,7 @@ def _contents(repository: Path, names: list[str]) -> Iterator[tuple[str, bytes]]
             stdin=_filled(asked, names),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "GIT_NO_LAZY_FETCH": "1"},
+            env=git_environment(GIT_NO_LAZY_FETCH="1"),
         ) as process,
     ):
         answers = process.stdout

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
-from pyi.errors import Corrupt, NotFound, StorageError
+from pyi.errors import Conflict, Corrupt, NotFound, StorageError
 from pyi.workflow.model import BaseTree, Edit, Known
 
 __all__ = ["Ledger", "Line", "Record"]
@@ -37,6 +37,7 @@ class Ledger:
         """Start a record with the base.
 
         Raises:
+            Conflict: The file exists.
             StorageError: The file cannot be written.
 
         Cost: O(files of the base).
@@ -45,7 +46,9 @@ class Ledger:
         self.count = 0
         self._lock = threading.Lock()
         try:
-            self._file: IO[str] = path.open("w", encoding="ascii")
+            self._file: IO[str] = path.open("x", encoding="ascii")
+        except FileExistsError as error:
+            raise Conflict(f"the record {path} exists: remove it, or choose another name") from error
         except OSError as error:
             raise StorageError(f"cannot write the record {path}: {error.strerror}", error.errno) from error
         self._write({_MAGIC: _VERSION, "base": base_id})

@@ -5,7 +5,7 @@ A race ``<id>`` lives under these names:
 - workspace ``race/<id>/plan``: its head's metadata holds the plan and, once a winner is chosen, the decision;
 - superposition ``race/<id>``: its candidates; the metadata of a candidate's head holds its result once it has one.
 
-A race whose plan is still there is unfinished, or nobody won it.
+A race whose plan is still there is unfinished, or nobody won it: then the decision says so.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from pyi.errors import Corrupt, InvalidArgument, NotFound
+from pyi.errors import Corrupt, InvalidArgument, NotFound, PyiError
 from pyi.sandbox.process import Command
 from pyi.workflow.result import CandidateResult
 
@@ -67,7 +68,8 @@ class Plan:
         branch: Git branch of the winner; None if there is no git repository.
         source: The git repository.
         commit: The commit that the race started from.
-        decision: Winner and commit, once chosen.
+        made: Its superposition was made; if it is not there, it was collapsed or dropped by hand.
+        decision: Winner and commit, once chosen; or that nobody won.
     """
 
     id: str
@@ -84,6 +86,7 @@ class Plan:
     branch: str | None = None
     source: str | None = None
     commit: str | None = None
+    made: bool = False
     decision: dict[str, Any] | None = None
 
     @property
@@ -96,19 +99,40 @@ class Plan:
         """Name of the workspace that holds the plan."""
         return _PREFIX + self.id + _SUFFIX
 
-    def save(self, base: Workspace) -> None:
+    @property
+    def is_lost(self) -> bool:
+        """Whether it ran to its end and nobody won."""
+        return self.decision is not None and self.decision.get("winner") is None
+
+    def save(self, repository: Repository, base: Workspace) -> None:
         """Write the plan down, durable when this returns; `base` holds what the race starts from.
+
+        Raises:
+            InvalidArgument: It holds something that cannot be written down; nothing is left behind, as with any error.
 
         Cost: one named fork and one checkpoint.
         """
-        base.fork(self.workspace).checkpoint(f"plan of race {self.id}", metadata={_KEY: asdict(self)})
+        record = {_KEY: _encoded(asdict(self))}
+        workspace = base.fork(self.workspace)
+        try:
+            workspace.checkpoint(f"plan of race {self.id}", metadata=record)
+        except BaseException:
+            with suppress(PyiError):
+                self.forget(repository)
+            raise
+
+    def mark_made(self, repository: Repository) -> Plan:
+        """Write down that the superposition was made; return the plan that says so."""
+        return self._rewritten(repository, replace(self, made=True), "has its candidates")
 
     def decide(self, repository: Repository, decision: Mapping[str, Any]) -> Plan:
-        """Write down who won, before anything is released; return the plan with the decision."""
-        decided = replace(self, decision=dict(decision))
+        """Write down who won, if anybody, before anything is released; return the plan with the decision."""
+        return self._rewritten(repository, replace(self, decision=dict(decision)), "is decided")
+
+    def _rewritten(self, repository: Repository, plan: Plan, what: str) -> Plan:
         workspace = repository.open_workspace(self.workspace)
-        workspace.checkpoint(f"race {self.id} is decided", metadata={_KEY: asdict(decided)})
-        return decided
+        workspace.checkpoint(f"race {self.id} {what}", metadata={_KEY: _encoded(asdict(plan))})
+        return plan
 
     def forget(self, repository: Repository) -> None:
         """Remove the plan: the race is over."""
@@ -127,14 +151,14 @@ class Plan:
         except NotFound as error:
             raise NotFound(f"no unfinished race {race_id!r} in this store") from error
         try:
-            data = head.metadata[_KEY]
+            data = _decoded(head.metadata[_KEY])
             return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise Corrupt(f"the record of race {race_id!r} cannot be read: {error}") from error
 
     @classmethod
     def unfinished(cls, repository: Repository) -> list[str]:
-        """Return the ids of the races that can be resumed, oldest first."""
+        """Return the ids of the races that have a plan, oldest first: those that can be resumed, and the lost ones."""
         plans = (name for name in repository.workspaces() if name.startswith(_PREFIX) and name.endswith(_SUFFIX))
         return sorted(name[len(_PREFIX) : -len(_SUFFIX)] for name in plans)
 
@@ -149,6 +173,28 @@ class Plan:
             if value is not None and value != recorded:
                 was = f"race {self.id} was started with {name} {recorded!r}, not {value!r}"
                 raise InvalidArgument(f"{was}: leave {name} out, or start a new race")
+
+
+def _encoded(value: Any) -> Any:
+    """Return `value` as a store can hold it: text that is not UTF-8 (paths, arguments) as its bytes."""
+    if isinstance(value, str) and not value.isascii():
+        try:
+            data = value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"{value!r} is not text of this system: it cannot be written down") from error
+        return value if data.decode("utf-8", "replace") == value else data
+    if isinstance(value, dict):
+        return {key: _encoded(one) for key, one in value.items()}
+    return [_encoded(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _decoded(value: Any) -> Any:
+    """Return what `_encoded` was given."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, dict):
+        return {key: _decoded(one) for key, one in value.items()}
+    return [_decoded(one) for one in value] if isinstance(value, list) else value
 
 
 def save_result(workspace: Workspace, plan: Plan, result: CandidateResult) -> CandidateResult:

@@ -14,16 +14,18 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pyi import _native
 from pyi.config import CHECKPOINT_EVERY_S, store_override
-from pyi.errors import Conflict, InvalidArgument, NotFound
+from pyi.errors import Conflict, InvalidArgument, NotFound, PyiError
 from pyi.sandbox import Backend, Command
 from pyi.workflow.candidate import Agent, Event, Test
+from pyi.workflow.lock import RaceLock
 from pyi.workflow.plan import Plan, describe, new_id
 from pyi.workflow.result import RaceResult
 from pyi.workflow.runner import Runner, as_command
@@ -37,6 +39,7 @@ __all__ = ["Event", "race"]
 _T = TypeVar("_T")
 
 _BRANCH_PREFIX = "pyi/"
+_CANDIDATES_LIMIT = 100_000
 
 
 def race(
@@ -73,9 +76,10 @@ def race(
         agent: What a candidate does: a line for the shell, a list of arguments, or a callable, plain or async, that
             takes the candidate's workspace. Commands run in a directory of their own and find ``PYI_CANDIDATE``,
             ``PYI_SEED``, ``PYI_WORKSPACE`` and ``PYI_STORE`` in their environment.
-        n: Number of candidates; 8 unless given.
-        test: Who passes: exit status 0 of a command, or a callable's true value. If the command's last line is a
-            number, or the callable returns one, that is the score. Without a test the agent's exit status decides.
+        n: Number of candidates, up to 100,000; 8 unless given.
+        test: Who passes: exit status 0 of a command, or a callable's true value. The score is the finite decimal number
+            that is the command's last line or that the callable returns, else 1. Without a test the agent's exit
+            status decides.
         onto: Where the winner goes: git branch ``pyi/<onto>``; for an open repository also the engine branch
             (default: `base`, if that is a branch). Without it the branch is named after the race.
         setup: Command run once in the directory that all candidates share (an environment, a build).
@@ -85,8 +89,9 @@ def race(
         keep: Keep the other candidates as named workspaces when one has won.
         dirty: Start from the work tree as it is, and not from the commit.
         first: Stop as soon as one candidate has passed.
-        resume: Go on with the last unfinished race (of `onto`, if given); agent, n, test and setup are those it was
-            started with, callables have to be given again. If there is none, a new one starts.
+        resume: Go on with the last race that was interrupted, or with that of `onto`, which may also be one that nobody
+            won: it gives the same result again. Everything but `timeout` and `jobs` is what it was started with,
+            callables have to be given again. If there is none, a new one starts.
         base: Branch, workspace or checkpoint to start from, if `repo` is an open repository.
         rev: Commit to start from, if `repo` is a path.
         seed: ``PYI_SEED`` of candidate 0; candidate i gets ``seed + i``.
@@ -102,35 +107,40 @@ def race(
         InvalidArgument: Arguments that do not fit together, or not to the race that is resumed.
         NotFound: No such repository, base or path to include; nothing to resume.
         GitError: `repo` is not a git repository, or git refused the branch; the candidates are kept, resume it.
-        Conflict: The git branch exists already; or a branch moved meanwhile: then the candidates are kept.
+        Conflict: The git branch exists already, or the race to resume is running; or a branch moved meanwhile: then
+            the candidates are kept.
         StorageError: The disk is full, or a directory cannot be made.
 
     Cost: an import (once per commit), one materialization, and per candidate two process starts (3 ms each), a read
     of what it changed and two checkpoints, besides what agent and test take.
     """
     started = time.monotonic()
+    include = list(include)
+    _check_arguments(n, onto, agent=agent, test=test, setup=setup)
+    place = store_override(store)
     with ExitStack() as stack:
         if isinstance(repo, _native.Repository):
             repository, source = repo, None
         else:
             source = GitSource.discover(repo, rev)
-            place = store if store is not None else store_override()
             repository = stack.enter_context(_native.open(source.path, store=place))
         emit = _serialized(on_event)
         stored = _stored(repository)
-        plan = _resumed(repository, onto) if resume else None
+        plan = _resumed(repository, onto, stack, emit) if resume else None
         if plan is None and resume:
             if agent is None:
-                raise NotFound("there is no unfinished race to resume: start one with an agent")
+                raise NotFound("there is no unfinished race to resume: start one with --agent CMD (agent=)")
             emit(Event("warning", text="there is no unfinished race to resume: starting a new one"))
         if plan is not None:
             plan.check_same(n=n, agent=describe(agent), test=describe(test), setup=describe(setup))
+            plan = plan if timeout is None else replace(plan, timeout=timeout)
             source = None if plan.source is None else GitSource.discover(plan.source, plan.commit or rev)
         else:
             if agent is None:
-                raise InvalidArgument("a race needs an agent: a command or a callable")
+                raise InvalidArgument("a race needs an agent: --agent CMD (agent=, a command or a callable)")
             if source is not None and not dirty and source.is_dirty():
-                emit(Event("warning", text="uncommitted changes are left out: commit them, or race with dirty"))
+                text = "uncommitted changes are left out: commit them, or take them along with --dirty (dirty=True)"
+                emit(Event("warning", text=text))
             start = _start(repository, source, base, dirty=dirty)
             plan, source = _planned(repository, start, source, base, onto, n=8 if n is None else n)
             plan = replace(
@@ -138,12 +148,13 @@ def race(
                 agent=describe(agent),
                 test=describe(test),
                 setup=describe(setup),
-                include=list(include),
+                include=include,
                 timeout=timeout,
                 seed=seed,
                 every_s=checkpoint_every_s,
             )
-            plan.save(start)
+            stack.enter_context(_running(repository, plan))
+            plan.save(repository, start)
         runner = Runner(repository, plan, source, _job(plan.agent, agent), _job(plan.test, test), emit)
         result = runner.run(jobs=jobs, first=first, keep=keep, backend=backend)
         shared = replace(result.shared, stored=_stored(repository) - stored)
@@ -167,12 +178,79 @@ def _stored(repository: Repository) -> int:
     return int(repository.stats()["bytes_stored"])
 
 
-def _resumed(repository: Repository, onto: str | None) -> Plan | None:
-    """Return the plan of the last unfinished race (onto `onto`), None if there is none."""
+def _check_arguments(n: int | None, onto: str | None, **jobs: object) -> None:
+    """Refuse what is wrong whatever the repository holds, before anything is written."""
+    if n is not None and n < 1:
+        raise InvalidArgument(f"a race needs at least one candidate, not {n}")
+    if n is not None and n > _CANDIDATES_LIMIT:
+        raise InvalidArgument(f"a race has at most {_CANDIDATES_LIMIT:,} candidates, not {n:,}")
+    for name, job in jobs.items():
+        if job is not None and not callable(job) and not (job.strip() if isinstance(job, str) else job):
+            raise InvalidArgument(f"the {name} is an empty command: say what to run, or leave --{name} ({name}=) out")
+    if onto is not None:
+        try:
+            onto.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"{onto!r} is not UTF-8: choose another name with --onto (onto=)") from error
+
+
+def _running(repository: Repository, plan: Plan) -> RaceLock:
+    """Take the sign of life of a race that nobody else can know yet."""
+    lock = RaceLock.acquire(Path(repository.path), plan.id)
+    if lock is None:
+        raise Conflict(f"race {plan.id} is running: try again")
+    lock.tell({"branch": plan.branch, "onto": plan.onto})
+    return lock
+
+
+def _resumed(repository: Repository, onto: str | None, stack: ExitStack, emit: Callable[[Event], None]) -> Plan | None:
+    """Return the plan of the last interrupted race, or of the last one onto `onto`; None if there is none.
+
+    The race is this process's own until `stack` is closed.
+
+    Raises:
+        Conflict: The race onto `onto` is running.
+    """
+    store = Path(repository.path)
     for race_id in reversed(Plan.unfinished(repository)):
-        plan = Plan.load(repository, race_id)
-        if onto is None or plan.branch == _branch(onto) or plan.onto == onto:
+        lock = RaceLock.acquire(store, race_id)
+        if lock is None:
+            facts = RaceLock.facts(store, race_id)
+            if onto is not None and (facts.get("branch") == _branch(onto) or facts.get("onto") == onto):
+                raise Conflict(f"race {race_id} onto {onto} is still running: wait for its end, or stop it first")
+            if onto is None:
+                emit(Event("warning", text=f"race {race_id} is still running: it is left alone"))
+            continue
+        with ExitStack() as locked:
+            locked.enter_context(lock)
+            plan = _left_over(repository, race_id, emit)
+            if plan is None:
+                continue
+            if plan.is_lost if onto is None else onto != plan.onto and _branch(onto) != plan.branch:
+                continue
+            lock.tell({"branch": plan.branch, "onto": plan.onto})
+            stack.push(locked.pop_all())
             return plan
+    return None
+
+
+def _left_over(repository: Repository, race_id: str, emit: Callable[[Event], None]) -> Plan | None:
+    """Return the plan of a race that is not running; None, and a warning, if nothing can be done with it."""
+    try:
+        plan = Plan.load(repository, race_id)
+    except NotFound:  # it ended while we looked
+        return None
+    except PyiError as error:
+        remedy = f"`pyi workspaces --drop race/{race_id}/plan` forgets it"
+        emit(Event("warning", text=f"race {race_id} cannot be resumed ({error}): {remedy}"))
+        return None
+    if not plan.is_lost and (plan.decision is not None or not plan.made):
+        return plan
+    with suppress(NotFound):
+        repository.superposition(plan.superposition)
+        return plan
+    plan.forget(repository)
+    emit(Event("warning", text=f"the candidates of race {race_id} are gone, by hand: it is forgotten"))
     return None
 
 
@@ -207,8 +285,6 @@ def _planned(
     n: int,
 ) -> tuple[Plan, GitSource | None]:
     """Return a plan with its names (who it is, where its winner goes), and the git repository that it concerns."""
-    if n < 1:
-        raise InvalidArgument(f"a race needs at least one candidate, not {n}")
     race_id = new_id()
     branch = _branch(onto or race_id)
     if source is not None:
@@ -234,8 +310,14 @@ def _planned(
 def _check_free(source: GitSource, branch: str) -> None:
     """Refuse a git branch that the winner could not go to, before anything is run."""
     source.check_branch_name(branch)
-    if source.is_checked_out(branch):
-        raise Conflict(f"branch {branch} is checked out: choose another --onto, or check out another branch")
+    source.check_writable()
+    place = source.checked_out_at(branch)
+    if place is not None:
+        raise Conflict(f"branch {branch} is checked out at {place}: choose another --onto, or switch there first")
+    other = source.branch_in_the_way(branch)
+    if other is not None:
+        remedy = f"choose another --onto, or rename it with `git branch -m {other} NAME`"
+        raise Conflict(f"branch {branch} cannot be made beside branch {other}: {remedy}")
     tip = source.branch_tip(branch)
     if tip not in (None, source.commit):
         raise Conflict(f"branch {branch} exists: choose another --onto, or `git branch -D {branch}`")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -11,6 +12,8 @@ from typing import Any
 from pyi.errors import Corrupt
 
 __all__ = ["CandidateResult", "RaceResult", "Shared", "Status", "best_of", "parse_score", "reason_for"]
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 class Status(StrEnum):
@@ -160,6 +163,8 @@ def best_of(results: Sequence[CandidateResult]) -> CandidateResult | None:
 def reason_for(results: Sequence[CandidateResult]) -> str:
     """Say in one sentence why the winner won, or why nobody did."""
     winner = best_of(results)
+    if len(results) == 1:
+        return "the only candidate did not pass" if winner is None else "the only candidate passed"
     if winner is None:
         return f"none of {len(results)} candidates passed"
     passed = sorted((one for one in results if one.passed), key=lambda one: one.rank)
@@ -179,15 +184,13 @@ def reason_for(results: Sequence[CandidateResult]) -> str:
 
 
 def parse_score(output: str) -> float | None:
-    """Return the number that the last line of a test's output is; None if it is something else.
+    """Return the decimal number that the last line of a test's output is; None if it is something else.
 
-    A NaN or an infinity is something else: they cannot be compared, or end every comparison.
+    A NaN, an infinity or a number too large to be finite is something else: they cannot be compared, or end every
+    comparison. So are what only Python takes for a number: `1_000`, digits of other scripts.
     """
-    lines = output.rstrip().splitlines()
-    if not lines:
+    last = output.rstrip().rpartition("\n")[2].strip()
+    if _NUMBER.fullmatch(last) is None:
         return None
-    try:
-        score = float(lines[-1].strip())
-    except ValueError:
-        return None
+    score = float(last)
     return score if math.isfinite(score) else None

@@ -44,7 +44,7 @@ class Runner:
             InvalidArgument: There is no agent.
         """
         if agent is None:
-            raise InvalidArgument("a race needs an agent: a command or a callable")
+            raise InvalidArgument("a race needs an agent: --agent CMD (agent=, a command or a callable)")
         self._repository = repository
         self._plan = plan
         self._source = source
@@ -76,6 +76,8 @@ class Runner:
             backend=self._backend,
         )
         if winner is None:
+            if not plan.is_lost:
+                self._plan = plan.decide(self._repository, outcome.to_dict())
             return outcome
         outcome = self._export(outcome, workspaces[winner.index])
         self._plan = plan.decide(self._repository, outcome.to_dict())
@@ -121,12 +123,16 @@ class Runner:
             context = self._context(stack, backend, fresh=superposition is None) if todo else None
             if superposition is None:
                 superposition = self._repository.superpose(self._start, self._plan.n, name=self._plan.superposition)
+                self._plan = self._plan.mark_made(self._repository)
             workspaces = superposition.candidates
             if context is not None:
                 candidates = [Candidate(context, index, workspaces[index]) for index in todo]
                 width = jobs or (min(len(todo), _ASYNC_JOBS) if is_async(self._agent) else cores())
                 for result in self._side_by_side(candidates, context, min(width, len(todo)), first=first):
                     results[result.index] = result
+                if any(candidate.moved for candidate in candidates):  # what was opened before stands where it stood
+                    superposition = self._repository.superposition(self._plan.superposition)
+                    workspaces = superposition.candidates
         return superposition, workspaces, [results[index] for index in sorted(results)]
 
     def _context(self, stack: ExitStack, backend: Backend | str | None, *, fresh: bool) -> Context:
@@ -159,6 +165,7 @@ class Runner:
             caller=stack.enter_context(Caller()),
             cancel=cancel,
             emit=self._emit,
+            reopen=self._repository.open_workspace,
         )
 
     def _set_up(self, base: Base, cancel: Cancel) -> None:
@@ -265,4 +272,5 @@ def message_for(plan: Plan, outcome: RaceResult) -> str:
 def _one_line(recorded: str | list[str] | dict[str, str] | None) -> str:
     if isinstance(recorded, dict):
         return recorded["callable"]
-    return " ".join(recorded.split()) if isinstance(recorded, str) else " ".join(recorded or ())
+    text = " ".join(recorded.split()) if isinstance(recorded, str) else " ".join(recorded or ())
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # a message is UTF-8

@@ -9,12 +9,20 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyi.errors import Conflict, GitError, NotFound
+from pyi.config import git_environment
+from pyi.errors import Conflict, GitError, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from pyi._native import Repository, Workspace
 
 __all__ = ["GitSource", "run_git"]
+
+# A loose branch is a file of this name, made as <name>.lock.
+_COMPONENT_LIMIT_BYTES = 255 - len(".lock")
+
+
+class _NoGit(GitError):
+    """There is no git to ask."""
 
 
 def run_git(directory: Path, *argv: str) -> bytes:
@@ -28,11 +36,13 @@ def run_git(directory: Path, *argv: str) -> bytes:
             ["git", "-C", os.fspath(directory), *argv],
             capture_output=True,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+            env=git_environment(GIT_OPTIONAL_LOCKS="0", LC_ALL="C"),
             check=False,
         )
-    except FileNotFoundError as error:
-        raise GitError("git is not installed: install it to race on a git repository") from error
+    except OSError as error:
+        raise _NoGit(f"git cannot be run ({error.strerror}): install git, or put it on PATH") from error
+    except ValueError as error:  # a NUL in an argument
+        raise GitError(f"git {argv[0]} cannot be asked: {error}") from error
     if done.returncode != 0:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise GitError(lines[0] if lines else f"git {argv[0]} failed with status {done.returncode}")
@@ -71,15 +81,19 @@ class GitSource:
         try:
             asked = ["--path-format=absolute", "--is-bare-repository", "--git-common-dir"]
             facts = run_git(directory, "rev-parse", *asked)
+        except _NoGit:
+            raise
         except GitError as error:
             raise GitError(f"{directory} is not a git repository ({error}): run `git init` and commit first") from error
-        bare, git_dir = os.fsdecode(facts).splitlines()
+        # The path is all the rest: it may hold line breaks itself.
+        bare, _, git_dir = facts.removesuffix(b"\n").partition(b"\n")
         try:
             commit = run_git(directory, "rev-parse", "--verify", "--quiet", f"{rev}^{{commit}}").decode().strip()
         except GitError as error:
-            raise GitError(f"{directory} has no commit {rev!r}: commit something first") from error
-        if bare == "true":
-            return cls(Path(git_dir), None, commit)
+            remedy = "commit something first" if rev == "HEAD" else "`git log --all --oneline` lists those there are"
+            raise GitError(f"{directory} has no commit {rev!r}: {remedy}") from error
+        if bare == b"true":
+            return cls(Path(os.fsdecode(git_dir)), None, commit)
         top = run_git(directory, "rev-parse", "--path-format=absolute", "--show-toplevel")
         work_tree = Path(os.fsdecode(top.removesuffix(b"\n")))
         return cls(work_tree, work_tree, commit)
@@ -144,18 +158,50 @@ class GitSource:
         """Return the first line of a commit's message."""
         return run_git(self.path, "log", "-1", "--format=%s", commit).decode("utf-8", "replace").rstrip("\n")
 
-    def is_checked_out(self, branch: str) -> bool:
-        """Whether `branch` is the current branch of this work tree."""
-        if self.work_tree is None:
-            return False
-        return run_git(self.path, "branch", "--show-current") == os.fsencode(f"{branch}\n")
+    def checked_out_at(self, branch: str) -> str | None:
+        """Return the work tree, of all that are linked, in which `branch` is checked out; None if there is none."""
+        trees = run_git(self.path, "worktree", "list", "--porcelain", "-z")
+        place = ""
+        for fact in trees.split(b"\0"):
+            name, _, value = fact.partition(b" ")
+            if name == b"worktree":
+                place = os.fsdecode(value)
+            elif name == b"branch" and value == os.fsencode(f"refs/heads/{branch}"):
+                return place
+        return None
 
-    def check_branch_name(self, branch: str) -> None:
-        """Refuse a name that git would refuse, before anything is run.
+    def branch_in_the_way(self, branch: str) -> str | None:
+        """Return a branch beside which `branch` cannot be: a file where it needs a directory, or the other way."""
+        top, *_ = branch.split("/")
+        found = run_git(self.path, "for-each-ref", "--format=%(refname)", f"refs/heads/{top}")
+        for name in os.fsdecode(found).split("\n"):
+            other = name.removeprefix("refs/heads/")
+            if other and (branch.startswith(f"{other}/") or other.startswith(f"{branch}/")):
+                return other
+        return None
+
+    def check_writable(self) -> None:
+        """Refuse a repository that no commit could be added to, before anything is run.
 
         Raises:
+            GitError: Its objects or branches cannot be written by this user.
+        """
+        for part in ("objects", "refs/heads"):
+            found = run_git(self.path, "rev-parse", "--path-format=absolute", "--git-path", part)
+            place = os.fsdecode(found.removesuffix(b"\n"))
+            if os.path.isdir(place) and not os.access(place, os.W_OK | os.X_OK):
+                raise GitError(f"{place} is not writable: the winner could not become a commit there")
+
+    def check_branch_name(self, branch: str) -> None:
+        """Refuse a name that git or the file system would refuse, before anything is run.
+
+        Raises:
+            InvalidArgument: A part of it is too long.
             GitError: It is not a valid branch name.
         """
+        if any(len(os.fsencode(part)) > _COMPONENT_LIMIT_BYTES for part in branch.split("/")):
+            text = f"a part of {branch!r} has more than {_COMPONENT_LIMIT_BYTES} bytes"
+            raise InvalidArgument(f"{text}: choose a shorter name with --onto (onto=)")
         try:
             run_git(self.path, "check-ref-format", "--branch", branch)
         except GitError as error:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -25,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from pyi import _native
 from pyi.config import TAIL_BYTES, cores, store_override
-from pyi.errors import InvalidArgument, InvalidPath, PyiError
+from pyi.errors import Conflict, InvalidArgument, InvalidPath, PyiError
+from pyi.sandbox.scratch import Scratch, sweep
 from pyi.workflow.calls import Caller
 from pyi.workflow.guests import Guest, run_guests
 from pyi.workflow.history import History
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["SwarmEvent", "SwarmReport", "swarm"]
 
 _REPORT_EVERY_S = 0.2
+_AGENTS_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def swarm(
     Args:
         repo: A git work tree or bare repository, whose commit `rev` is imported; or an open repository, whose branch
             `base` is used.
-        agents: How many; or callables, plain or async, that take a workspace each.
+        agents: How many, up to 1,000,000; or callables, plain or async, that take a workspace each.
         steps: Steps of each agent. A step reads, edits, and ends with a checkpoint.
         traces: Recorded runs to take the steps from; the repository's own history otherwise.
         source: Another source of steps.
@@ -174,15 +175,19 @@ def swarm(
         The report; false if anything was wrong.
 
     Raises:
-        InvalidArgument: Arguments that do not fit together; a trace that is not in the schema.
+        InvalidArgument: Arguments that do not fit together; a trace that is not in the schema, or damaged.
+        Conflict: The record exists.
         GitError: `repo` is not a git repository, or has no history to replay.
         PyiError: The store failed, or the verification could not be done.
 
     Cost: an import, then O(changed) per step; memory for the workspaces and 8 bytes per measured operation.
     """
     emit = on_event or (lambda event: None)
+    place = store_override(store)
+    _check_arguments(agents, steps, threads, rewind_every, record)
     with ExitStack() as stack:
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pyi-swarm-")))
+        sweep()
+        home = stack.enter_context(Scratch()).path
         emit(SwarmEvent("import"))
         kept: str | None
         if isinstance(repo, _native.Repository):
@@ -192,10 +197,9 @@ def swarm(
             tree = BaseTree.from_workspace(workspace)
         else:
             git = GitSource.discover(repo, rev)
-            place = store if store is not None else store_override()
             kept = None if place is None else str(place)
-            place = place if place is not None else home / "store"
-            repository = stack.enter_context(_native.open(git.path, store=place, cache_bytes=cache_bytes))
+            where = place if place is not None else home / "store"
+            repository = stack.enter_context(_native.open(git.path, store=where, cache_bytes=cache_bytes))
             workspace = git.import_into(repository)
             tree = BaseTree.from_git(git.path, git.commit)
         stored = int(repository.stats()["bytes_stored"])
@@ -203,8 +207,6 @@ def swarm(
         run = _Swarm(workspace, tree, ledger, seed=seed, steps=steps, rewind_every=rewind_every, emit=emit)
         width = threads or cores()
         if isinstance(agents, int):
-            if agents < 1 or steps < 1:
-                raise InvalidArgument(f"a swarm needs agents and steps, not {agents} x {steps}")
             chosen = source if source is not None else _steps(git, tree, traces, agents * steps, seed)
             if source is None:
                 stack.callback(chosen.close)
@@ -239,6 +241,23 @@ def swarm(
             record=str(record) if record else None,
             store=kept,
         )
+
+
+def _check_arguments(
+    agents: object, steps: int, threads: int | None, rewind_every: int, record: str | PathLike[str] | None
+) -> None:
+    """Refuse what cannot be run, before anything is written."""
+    if isinstance(agents, int):
+        if agents < 1 or steps < 1:
+            raise InvalidArgument(f"a swarm needs agents and steps, not {agents} x {steps}")
+        if agents > _AGENTS_LIMIT:
+            raise InvalidArgument(f"a swarm has at most {_AGENTS_LIMIT:,} agents, not {agents:,}")
+    if threads is not None and threads < 1:
+        raise InvalidArgument(f"a swarm needs at least one thread, not {threads}")
+    if rewind_every < 0:
+        raise InvalidArgument(f"one step in {rewind_every} cannot be rewound: 0 means none")
+    if record is not None and Path(record).exists():
+        raise Conflict(f"the record {record} exists: remove it, or choose another name")
 
 
 class _Swarm:

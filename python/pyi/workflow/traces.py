@@ -11,11 +11,12 @@ import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from typing import IO, Any, NamedTuple
 
-from pyi.errors import InvalidArgument, NotFound
+from pyi.errors import InvalidArgument, NotFound, StorageError
 from pyi.workflow.model import BaseTree, Edit, Model, digest_of
 from pyi.workflow.steps import Step, draw
 
@@ -117,13 +118,25 @@ def _read(file: str | PathLike[str]) -> Iterator[tuple[str, int, _Action]]:
     name = os.fspath(file)
     if not os.path.isfile(name):
         raise NotFound(f"there is no trace file {name}")
-    with _open(name) as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                record = json.loads(line)
-                yield str(record["trace_id"]), int(record["step"]), _action(record)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise InvalidArgument(f"{name}:{number} is not an action of a trace: {error!r}") from error
+    for number, line in enumerate(_lines(name), 1):
+        try:
+            record = json.loads(line)
+            action = str(record["trace_id"]), int(record["step"]), _action(record)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise InvalidArgument(f"{name}:{number} is not an action of a trace: {error!r}") from error
+        yield action
+
+
+def _lines(name: str) -> Iterator[str]:
+    try:
+        with _open(name) as lines:
+            yield from lines
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InvalidArgument(f"{name} is damaged or was cut short ({error}): get it again") from error
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(f"{name} is not UTF-8 text: {error}") from error
+    except OSError as error:
+        raise StorageError(f"cannot read {name}: {error.strerror}", error.errno) from error
 
 
 def _open(name: str) -> IO[str]:

@@ -1,0 +1,238 @@
+//! Losses that the simulated disk found, one story each, so that they stay fixed.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use common::*;
+use pyi_cas::{Batch, FileStore, Id, Kind, ObjectStore, OpenMode, Vfs, VfsFile};
+use pyi_testing::{Call, Disk, Driver, Fate, Fault, Operation, Process, Rng, Snapshot, Subsets, until_killed};
+
+fn put(store: &FileStore, content: &[u8]) -> Id {
+    let mut batch = Batch::new();
+    let id = batch.put_new(Kind::Blob, content).unwrap();
+    store.commit(&mut batch).unwrap();
+    id
+}
+
+/// The disk after a power loss that drops everything that was not flushed.
+fn nothing_kept(snapshot: &Snapshot) -> Disk {
+    snapshot.crash(&vec![Fate::Dropped; snapshot.changes()])
+}
+
+/// Makes the names in these directories durable.
+fn settle(disk: &Disk, directories: &[&str]) {
+    let process = disk.process();
+    process.create_dir_all(Path::new("/work/store")).unwrap();
+    for directory in directories {
+        process.sync_dir(Path::new(directory)).unwrap();
+    }
+}
+
+/// States that a power loss can leave: all of them while the changes are few.
+fn all_crashes(snapshot: &Snapshot) -> impl Iterator<Item = Disk> + '_ {
+    let choose = Subsets {
+        all_up_to: 10,
+        samples: 300,
+    };
+    choose
+        .fates(snapshot.changes(), &mut Rng::new(0))
+        .into_iter()
+        .map(|fates| snapshot.crash(&fates))
+}
+
+/// Kills the first process to make this call on a file or directory of this name, in an attempt to create the store.
+fn killed_while_creating(disk: &Disk, operation: Operation, name: &'static str) {
+    disk.set_faults(move |call: &Call| {
+        let here = call.operation == operation && call.path.ends_with(name);
+        if here { Fault::Kill } else { Fault::None }
+    });
+    assert!(
+        until_killed(|| Driver::open(disk)).is_none(),
+        "{operation:?} {name} never happened"
+    );
+    disk.clear_faults();
+}
+
+/// `flush` flushed the segments and the log and their directories, but nobody ever flushed the directories above them, in which
+/// creating the store had made the names. After a power loss the whole store was gone.
+#[test]
+fn a_flush_covers_the_names_of_the_store_itself() {
+    let disk = Disk::new(1);
+    let (_process, store) = Driver::open(&disk).unwrap();
+    let id = put(&store, b"kept");
+    store.flush().unwrap();
+    let disk = nothing_kept(&disk.snapshot());
+    let (_process, store) = Driver::open(&disk).unwrap();
+    assert_eq!(store.get(Kind::Blob, &id).unwrap().unwrap(), "kept");
+}
+
+/// The same, when the creator died before it flushed a directory and another process found its names there and went on.
+#[test]
+fn a_flush_covers_names_whose_creator_died() {
+    for (operation, name) in [
+        (Operation::CreateDirAll, "segments"),
+        (Operation::CreateDirAll, "refs"),
+        (Operation::SyncDir, "store"),
+        (Operation::Link, "format"),
+        (Operation::SyncDir, "refs"),
+    ] {
+        let disk = Disk::new(1);
+        killed_while_creating(&disk, operation, name);
+        let (_process, store) = Driver::open(&disk).unwrap();
+        let id = put(&store, b"kept");
+        store.flush().unwrap();
+        let disk = nothing_kept(&disk.snapshot());
+        let (_process, store) = Driver::open(&disk).unwrap();
+        assert_eq!(
+            store.get(Kind::Blob, &id).unwrap().unwrap(),
+            "kept",
+            "{operation:?} {name}"
+        );
+    }
+}
+
+/// The name of the `format` file reached the disk and those of the directories beside it did not: the store could not be opened
+/// any more, as only a store without `format` gets its directories made.
+#[test]
+fn a_store_with_its_format_has_its_directories() {
+    let disk = Disk::new(1);
+    settle(&disk, &["/", "/work"]);
+    disk.record();
+    Driver::open(&disk).unwrap();
+    for snapshot in disk.recorded() {
+        for crashed in all_crashes(&snapshot) {
+            if let Err(error) = Driver::open(&crashed) {
+                panic!("{error} at {:?}", snapshot.before);
+            }
+        }
+    }
+}
+
+/// The creator died behind linking the first ref log; another process stored an object. The power went: the segment's name was on
+/// the disk, the log's was not, and a store with segments and no log counts as damaged.
+#[test]
+fn the_first_segment_comes_after_the_log_is_durable() {
+    let disk = Disk::new(1);
+    settle(&disk, &["/", "/work"]);
+    killed_while_creating(&disk, Operation::SyncDir, "refs");
+    let (_process, store) = Driver::open(&disk).unwrap();
+    put(&store, b"x");
+    for crashed in all_crashes(&disk.snapshot()) {
+        Driver::open(&crashed).unwrap();
+    }
+}
+
+/// A segment was sealed, and the power went before its directory was flushed: the name of the index was there, that of the segment
+/// was not. The next writer took the free number, whose index said "sealed": what it acknowledged was not found.
+#[test]
+fn a_number_with_a_left_over_index_is_not_used_again() {
+    let disk = Disk::new(1);
+    let (_process, store) = Driver::open(&disk).unwrap();
+    settle(&disk, &["/", "/work", "/work/store"]);
+    disk.record();
+    for i in 0..3u8 {
+        put(&store, &[i; 1800]);
+    }
+    let sealed = disk.recorded().into_iter().rfind(|snapshot| {
+        let before = snapshot.before.as_ref();
+        before.is_some_and(|call| call.operation == Operation::SyncDir && call.path.ends_with("segments"))
+    });
+    let snapshot = sealed.unwrap();
+    let mut reached = false;
+    for disk in all_crashes(&snapshot) {
+        reached |= disk.exists(Path::new("/work/store/segments/0000000000000001.idx"))
+            && !disk.exists(Path::new("/work/store/segments/0000000000000001.seg"));
+        let (_process, store) = Driver::open(&disk).unwrap();
+        let id = put(&store, b"new");
+        assert_eq!(store.get(Kind::Blob, &id).unwrap().unwrap(), "new");
+        let (_process, other) = Driver::open(&disk).unwrap();
+        assert_eq!(other.get(Kind::Blob, &id).unwrap().unwrap(), "new");
+    }
+    assert!(reached, "the story's state was not among them");
+}
+
+/// A process made a segment's file and was stopped before it locked it. Another one found the file free, took it, stored an object,
+/// was acknowledged and closed. Then the first went on, got the lock, and wrote its own batch over the other's.
+#[test]
+fn a_new_segment_that_somebody_used_meanwhile_is_theirs() {
+    let disk = Disk::new(1);
+    let (elsewhere, stored) = (disk.clone(), Arc::new(Mutex::new(None)));
+    let note = Arc::clone(&stored);
+    let meddle = move || {
+        let (_process, store) = Driver::open(&elsewhere).unwrap();
+        *note.lock().unwrap() = Some(put(&store, b"acknowledged"));
+        store.close().unwrap();
+    };
+    let slow = Slow(disk.process(), Mutex::new(Some(Box::new(meddle))));
+    let store = FileStore::open(Arc::new(slow), Path::new("/work/store"), Driver::options()).unwrap();
+    let own = put(&store, b"of the slow one");
+    let id = stored.lock().unwrap().unwrap();
+    let (_process, other) = Driver::open(&disk).unwrap();
+    assert_eq!(other.get(Kind::Blob, &own).unwrap().unwrap(), "of the slow one");
+    assert_eq!(other.get(Kind::Blob, &id).unwrap().unwrap(), "acknowledged");
+}
+
+/// A process that stands still behind the creation of its first segment while something else happens.
+struct Slow(Process, Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl std::fmt::Debug for Slow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Vfs for Slow {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>> {
+        let file = self.0.open(path, mode)?;
+        if mode == OpenMode::CreateNew && path.extension().is_some_and(|extension| extension == "seg") {
+            let meddle = self.1.lock().unwrap().take();
+            if let Some(meddle) = meddle {
+                meddle();
+            }
+        }
+        Ok(file)
+    }
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        self.0.list(directory)
+    }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.0.create_dir_all(path)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.link(from, to)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.sync_dir(path)
+    }
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        Vfs::exists(&self.0, path)
+    }
+    fn random(&self, buffer: &mut [u8]) -> io::Result<()> {
+        self.0.random(buffer)
+    }
+    fn now_ns(&self) -> u64 {
+        self.0.now_ns()
+    }
+    fn process_generation(&self) -> u64 {
+        self.0.process_generation()
+    }
+}
+
+/// What two processes share is in the script; here is the plain thing that all of it stands on.
+#[test]
+fn what_was_not_flushed_may_go_and_the_store_goes_on() {
+    let (snapshots, model) = record(&script(), 5);
+    let last = snapshots.last().unwrap();
+    recover(&nothing_kept(last), &model, model.after_crash(model.len())).unwrap();
+    recover(&last.after_kill(), &model, model.after_kill(model.len())).unwrap();
+}
