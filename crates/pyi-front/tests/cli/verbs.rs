@@ -175,7 +175,7 @@ fn collapse_chooses_one_candidate() {
     for name in ["one", "two"] {
         let superposition = repository.superpose(&base, 3, None, None, Some(name)).unwrap();
         superposition.weigh(2, 5.0).unwrap();
-        let candidate = &superposition.candidates()[2];
+        let candidate = &superposition.candidates().unwrap()[2];
         candidate
             .write(b"won.txt", name.as_bytes().to_vec().into(), None)
             .unwrap();
