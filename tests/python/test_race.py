@@ -396,7 +396,7 @@ def test_refusals(project: Path, tmp_path: Path) -> None:
 def test_a_checked_out_branch_is_refused_and_the_race_can_go_on_later(project: Path) -> None:
     agent = f"{NUMBERED}; git -C {project} checkout -q -B pyi/taken"
     with pytest.raises(pyi.PyiError, match="candidates are kept"):
-        pyi.race(project, agent, 2, onto="taken")
+        pyi.race(project, agent, 2, onto="taken", jobs=1)  # one by one: two checkouts at once meet in git's index.lock
     with pytest.raises(pyi.Conflict, match="is checked out"):
         pyi.race(project, "true", 2, onto="taken")
     git(project, "checkout", "-q", "main")
