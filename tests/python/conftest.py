@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.python.helpers import git
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hangups_are_heard() -> Iterator[None]:
+    """What ignores SIGHUP (nohup, some CI runners) passes that on to everything it starts, and the tests send it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(autouse=True)
