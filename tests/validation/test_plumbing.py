@@ -261,3 +261,11 @@ def test_a_swarm_is_judged_by_its_worst_run(changed: dict[str, object], fails: l
 def test_a_swarm_that_nobody_verified_is_no_result() -> None:
     with pytest.raises(RuntimeError, match="not verified"):
         swarm._checks([swarm_report()], [swarm_report(verdict=None)])
+
+
+def test_this_repository_survives_a_round_trip(tmp_path: Path) -> None:
+    (tmp_path / "trip").mkdir()
+    trip = roundtrip.travel(Path(__file__).resolve().parents[2], tmp_path / "trip")
+    assert trip.commits > 0
+    assert trip.mismatches == []
+    assert trip.damage == []
