@@ -13,6 +13,7 @@ use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::fork;
 use crate::id::to_hex;
+use crate::ref_history::{self, RefChange};
 use crate::reflog::{self, Action, BODY_MAX_BYTES, Broken, LOG_HEADER_BYTES};
 use crate::refstate::{OperationId, RefState};
 use crate::segment::{Damage, DamagedFile, number_in_name};
@@ -430,6 +431,18 @@ impl RefStore for FileRefs {
         Err(Error::Conflict {
             what: format!("the ref log in {}", self.directory.display()),
         })
+    }
+
+    fn history(&self, visit: &mut dyn FnMut(RefChange)) -> Result<()> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        ref_history::walk(self.vfs.as_ref(), &self.directory, &self.store, visit)
+    }
+
+    fn forget_before(&self, position: u64) -> Result<u64> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        ref_history::forget(self.vfs.as_ref(), &self.directory, position)
     }
 
     fn generation(&self) -> u64 {

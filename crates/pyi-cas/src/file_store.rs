@@ -344,6 +344,37 @@ impl ObjectStore for FileStore {
     fn refs(&self) -> &dyn RefStore {
         &self.refs
     }
+
+    fn section(&self) -> crate::Section {
+        crate::Section::none()
+    }
+
+    fn pin(&self, _id: &Id) -> crate::Pin {
+        crate::Pin::none()
+    }
+
+    fn ids(&self, kind: Kind) -> Result<Vec<Id>> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        self.shared.refresh_since(self.shared.seen())?;
+        let every = HexPrefix::parse("")?;
+        let mut found = self.shared.recent.find(&every, kind as u8);
+        for index in self.shared.sealed_indexes().iter() {
+            found.extend(index.find(&every, kind as u8));
+        }
+        Ok(found)
+    }
+
+    fn record_bytes(&self, _id: &Id) -> Option<u64> {
+        None
+    }
+
+    fn collect(&self, _mark: &mut dyn crate::Mark, _options: &crate::CollectOptions<'_>) -> Result<crate::Collected> {
+        Ok(crate::Collected {
+            gave_up: Some("this build removes nothing from files".to_owned()),
+            ..crate::Collected::default()
+        })
+    }
 }
 
 impl Drop for FileStore {
