@@ -6,11 +6,14 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use crate::batch::Batch;
+use crate::collect::{CollectOptions, Collected, Mark};
 use crate::error::Result;
-use crate::id::{Id, IdMap};
+use crate::id::{Id, IdMap, IdSet};
 use crate::kind::Kind;
 use crate::prefix::HexPrefix;
+use crate::record::{HEADER_BYTES, padded};
 use crate::refstate::RefState;
+use crate::session::{Pin, Section};
 use crate::store::{Committed, ObjectStore, RefOutcome, RefStore, RefTransaction, StoreStats};
 
 /// Objects and refs that live as long as the value does.
@@ -90,6 +93,47 @@ impl ObjectStore for MemoryStore {
     fn refs(&self) -> &dyn RefStore {
         &self.refs
     }
+
+    fn section(&self) -> Section {
+        Section::none()
+    }
+
+    fn pin(&self, _id: &Id) -> Pin {
+        Pin::none()
+    }
+
+    fn ids(&self, kind: Kind) -> Result<Vec<Id>> {
+        let objects = self.objects.read();
+        let found = objects.iter().filter(|(_, (found, _))| *found == kind);
+        Ok(found.map(|(id, _)| *id).collect())
+    }
+
+    fn record_bytes(&self, id: &Id) -> Option<u64> {
+        self.objects.read().get(id).map(|(_, content)| size_of_record(content))
+    }
+
+    fn collect(&self, mark: &mut dyn Mark, _options: &CollectOptions<'_>) -> Result<Collected> {
+        let mut live = IdSet::default();
+        mark.mark(&[], &mut live)?;
+        let mut objects = self.objects.write();
+        let bytes = |objects: &IdMap<(Kind, Bytes)>| objects.values().map(|(_, content)| size_of_record(content)).sum();
+        let (before, bytes_before) = (objects.len(), bytes(&objects));
+        objects.retain(|id, _| live.contains(id));
+        let live_bytes: u64 = bytes(&objects);
+        self.stored_bytes.store(live_bytes, Ordering::Release);
+        Ok(Collected {
+            bytes_before,
+            bytes_after: live_bytes,
+            live_bytes,
+            objects_removed: (before - objects.len()) as u64,
+            objects_live: objects.len() as u64,
+            ..Collected::default()
+        })
+    }
+}
+
+fn size_of_record(content: &Bytes) -> u64 {
+    padded(HEADER_BYTES as u64 + content.len() as u64)
 }
 
 #[derive(Default)]
