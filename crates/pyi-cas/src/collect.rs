@@ -240,7 +240,13 @@ impl Collection<'_> {
         self.progress("mark", 0.0);
         self.mark(mark)?;
         let options = self.options;
-        let found = survey(self.shared, &candidates, &self.live, options.dead_share, options.compact)?;
+        let found = survey(
+            self.shared,
+            &candidates,
+            &self.live,
+            options.dead_share,
+            options.compact,
+        )?;
         self.victims = found.victims;
         self.victims.truncate(VICTIMS_MAX);
         self.copy("copy")?;

@@ -133,7 +133,9 @@ impl Shared {
     fn is_damaged_at(&self, number: u64, offset: u64) -> bool {
         let damage = self.damage.lock();
         let places = damage.get(&number).into_iter().flatten();
-        places.into_iter().any(|place| (place.offset..place.offset + place.length).contains(&offset))
+        places
+            .into_iter()
+            .any(|place| (place.offset..place.offset + place.length).contains(&offset))
     }
 
     /// Whether this process knows a copy that stays and that no damage is known of. O(segments), touches no file.
@@ -144,7 +146,11 @@ impl Shared {
         // Before the indexes: what is condemned no more is gone from them.
         let condemned = self.condemned.numbers();
         let condemned = condemned.as_deref();
-        if self.recent.get(id).is_some_and(|location| self.is_sound(&location, condemned)) {
+        if self
+            .recent
+            .get(id)
+            .is_some_and(|location| self.is_sound(&location, condemned))
+        {
             return true;
         }
         self.sealed_indexes().iter().rev().any(|index| {
@@ -193,7 +199,12 @@ impl Shared {
             }
         });
         for index in self.sealed_indexes().iter() {
-            ids.extend(index.entries().filter(|entry| entry.kind == kind as u8).map(|entry| entry.id));
+            ids.extend(
+                index
+                    .entries()
+                    .filter(|entry| entry.kind == kind as u8)
+                    .map(|entry| entry.id),
+            );
         }
         ids.into_iter().collect()
     }

@@ -438,7 +438,11 @@ impl ObjectStore for FileStore {
         self.check_open()?;
         if self.read_only {
             let error = io::Error::from_raw_os_error(libc::EROFS);
-            return Err(Error::storage("collect garbage of the read-only store in", &self.directory, error));
+            return Err(Error::storage(
+                "collect garbage of the read-only store in",
+                &self.directory,
+                error,
+            ));
         }
         collect::collect(self, mark, options)
     }

@@ -91,7 +91,11 @@ impl<'a> Outputs<'a> {
     }
 
     fn breathe(&mut self) {
-        let generation = self.shared.control.as_ref().map_or(0, |control| control.data_generation());
+        let generation = self
+            .shared
+            .control
+            .as_ref()
+            .map_or(0, |control| control.data_generation());
         if std::mem::replace(&mut self.generation, generation) != generation {
             std::thread::sleep(PAUSE);
         }

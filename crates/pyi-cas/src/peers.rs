@@ -10,9 +10,7 @@ use crate::bytes_le::set_at;
 use crate::error::{Error, Result};
 use crate::gc_file::GcFile;
 use crate::id::Id;
-use crate::session::{
-    FIRST_BYTES, FREE, MAGIC, OVERFLOW, RELEASED, SLOTS_AT, WORDS_PER_SLOT, active_word,
-};
+use crate::session::{FIRST_BYTES, FREE, MAGIC, OVERFLOW, RELEASED, SLOTS_AT, WORDS_PER_SLOT, active_word};
 use crate::vfs::{OpenMode, SharedWords, Vfs, VfsFile};
 
 /// First and longest pause while sections are waited for.
@@ -78,7 +76,10 @@ impl<'a> Peers<'a> {
             let length = usize::try_from(length).unwrap_or(FIRST_BYTES) & !7;
             let words = file.map_shared(length).map_err(self.failed(&name))?;
             if words.words()[0].load(SeqCst) != MAGIC {
-                return Ok(Err(format!("{} is damaged; remove it once its process has ended", path.display())));
+                return Ok(Err(format!(
+                    "{} is damaged; remove it once its process has ended",
+                    path.display()
+                )));
             }
             living.push(Peer { name, file, words });
         }
@@ -146,9 +147,15 @@ impl<'a> Peers<'a> {
             let words = peer.words.words();
             if words[OVERFLOW].load(SeqCst) != 0 {
                 let process = words[2].load(SeqCst);
-                return Ok(Err(format!("process {process} holds more pins than its session has room for")));
+                return Ok(Err(format!(
+                    "process {process} holds more pins than its session has room for"
+                )));
             }
-            pins.extend(words[SLOTS_AT..].chunks_exact(WORDS_PER_SLOT).filter_map(|slot| pinned(slot, since)));
+            pins.extend(
+                words[SLOTS_AT..]
+                    .chunks_exact(WORDS_PER_SLOT)
+                    .filter_map(|slot| pinned(slot, since)),
+            );
         }
         pins.sort_unstable();
         pins.dedup();

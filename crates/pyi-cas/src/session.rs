@@ -213,7 +213,8 @@ impl Sessions {
                 Section(Inside::Counted { taken, epoch })
             }
             Err(error) => {
-                self.refusal.store(error.errno().unwrap_or(libc::EIO), Ordering::Relaxed);
+                self.refusal
+                    .store(error.errno().unwrap_or(libc::EIO), Ordering::Relaxed);
                 self.unprotected.fetch_add(1, SeqCst);
                 Section(Inside::Unprotected(Arc::clone(self)))
             }

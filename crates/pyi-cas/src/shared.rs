@@ -362,7 +362,9 @@ impl Shared {
 
     /// Whether this process knows the object. O(segments).
     pub(crate) fn knows(&self, id: &Id) -> bool {
-        self.recent.get(id).is_some_and(|location| self.segment(location.slot).is_some())
+        self.recent
+            .get(id)
+            .is_some_and(|location| self.segment(location.slot).is_some())
             || self
                 .sealed_indexes()
                 .iter()

@@ -29,7 +29,10 @@ pub(crate) fn references(_kind: u8, encoding: u8, payload: &[u8]) -> Vec<Id> {
         DELTA if payload.len() >= 32 => vec![Id(array_at(payload, 0))],
         CHUNK_LIST => {
             let chunks = payload.get(CHUNKS_AT..).unwrap_or_default();
-            chunks.chunks_exact(CHUNK_BYTES).map(|chunk| Id(array_at(chunk, 0))).collect()
+            chunks
+                .chunks_exact(CHUNK_BYTES)
+                .map(|chunk| Id(array_at(chunk, 0)))
+                .collect()
         }
         _ => Vec::new(),
     }

@@ -5,7 +5,7 @@ mod common;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::*;
 use pyi_cas::{
@@ -160,7 +160,10 @@ fn numbers_are_not_used_again() {
     set(&store, b"a", Some(&new));
     collect(&other);
     assert!(has(&store, &new));
-    assert!(files(&segments, "idx").is_empty(), "the old highest number is not needed any more");
+    assert!(
+        files(&segments, "idx").is_empty(),
+        "the old highest number is not needed any more"
+    );
 }
 
 /// A hit counts as a miss once its segment is condemned; a hit from before is waited for and seen.
@@ -297,7 +300,10 @@ fn a_value_that_came_and_went() {
     });
     store.collect(&mut mark, &everything()).unwrap();
     drop(mark);
-    assert!(has(&store, &old[5]), "what was a ref's value during the collection stays for this time");
+    assert!(
+        has(&store, &old[5]),
+        "what was a ref's value during the collection stays for this time"
+    );
     assert!(!has(&store, &old[6]));
     assert_eq!(collect(&store).objects_removed, 1);
 }
@@ -379,7 +385,9 @@ fn a_busy_store() {
                 let key = [b'w', who as u8];
                 let mut random = 12345 + who;
                 while !stop.load(Ordering::Relaxed) {
-                    random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    random = random
+                        .wrapping_mul(6364136223846793005)
+                        .wrapping_add(1442695040888963407);
                     let content = content((random >> 33) % 1000, 150);
                     let id = Kind::Blob.id_of(&content);
                     let pin = {
@@ -404,9 +412,9 @@ fn a_busy_store() {
         let store = &stores[3];
         let mut options = everything();
         options.patience = Duration::from_secs(10);
-        for _ in 0..40 {
-            let collected = store.collect(&mut Roots::of(store), &options);
-            match collected {
+        let begin = Instant::now();
+        while removed.load(Ordering::Relaxed) < 500 && begin.elapsed() < Duration::from_secs(60) {
+            match store.collect(&mut Roots::of(store), &options) {
                 Ok(collected) => removed.fetch_add(collected.objects_removed, Ordering::Relaxed),
                 Err(error) => {
                     stop.store(true, Ordering::Relaxed);
@@ -420,6 +428,13 @@ fn a_busy_store() {
     drop(stores);
     let store = open_with(directory.path(), tiny());
     let collected = collect(&store);
-    assert!(collected.objects_live <= 3, "{collected:?} {:?}", store.refs().scan(b""));
-    assert_eq!(collected.bytes_after, collected.live_bytes + 64 * store.stats().unwrap().segments);
+    assert!(
+        collected.objects_live <= 3,
+        "{collected:?} {:?}",
+        store.refs().scan(b"")
+    );
+    assert_eq!(
+        collected.bytes_after,
+        collected.live_bytes + 64 * store.stats().unwrap().segments
+    );
 }
