@@ -46,6 +46,8 @@ pub(crate) struct FileRefs {
     closed: AtomicBool,
     /// Damaged places found so far. Locked after the log.
     damage: Mutex<Vec<Damage>>,
+    /// Values that keys were set to since a collector asked for them, whatever they are now. Locked after the log.
+    trail: Mutex<Option<Vec<Bytes>>>,
     log: RwLock<Log>,
 }
 
@@ -97,6 +99,7 @@ impl FileRefs {
             limit_bytes,
             closed: AtomicBool::new(false),
             damage: Mutex::default(),
+            trail: Mutex::default(),
             log,
         };
         refs.catch_up(&mut refs.log.write(), None)?;
@@ -262,6 +265,9 @@ impl FileRefs {
             match action {
                 Action::Transaction(operation, transaction) => {
                     let result = log.state.apply(operation, &transaction);
+                    if result == Some(RefOutcome::Done) {
+                        self.leave_trail(&transaction);
+                    }
                     if wanted == Some(&operation) {
                         *outcome = result.or(outcome.take());
                     }
@@ -342,9 +348,56 @@ impl FileRefs {
             return Ok(());
         }
         // A damaged log is not left behind: the next one would hide what is lost.
-        if self.damage.lock().iter().any(|place| place.number == log.number) {
+        if self.is_damaged(log) {
             return Ok(());
         }
+        self.seal(log)
+    }
+
+    /// Begins or ends to keep the values that keys are set to, for a collector.
+    pub(crate) fn keep_trail(&self, keep: bool) -> Result<()> {
+        let _gate = fork::enter();
+        let mut log = self.log.write();
+        if keep {
+            self.catch_up(&mut log, None)?;
+        }
+        *self.trail.lock() = keep.then(Vec::new);
+        Ok(())
+    }
+
+    /// The values that keys were set to by any process since the last call. O(bytes appended).
+    pub(crate) fn take_trail(&self) -> Result<Vec<Bytes>> {
+        let _gate = fork::enter();
+        let mut log = self.log.write();
+        self.catch_up(&mut log, None)?;
+        Ok(self.trail.lock().as_mut().map(std::mem::take).unwrap_or_default())
+    }
+
+    fn leave_trail(&self, transaction: &RefTransaction) {
+        if let Some(trail) = self.trail.lock().as_mut() {
+            let values = transaction.puts.iter().filter_map(|(_, value)| value.as_ref());
+            trail.extend(values.map(|value| Bytes::copy_from_slice(value)));
+        }
+    }
+
+    /// Goes on in a new log, however short this one is, so that no older value can come back. A damaged log is not left behind.
+    /// Errors: `Storage`, `Closed`. A flush.
+    pub(crate) fn rotate(&self) -> Result<()> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        let mut log = self.log.write();
+        self.catch_up(&mut log, None)?;
+        if self.fits_snapshot(&log) && !self.is_damaged(&log) {
+            self.seal(&mut log)?;
+        }
+        Ok(())
+    }
+
+    fn is_damaged(&self, log: &Log) -> bool {
+        self.damage.lock().iter().any(|place| place.number == log.number)
+    }
+
+    fn seal(&self, log: &mut Log) -> Result<()> {
         let record = reflog::encode(&Action::Seal, self.vfs.now_ns())?;
         self.append(log, &record)?;
         self.catch_up(log, None).map(|_| ())

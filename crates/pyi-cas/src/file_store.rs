@@ -11,6 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::batch::Batch;
+use crate::collect::{self, CollectOptions, Collected, Mark};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::file_refs::{Access, FileRefs};
@@ -19,6 +20,7 @@ use crate::format::Format;
 use crate::id::{Id, to_hex};
 use crate::kind::Kind;
 use crate::prefix::HexPrefix;
+use crate::session::{Pin, Section, Sessions};
 use crate::shared::Shared;
 use crate::store::{Committed, ObjectStore, RefStore, StoreStats};
 use crate::vfs::Vfs;
@@ -53,9 +55,10 @@ impl Default for OpenOptions {
 
 /// An open store on disk.
 pub struct FileStore {
-    shared: Arc<Shared>,
-    refs: FileRefs,
-    options: OpenOptions,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) refs: FileRefs,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) options: OpenOptions,
     /// Asked for, or all that the permissions allow.
     read_only: bool,
     directory: PathBuf,
@@ -121,9 +124,11 @@ impl FileStore {
             sync_dir(vfs.as_ref(), directory)?;
             sync_dir(vfs.as_ref(), &refs_directory)?;
         }
+        let sessions = Sessions::new(vfs, directory.to_path_buf(), read_only);
         Ok(FileStore {
             shared: Arc::new(shared),
             refs,
+            sessions: Arc::new(sessions),
             options,
             read_only,
             directory: directory.to_path_buf(),
@@ -150,8 +155,61 @@ impl FileStore {
         self.closed.store(true, Ordering::Release);
         self.refs.close();
         self.drop_writer();
+        self.sessions.close();
         // The gate is kept, so a fork waits for this, and with it for the threads that are waited for here.
         self.shared.awaits_sealing.store(true, Ordering::Release);
+        self.await_sealing();
+        Ok(())
+    }
+
+    fn drop_writer(&self) {
+        if let Some(writer) = self.writer.lock().take() {
+            writer.release();
+        }
+    }
+
+    /// Whether an object is only where a collector has decided to remove it; one that has not is told to spare it. One load
+    /// as a rule.
+    fn goes(&self, id: &Id) -> Result<bool> {
+        if !self.shared.is_condemned(id) {
+            return Ok(false);
+        }
+        // A copy of it may be there already.
+        self.shared.refresh_since(self.shared.seen())?;
+        if !self.shared.is_condemned(id) {
+            return Ok(false);
+        }
+        Ok(self.sessions.current().is_some_and(|taken| !taken.gc.veto()))
+    }
+
+    /// Seals the segment of this store and those of dead writers, small as they may be. What cannot be sealed now stays as it is.
+    pub(crate) fn seal_free(&self) -> Result<()> {
+        let mut retired = {
+            let _gate = fork::enter();
+            let mut writer = self.writer.lock();
+            let generation = self.shared.vfs.process_generation();
+            match writer.take() {
+                Some(own) if own.generation == generation && own.holds_records() => vec![own.retire()],
+                Some(own) if own.generation != generation => {
+                    own.release();
+                    Vec::new()
+                }
+                own => {
+                    *writer = own;
+                    Vec::new()
+                }
+            }
+        };
+        self.await_sealing();
+        {
+            let _gate = fork::enter();
+            retired.extend(Writer::retire_free(&self.shared)?);
+        }
+        seal_all(&self.shared, retired);
+        Ok(())
+    }
+
+    fn await_sealing(&self) {
         let running = std::mem::take(&mut *self.sealing.lock());
         for (generation, thread) in running {
             if generation != self.shared.vfs.process_generation() {
@@ -162,13 +220,23 @@ impl FileStore {
             // A thread that panicked has left its segment unsealed, which the next opener makes good.
             let _ = thread.join();
         }
-        Ok(())
     }
 
-    fn drop_writer(&self) {
-        if let Some(writer) = self.writer.lock().take() {
-            writer.release();
+    /// Makes it safe to remove objects: a loss of power brings nothing back that reached them.
+    pub(crate) fn settle(&self) -> Result<()> {
+        self.flush()?;
+        self.refs.rotate()
+    }
+
+    /// Bytes in segments. O(segments).
+    pub(crate) fn segment_bytes(&self) -> Result<u64> {
+        let mut bytes = 0;
+        for segment in self.shared.segments() {
+            let path = self.shared.segment_path(segment.number);
+            let length = segment.file.len();
+            bytes += length.map_err(|error| Error::storage("read", &path, error))?;
         }
+        Ok(bytes)
     }
 
     fn check_open(&self) -> Result<()> {
@@ -225,6 +293,8 @@ impl ObjectStore for FileStore {
         let seen = self.shared.seen();
         match self.shared.read_known(kind, id) {
             Ok(None) => {}
+            // A checkpoint that somebody found by its id may get a new ref, so a collector has to know.
+            Ok(_) if kind == Kind::Checkpoint && self.goes(id)? => return Ok(None),
             Ok(found) => return Ok(found),
             // Another writer may have stored a whole copy meanwhile.
             Err(error) => {
@@ -246,12 +316,13 @@ impl ObjectStore for FileStore {
         let _gate = fork::enter();
         self.check_open()?;
         let seen = self.shared.seen();
-        Ok(self.shared.knows(id) || self.shared.refresh_since(seen)? && self.shared.knows(id))
+        let known = self.shared.knows(id) || self.shared.refresh_since(seen)? && self.shared.knows(id);
+        Ok(known && !self.goes(id)?)
     }
 
     fn contains_hint(&self, id: &Id) -> bool {
         let _gate = fork::enter();
-        self.shared.knows(id)
+        !self.sessions.is_unprotected() && self.shared.can_rely_on(id)
     }
 
     fn commit(&self, batch: &mut Batch) -> Result<Committed> {
@@ -264,6 +335,7 @@ impl ObjectStore for FileStore {
         if batch.is_empty() {
             return Ok(Committed::default());
         }
+        self.sessions.check_protected()?;
         let mut guard = self.writer.lock();
         // Again under the lock: a close in between would leave this writer's segment locked.
         self.check_open()?;
@@ -309,14 +381,10 @@ impl ObjectStore for FileStore {
         stats.damage.extend(self.refs.damage()?);
         stats.objects = self.shared.recent.len() as u64 + sealed.iter().map(|index| index.len() as u64).sum::<u64>();
         for segment in self.shared.segments() {
-            let path = self.shared.segment_path(segment.number);
             stats.segments += 1;
             stats.segments_sealed += u64::from(segment.tail.lock().sealed);
-            stats.bytes_stored += segment
-                .file
-                .len()
-                .map_err(|error| Error::storage("read", &path, error))?;
         }
+        stats.bytes_stored = self.segment_bytes()?;
         Ok(stats)
     }
 
@@ -345,35 +413,38 @@ impl ObjectStore for FileStore {
         &self.refs
     }
 
-    fn section(&self) -> crate::Section {
-        crate::Section::none()
+    fn section(&self) -> Section {
+        self.sessions.section(&self.shared)
     }
 
-    fn pin(&self, _id: &Id) -> crate::Pin {
-        crate::Pin::none()
+    fn pin(&self, id: &Id) -> Pin {
+        self.sessions.pin(id)
     }
 
     fn ids(&self, kind: Kind) -> Result<Vec<Id>> {
         let _gate = fork::enter();
         self.check_open()?;
         self.shared.refresh_since(self.shared.seen())?;
-        let every = HexPrefix::parse("")?;
-        let mut found = self.shared.recent.find(&every, kind as u8);
-        for index in self.shared.sealed_indexes().iter() {
-            found.extend(index.find(&every, kind as u8));
+        Ok(self.shared.ids(kind))
+    }
+
+    fn record_bytes(&self, id: &Id) -> Option<u64> {
+        let _gate = fork::enter();
+        let (_, location) = self.shared.places(id).into_iter().next()?;
+        Some(crate::condemned::record_bytes(location.length))
+    }
+
+    fn collect(&self, mark: &mut dyn Mark, options: &CollectOptions<'_>) -> Result<Collected> {
+        self.check_open()?;
+        if self.read_only {
+            let error = io::Error::from_raw_os_error(libc::EROFS);
+            return Err(Error::storage(
+                "collect garbage of the read-only store in",
+                &self.directory,
+                error,
+            ));
         }
-        Ok(found)
-    }
-
-    fn record_bytes(&self, _id: &Id) -> Option<u64> {
-        None
-    }
-
-    fn collect(&self, _mark: &mut dyn crate::Mark, _options: &crate::CollectOptions<'_>) -> Result<crate::Collected> {
-        Ok(crate::Collected {
-            gave_up: Some("this build removes nothing from files".to_owned()),
-            ..crate::Collected::default()
-        })
+        collect::collect(self, mark, options)
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+use crate::condemned::Condemned;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -42,10 +43,11 @@ pub(crate) struct Tail {
     pub(crate) own: bool,
 }
 
+/// Slots are never used again: one whose segment was removed stays empty.
 #[derive(Default)]
-struct Table {
-    segments: Vec<Arc<Segment>>,
-    by_number: HashMap<u64, u32>,
+pub(crate) struct Table {
+    pub(crate) segments: Vec<Option<Arc<Segment>>>,
+    pub(crate) by_number: HashMap<u64, u32>,
 }
 
 /// The generations up to which this process has looked.
@@ -62,10 +64,13 @@ pub(crate) struct Shared {
     pub(crate) store: [u8; 16],
     pub(crate) control: Option<Arc<Control>>,
     pub(crate) recent: Recent,
-    table: RwLock<Table>,
-    sealed: RwLock<Arc<Vec<Arc<SealedIndex>>>>,
-    damage: Mutex<BTreeMap<u64, Vec<Damage>>>,
-    refreshing: Mutex<()>,
+    pub(crate) table: RwLock<Table>,
+    pub(crate) sealed: RwLock<Arc<Vec<Arc<SealedIndex>>>>,
+    pub(crate) damage: Mutex<BTreeMap<u64, Vec<Damage>>>,
+    /// Whether there is any, so that lookups need not ask.
+    pub(crate) damaged: AtomicBool,
+    pub(crate) condemned: Condemned,
+    pub(crate) refreshing: Mutex<()>,
     seen: Seen,
     /// The store is being closed and waits for the thread that seals.
     pub(crate) awaits_sealing: AtomicBool,
@@ -82,6 +87,8 @@ impl Shared {
             table: RwLock::default(),
             sealed: RwLock::default(),
             damage: Mutex::default(),
+            damaged: AtomicBool::new(false),
+            condemned: Condemned::default(),
             refreshing: Mutex::default(),
             seen: Seen::default(),
             awaits_sealing: AtomicBool::new(false),
@@ -97,7 +104,7 @@ impl Shared {
     }
 
     pub(crate) fn segment(&self, slot: u32) -> Option<Arc<Segment>> {
-        self.table.read().segments.get(slot as usize).cloned()
+        self.table.read().segments.get(slot as usize).cloned().flatten()
     }
 
     pub(crate) fn segment_numbered(&self, number: u64) -> Option<Arc<Segment>> {
@@ -107,10 +114,11 @@ impl Shared {
             .get(&number)
             .and_then(|slot| table.segments.get(*slot as usize))
             .cloned()
+            .flatten()
     }
 
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
-        self.table.read().segments.clone()
+        self.table.read().segments.iter().flatten().cloned().collect()
     }
 
     pub(crate) fn sealed_indexes(&self) -> Arc<Vec<Arc<SealedIndex>>> {
@@ -120,6 +128,7 @@ impl Shared {
     /// Remembers damage; what is known of the segment already is kept once.
     pub(crate) fn report_damage(&self, segment: u64, offset: u64, length: u64) {
         let mut damage = self.damage.lock();
+        self.damaged.store(true, Ordering::Release);
         let places = damage.entry(segment).or_default();
         if !places.iter().any(|place| place.offset == offset) {
             places.push(Damage {
@@ -167,7 +176,7 @@ impl Shared {
         };
         let mut table = self.table.write();
         if let Some(slot) = table.by_number.get(&number) {
-            return Ok(table.segments.get(*slot as usize).cloned());
+            return Ok(table.segments.get(*slot as usize).cloned().flatten());
         }
         let slot = table.segments.len() as u32;
         let segment = Arc::new(Segment {
@@ -176,7 +185,7 @@ impl Shared {
             file,
             tail: Mutex::default(),
         });
-        table.segments.push(Arc::clone(&segment));
+        table.segments.push(Some(Arc::clone(&segment)));
         table.by_number.insert(number, slot);
         Ok(Some(segment))
     }
@@ -184,8 +193,8 @@ impl Shared {
     /// Looks at everything that is new on disk.
     pub(crate) fn look(&self) -> Result<()> {
         let (numbers, indexed) = self.list()?;
-        for number in numbers {
-            let Some(segment) = self.adopt_into_table(number)? else {
+        for number in &numbers {
+            let (number, Some(segment)) = (*number, self.adopt_into_table(*number)?) else {
                 continue;
             };
             let sealed = segment.tail.lock().sealed;
@@ -194,7 +203,8 @@ impl Shared {
                 self.scan_tail(&segment)?;
             }
         }
-        Ok(())
+        // Last, so that who misses what stood in them finds the copies.
+        self.drop_gone(&numbers)
     }
 
     /// Maps the index of a segment; `false` if it is not good.
@@ -269,8 +279,7 @@ impl Shared {
             self.report_damage(segment.number, *offset, *length);
         }
         for found in result.records.iter().filter(|found| found.offset < bound) {
-            self.recent
-                .insert(found.header.id, location(segment.slot, found.offset, &found.header));
+            self.note(found.header.id, location(segment.slot, found.offset, &found.header));
         }
         tail.scanned = tail.scanned.max(result.end.min(bound));
         Ok(())
@@ -353,7 +362,9 @@ impl Shared {
 
     /// Whether this process knows the object. O(segments).
     pub(crate) fn knows(&self, id: &Id) -> bool {
-        self.recent.contains(id)
+        self.recent
+            .get(id)
+            .is_some_and(|location| self.segment(location.slot).is_some())
             || self
                 .sealed_indexes()
                 .iter()
@@ -369,7 +380,8 @@ impl Shared {
                 return Ok(None);
             }
             match self.read(kind, id, &location) {
-                Ok(content) => return Ok(Some(content)),
+                Ok(Some(content)) => return Ok(Some(content)),
+                Ok(None) => {}
                 Err(error) => failure = Some(error),
             }
         }
@@ -380,7 +392,8 @@ impl Shared {
                 continue;
             }
             match self.read(kind, id, &entry_location(index.slot, &entry)) {
-                Ok(content) => return Ok(Some(content)),
+                Ok(Some(content)) => return Ok(Some(content)),
+                Ok(None) => {}
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
@@ -405,7 +418,7 @@ impl Shared {
             let failed = |error| Error::storage("read", self.segment_path(segment.number), error);
             let found = scan(segment.file.as_ref(), SEGMENT_HEADER_BYTES, to).map_err(failed)?;
             for record in found.records.iter().filter(|record| record.header.id == *id) {
-                if let Ok(content) = self.read(kind, id, &location(segment.slot, record.offset, &record.header)) {
+                if let Ok(Some(content)) = self.read(kind, id, &location(segment.slot, record.offset, &record.header)) {
                     return Ok(Some(content));
                 }
             }
@@ -413,11 +426,12 @@ impl Shared {
         Ok(None)
     }
 
-    /// Reads one record and checks all of it: checksum, place, id and the hash of its content. One read, O(length).
-    fn read(&self, kind: Kind, id: &Id, location: &Location) -> Result<Bytes> {
-        let segment = self
-            .segment(location.slot)
-            .ok_or_else(|| Error::corrupt(format!("the index entry of {kind} {id}"), "memory"))?;
+    /// Reads one record and checks all of it: checksum, place, id and the hash of its content. `None` if its segment was
+    /// removed meanwhile. One read, O(length).
+    fn read(&self, kind: Kind, id: &Id, location: &Location) -> Result<Option<Bytes>> {
+        let Some(segment) = self.segment(location.slot) else {
+            return Ok(None);
+        };
         let offset = location.offset();
         let mut record = vec![0u8; HEADER_BYTES + location.length as usize];
         let n = read_full(segment.file.as_ref(), &mut record, offset)
@@ -441,7 +455,7 @@ impl Shared {
         if kind.id_of(&record[HEADER_BYTES..]) != *id {
             return Err(damaged());
         }
-        Ok(Bytes::from(record).slice(HEADER_BYTES..))
+        Ok(Some(Bytes::from(record).slice(HEADER_BYTES..)))
     }
 }
 
@@ -456,7 +470,7 @@ pub(crate) fn location(slot: u32, offset: u64, header: &Header) -> Location {
     }
 }
 
-fn entry_location(slot: u32, entry: &IndexEntry) -> Location {
+pub(crate) fn entry_location(slot: u32, entry: &IndexEntry) -> Location {
     Location {
         slot,
         position: (entry.offset / 8) as u32,

@@ -29,8 +29,8 @@ pub(crate) struct Writer {
 
 /// A segment that nobody appends to any more, with its lock.
 pub(crate) struct Retired {
-    number: u64,
-    file: Arc<dyn VfsFile>,
+    pub(crate) number: u64,
+    pub(crate) file: Arc<dyn VfsFile>,
 }
 
 impl Writer {
@@ -67,6 +67,31 @@ impl Writer {
             }
         };
         Ok((writer, retired))
+    }
+
+    /// All segments that have no writer and no index, to be sealed. What cannot be opened is left. O(bytes of their tails).
+    pub(crate) fn retire_free(shared: &Shared) -> Result<Vec<Retired>> {
+        let (numbers, indexed) = shared.list()?;
+        let mut retired = Vec::new();
+        for number in numbers.iter().filter(|number| !indexed.contains(number)) {
+            let need = Need {
+                bytes: 0,
+                limit_bytes: 0,
+                writer: false,
+                seal_small: true,
+            };
+            match Writer::adopt(shared, *number, &need) {
+                Ok(Adoption::Retired(segment)) => retired.push(segment),
+                Ok(_) | Err(Error::Storage { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(retired)
+    }
+
+    /// Whether anything was written to this segment, by whomever.
+    pub(crate) fn holds_records(&self) -> bool {
+        self.end > SEGMENT_HEADER_BYTES
     }
 
     fn adopt(shared: &Shared, number: u64, need: &Need) -> Result<Adoption> {
@@ -110,7 +135,7 @@ impl Writer {
             file.set_len(result.end).map_err(failed("cut the torn tail of"))?;
         }
         for found in &result.records {
-            shared.recent.insert(
+            shared.note(
                 found.header.id,
                 crate::shared::location(segment.slot, found.offset, &found.header),
             );
@@ -200,7 +225,7 @@ impl Writer {
                 kind: entry.kind as u8,
                 encoding: crate::record::PLAIN,
             };
-            shared.recent.insert(entry.id, location);
+            shared.note(entry.id, location);
         }
         self.end += size;
         if let (Some(slot), Some(control)) = (self.slot, &shared.control) {
