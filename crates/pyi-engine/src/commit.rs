@@ -35,6 +35,7 @@ pub(crate) fn store_checkpoint(
     metadata: Value,
     batch: &mut Batch,
 ) -> Result<(Arc<Held>, (u64, u64))> {
+    engine.check_cap()?;
     content.settle_journal(engine)?;
     let (mut files, mut state, mut journal) = (content.files.clone(), content.state.clone(), content.journal.clone());
     let mut sealer = Sealer::new(engine.store(), batch);
@@ -65,6 +66,7 @@ pub(crate) fn store_checkpoint(
     let blobs = std::mem::take(&mut sealer.blobs);
     let cost_bytes = batch.size_bytes();
     let committed = engine.store().commit(batch)?;
+    engine.grown(cost_bytes as u64);
     for (id, blob) in &blobs {
         engine.remember_blob(id, blob);
     }
@@ -97,7 +99,7 @@ impl Workspace {
     /// O(changed).
     ///
     /// # Errors
-    /// `Storage` if the disk is full or fails, `LeaseLost` if somebody else owns the name by now, `Conflict` if it was dropped; the
+    /// `Storage` if the disk is full or fails, `QuotaExceeded` if the store is above its cap, `LeaseLost` if somebody else owns the name by now, `Conflict` if it was dropped; the
     /// workspace is then as it was.
     pub fn checkpoint(&self, message: &str, metadata: Value) -> Result<Checkpoint> {
         self.engine.open()?;

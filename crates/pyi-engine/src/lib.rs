@@ -4,6 +4,7 @@
 //! is an immutable version of one. [`Superposition`] keeps candidates until one is chosen. `git` brings content in from
 //! and out to git repositories; `sandbox` to and from real directories.
 
+mod cap;
 mod checkpoint;
 mod commit;
 mod compare;

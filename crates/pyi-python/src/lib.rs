@@ -9,6 +9,7 @@ mod entry;
 mod errors;
 mod journal;
 mod repository;
+mod retention;
 mod state;
 mod superposition;
 mod workspace;
@@ -31,5 +32,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<journal::JournalIterator>()?;
     module.add_class::<state::StateCore>()?;
     module.add_class::<superposition::Superposition>()?;
+    module.add_class::<retention::Retention>()?;
+    module.add_class::<retention::GcReport>()?;
+    module.add_class::<retention::Operation>()?;
+    module.add_class::<retention::RefMove>()?;
     Ok(())
 }
