@@ -13,9 +13,11 @@ mod join;
 mod materialize;
 mod publish;
 mod race;
+mod reclaim;
 mod rewind;
 mod stats;
 mod swarm;
+mod undo;
 mod workspaces;
 
 use clap::{ArgMatches, Command};
@@ -62,6 +64,8 @@ pub(crate) const VERBS: &[Verb] = &[
     export::VERB,
     workspaces::VERB,
     stats::VERB,
+    undo::VERB,
+    reclaim::VERB,
     completion::VERB,
 ];
 
@@ -77,6 +81,7 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
         &["fork", "checkpoint", "rewind", "join", "publish", "workspaces"],
     ),
     ("Looking", &["checkpoints", "changes", "stats"]),
+    ("The store", &["undo", "reclaim"]),
     ("Your shell", &["completion"]),
 ];
 
