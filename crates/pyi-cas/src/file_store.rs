@@ -11,17 +11,21 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::batch::Batch;
+use crate::boot::Boot;
 use crate::control::Control;
 use crate::error::{Error, Result};
+use crate::evacuate::{evacuate, mend};
 use crate::file_refs::{Access, FileRefs};
 use crate::fork;
 use crate::format::Format;
+use crate::group::GroupCommit;
 use crate::id::{Id, to_hex};
 use crate::kind::Kind;
 use crate::prefix::HexPrefix;
-use crate::shared::Shared;
+use crate::segment::Damage;
+use crate::shared::{Segment, Shared};
 use crate::store::{Committed, ObjectStore, RefStore, StoreStats};
-use crate::vfs::Vfs;
+use crate::vfs::{OpenMode, Vfs};
 use crate::writer::{Retired, Writer};
 
 /// How a store is opened.
@@ -35,6 +39,8 @@ pub struct OpenOptions {
     pub segment_limit_bytes: u64,
     /// A ref log is sealed when it is longer than this. 4 MiB; smaller in tests.
     pub ref_log_limit_bytes: u64,
+    /// Segments are filled with zeros so far ahead, so that flushes are quick; 0: not at all, until somebody waits for the power class.
+    pub write_ahead_bytes: u64,
     /// Seal on a thread beside the commit. Off where a test needs every step in order.
     pub background_seal: bool,
 }
@@ -46,6 +52,7 @@ impl Default for OpenOptions {
             read_only: false,
             segment_limit_bytes: 64 << 20,
             ref_log_limit_bytes: 4 << 20,
+            write_ahead_bytes: 0,
             background_seal: true,
         }
     }
@@ -60,6 +67,9 @@ pub struct FileStore {
     read_only: bool,
     directory: PathBuf,
     writer: Mutex<Option<Writer>>,
+    flushing: GroupCommit,
+    /// What a loss of power took from unsealed segments, found at the opening.
+    lost: Vec<Damage>,
     /// Threads that seal, each with the process generation it was started in: after a fork they exist in the parent only.
     sealing: Mutex<Vec<(u64, JoinHandle<()>)>>,
     closed: AtomicBool,
@@ -101,33 +111,46 @@ impl FileStore {
         let control = Control::open(vfs.as_ref(), &directory.join("control"), !options.read_only)?.map(Arc::new);
         // Who cannot write the control file cannot tell others of a commit, so it only reads.
         let read_only = options.read_only || !control.as_ref().is_some_and(|control| control.is_writable());
-        let shared = Shared::new(Arc::clone(&vfs), segments, format.store, control.clone());
+        let boot = Boot::look(vfs.as_ref(), directory)?;
+        let shared = Shared::new(Arc::clone(&vfs), segments, format.store, control, boot.tag());
+        shared
+            .write_ahead_bytes
+            .store(options.write_ahead_bytes, Ordering::Relaxed);
         shared.look_again(true)?;
-        let limit = options.ref_log_limit_bytes;
+        let shared = Arc::new(shared);
         // The first log is created before anything is stored, so a store with segments and no log has lost it.
         let create_log = !read_only && shared.segments().is_empty();
         let refs_directory = refs.clone();
-        let refs = FileRefs::open(
-            Arc::clone(&vfs),
-            refs,
-            format.store,
-            control,
-            Access { read_only, create_log },
-            limit,
-        )?;
+        let access = Access {
+            read_only,
+            create_log,
+            recover: boot.is_new,
+            limit_bytes: options.ref_log_limit_bytes,
+        };
+        let refs = FileRefs::open(Arc::clone(&shared), refs, access)?;
         if create_log {
             // Who created the format or the log may have died before its name was durable. From here on segments can appear,
             // and refs can be flushed, so it has to be.
             sync_dir(vfs.as_ref(), directory)?;
             sync_dir(vfs.as_ref(), &refs_directory)?;
         }
+        let mut lost = Vec::new();
+        if !read_only {
+            if boot.is_new {
+                lost = mend(&shared, || refs.renew());
+            }
+            // Before anything is written that could be taken for what was lost.
+            boot.note(vfs.as_ref(), directory)?;
+        }
         Ok(FileStore {
-            shared: Arc::new(shared),
+            shared,
             refs,
             options,
             read_only,
             directory: directory.to_path_buf(),
             writer: Mutex::new(None),
+            flushing: GroupCommit::default(),
+            lost,
             sealing: Mutex::default(),
             closed: AtomicBool::new(false),
         })
@@ -194,6 +217,71 @@ impl FileStore {
         // If no thread can be had, the segments stay unsealed for now, which is allowed: the next opener seals them.
         if let Ok(thread) = builder.spawn(move || seal_all(&shared, retired)) {
             sealing.push((self.shared.vfs.process_generation(), thread));
+        }
+    }
+
+    /// Flushes all that this process committed or has seen and that may not be durable: segments, then their names, then the refs, which
+    /// must not reach the disk alone.
+    fn make_durable(&self) -> Result<()> {
+        for segment in self.shared.unsealed() {
+            if let Err(error) = segment.flush(&self.shared) {
+                self.give_up(&segment).map_err(|_| error)?;
+            }
+        }
+        if self.shared.flush_names().is_err() {
+            // Those whose names may be lost count as failed now.
+            for segment in self.shared.unsealed() {
+                if self.shared.is_failed(&segment) {
+                    self.give_up(&segment)?;
+                }
+            }
+        }
+        self.refs.flush()
+    }
+
+    /// Copies a segment whose flush failed to a new one, and lets the refs depend on it no more. This store's own is removed then and the
+    /// new one takes its place; another writer's is left to that one.
+    fn give_up(&self, segment: &Segment) -> Result<()> {
+        if self.read_only {
+            let error = io::Error::from_raw_os_error(libc::EROFS);
+            return Err(Error::storage("write to the read-only store", &self.directory, error));
+        }
+        let mut guard = self.writer.lock();
+        let own = guard.take_if(|writer| writer.segment.number == segment.number);
+        let copy = match evacuate(&self.shared, segment) {
+            Ok(copy) => copy,
+            Err(error) => {
+                // Nothing more goes into it: what stands there is read by whoever can.
+                if let Some(own) = own {
+                    own.release();
+                }
+                return Err(error);
+            }
+        };
+        segment.marks.raise_durable(segment.marks.committed());
+        if guard.is_none() {
+            *guard = Some(copy);
+        } else {
+            copy.release();
+        }
+        drop(guard);
+        let renewed = self.refs.renew();
+        match own {
+            Some(own) if renewed.is_ok() => own.abandon(&self.shared),
+            Some(own) => own.release(),
+            None if renewed.is_ok() => self.remove_ownerless(segment),
+            None => {}
+        }
+        renewed
+    }
+
+    /// Removes a segment that was copied elsewhere, if its writer is dead.
+    fn remove_ownerless(&self, segment: &Segment) {
+        let path = self.shared.segment_path(segment.number);
+        if let Ok(file) = self.shared.vfs.open(&path, OpenMode::ReadWrite)
+            && file.try_lock_exclusive().unwrap_or(false)
+        {
+            self.shared.remove(segment);
         }
     }
 
@@ -304,6 +392,8 @@ impl ObjectStore for FileStore {
         let sealed = self.shared.sealed_indexes();
         let mut stats = StoreStats {
             damage: self.shared.damage(),
+            lost: self.lost.iter().chain(self.refs.holes()).copied().collect(),
+            lost_refs: self.refs.lost().to_vec(),
             ..StoreStats::default()
         };
         stats.damage.extend(self.refs.damage()?);
@@ -328,17 +418,17 @@ impl ObjectStore for FileStore {
         let _gate = fork::enter();
         self.check_open()?;
         self.shared.refresh_since(self.shared.seen())?;
-        for segment in self.shared.segments() {
-            if !segment.tail.lock().sealed {
-                let path = self.shared.segment_path(segment.number);
-                segment
-                    .file
-                    .sync_data()
-                    .map_err(|error| Error::storage("flush", &path, error))?;
-            }
+        self.flushing.run(|| self.make_durable())
+    }
+
+    fn wait_durable(&self) -> Result<()> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        if self.shared.write_ahead_bytes.load(Ordering::Relaxed) == 0 {
+            let bytes = WRITE_AHEAD_BYTES.min(self.options.segment_limit_bytes / 4);
+            self.shared.write_ahead_bytes.store(bytes, Ordering::Relaxed);
         }
-        sync_dir(self.shared.vfs.as_ref(), &self.shared.directory)?;
-        self.refs.flush()
+        self.flushing.run(|| self.make_durable())
     }
 
     fn refs(&self) -> &dyn RefStore {
@@ -379,6 +469,9 @@ fn create_durably(vfs: &dyn Vfs, path: &Path) -> Result<()> {
 fn sync_dir(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     vfs.sync_dir(path).map_err(|error| Error::storage("flush", path, error))
 }
+
+/// So far ahead segments are filled for the power class.
+const WRITE_AHEAD_BYTES: u64 = 4 << 20;
 
 fn seal_all(shared: &Shared, retired: Vec<Retired>) {
     for segment in retired {

@@ -18,14 +18,17 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod batch;
+mod boot;
 mod bytes_le;
 mod cache;
 mod control;
 mod error;
+mod evacuate;
 mod file_refs;
 mod file_store;
 mod fork;
 mod format;
+mod group;
 mod id;
 mod index;
 mod kind;

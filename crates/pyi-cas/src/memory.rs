@@ -76,10 +76,16 @@ impl ObjectStore for MemoryStore {
             segments: 0,
             segments_sealed: 0,
             damage: Vec::new(),
+            lost: Vec::new(),
+            lost_refs: Vec::new(),
         })
     }
 
     fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn wait_durable(&self) -> Result<()> {
         Ok(())
     }
 

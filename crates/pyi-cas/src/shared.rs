@@ -29,6 +29,31 @@ pub(crate) struct Segment {
     /// Read-only handle of its own: the writer's handle is closed in the child of a fork.
     pub(crate) file: Arc<dyn VfsFile>,
     pub(crate) tail: Mutex<Tail>,
+    pub(crate) marks: Marks,
+}
+
+impl Segment {
+    /// Makes what is committed durable, if it is not known to be. Errors: `Storage`; the segment counts as failed from then on, and no flush
+    /// of it is believed any more. One flush or none.
+    pub(crate) fn flush(&self, shared: &Shared) -> Result<()> {
+        let committed = self.marks.committed();
+        if shared.durable_length(self) >= committed {
+            return Ok(());
+        }
+        let failed = |error| Error::storage("flush", shared.segment_path(self.number), error);
+        if shared.is_failed(self) {
+            return Err(failed(io::Error::from_raw_os_error(libc::EIO)));
+        }
+        if let Err(error) = self.file.sync_data() {
+            shared.note_failed(self);
+            return Err(failed(error));
+        }
+        self.marks.raise_durable(committed);
+        if let Some(control) = &shared.control {
+            control.note_durable(self.number, committed, shared.boot_tag);
+        }
+        Ok(())
+    }
 }
 
 /// How far a segment is known.
@@ -42,10 +67,41 @@ pub(crate) struct Tail {
     pub(crate) own: bool,
 }
 
+/// How long a segment is and how much of it is durable, as far as this process knows. Both only grow.
+#[derive(Default)]
+pub(crate) struct Marks {
+    committed: AtomicU64,
+    durable: AtomicU64,
+    /// Its name survives a loss of power.
+    pub(crate) named: AtomicBool,
+    /// A flush failed: what it should have written may be lost, whatever later flushes say.
+    pub(crate) failed: AtomicBool,
+}
+
+impl Marks {
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn raise_committed(&self, length: u64) {
+        self.committed.fetch_max(length, Ordering::AcqRel);
+    }
+
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn raise_durable(&self, length: u64) {
+        self.durable.fetch_max(length, Ordering::AcqRel);
+    }
+}
+
 #[derive(Default)]
 struct Table {
     segments: Vec<Arc<Segment>>,
     by_number: HashMap<u64, u32>,
+    /// Those without a sealed index.
+    unsealed: Vec<Arc<Segment>>,
 }
 
 /// The generations up to which this process has looked.
@@ -69,11 +125,26 @@ pub(crate) struct Shared {
     seen: Seen,
     /// The store is being closed and waits for the thread that seals.
     pub(crate) awaits_sealing: AtomicBool,
+    /// Names this start of the system in marks of what is durable.
+    pub(crate) boot_tag: u64,
+    /// New segments get numbers above it.
+    pub(crate) number_floor: AtomicU64,
+    /// So far ahead of the end the segments written here are filled with zeros; 0: not at all.
+    pub(crate) write_ahead_bytes: AtomicU64,
 }
 
 impl Shared {
-    pub(crate) fn new(vfs: Arc<dyn Vfs>, directory: PathBuf, store: [u8; 16], control: Option<Arc<Control>>) -> Shared {
+    pub(crate) fn new(
+        vfs: Arc<dyn Vfs>,
+        directory: PathBuf,
+        store: [u8; 16],
+        control: Option<Arc<Control>>,
+        boot_tag: u64,
+    ) -> Shared {
         Shared {
+            boot_tag,
+            number_floor: AtomicU64::new(0),
+            write_ahead_bytes: AtomicU64::new(0),
             vfs,
             directory,
             store,
@@ -111,6 +182,127 @@ impl Shared {
 
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
         self.table.read().segments.clone()
+    }
+
+    /// Segments without a sealed index.
+    pub(crate) fn unsealed(&self) -> Vec<Arc<Segment>> {
+        self.table.read().unsealed.clone()
+    }
+
+    /// The places that a ref depends on if it names something that this process stored or has seen: what is committed and not known to be
+    /// durable. O(unsealed segments).
+    pub(crate) fn dependencies(&self) -> Vec<(u64, u64)> {
+        let table = self.table.read();
+        let places = table.unsealed.iter().filter_map(|segment| {
+            let (committed, durable) = (segment.marks.committed(), segment.marks.durable());
+            (committed > durable).then_some((segment.number, committed))
+        });
+        places.collect()
+    }
+
+    /// Makes the names of all segments known here durable, if one of them may not be. Errors: `Storage`; as nobody knows then which names
+    /// are lost, those segments count as failed. One flush or none.
+    pub(crate) fn flush_names(&self) -> Result<()> {
+        let unnamed: Vec<_> = self
+            .unsealed()
+            .into_iter()
+            .filter(|segment| !segment.marks.named.load(Ordering::Acquire))
+            .collect();
+        if unnamed.is_empty() {
+            return Ok(());
+        }
+        let result = self.vfs.sync_dir(&self.directory);
+        for segment in unnamed {
+            match result {
+                Ok(()) => segment.marks.named.store(true, Ordering::Release),
+                Err(_) => self.note_failed(&segment),
+            }
+        }
+        result.map_err(|error| Error::storage("flush", &self.directory, error))
+    }
+
+    /// Removes an unsealed segment whose lock is held here, after all of it was copied elsewhere. Best effort: a copy more does no harm.
+    pub(crate) fn remove(&self, segment: &Segment) {
+        if let Some(control) = &self.control {
+            control.free_segment(segment.number);
+        }
+        let _ = self.vfs.remove(&self.segment_path(segment.number));
+        self.forget(segment);
+        self.damage.lock().remove(&segment.number);
+        self.announce_segments();
+    }
+
+    /// Notes that a flush of a segment failed, for all processes.
+    pub(crate) fn note_failed(&self, segment: &Segment) {
+        segment.marks.failed.store(true, Ordering::Release);
+        if let Some(control) = &self.control {
+            control.note_failed(segment.number, self.boot_tag);
+        }
+    }
+
+    /// Whether a flush of a segment failed, here or in another process.
+    pub(crate) fn is_failed(&self, segment: &Segment) -> bool {
+        segment.marks.failed.load(Ordering::Acquire)
+            || self
+                .control
+                .as_ref()
+                .is_some_and(|control| control.is_failed(segment.number, self.boot_tag))
+    }
+
+    /// Takes a segment that was removed out of the table of those that are appended to.
+    pub(crate) fn forget(&self, segment: &Segment) {
+        let mut table = self.table.write();
+        table.unsealed.retain(|open| open.number != segment.number);
+        table.by_number.remove(&segment.number);
+    }
+
+    /// How far a segment is durable, as far as anybody here knows.
+    pub(crate) fn durable_length(&self, segment: &Segment) -> u64 {
+        let known = self
+            .control
+            .as_ref()
+            .map_or(0, |control| control.durable_length(segment.number, self.boot_tag));
+        segment.marks.raise_durable(known);
+        segment.marks.durable()
+    }
+
+    /// Whether a place that refs depend on needs no flush any more. A segment that is gone was copied elsewhere before it was removed.
+    pub(crate) fn is_durable(&self, number: u64, offset: u64) -> Result<bool> {
+        if offset == 0 {
+            return Ok(true);
+        }
+        if let Some(segment) = self.segment_numbered(number) {
+            let sealed = segment.tail.lock().sealed;
+            return Ok(sealed || self.durable_length(&segment) >= offset);
+        }
+        let path = self.segment_path(number);
+        let there = self
+            .vfs
+            .exists(&path)
+            .map_err(|error| Error::storage("look for", &path, error))?;
+        Ok(!there)
+    }
+
+    /// Whether everything in a segment before an offset stands there, after a loss of power. Errors: `Storage`.
+    pub(crate) fn is_whole(&self, number: u64, offset: u64) -> bool {
+        if offset == 0 {
+            return true;
+        }
+        let Some(segment) = self.segment_numbered(number) else {
+            return false;
+        };
+        // A sealed one was flushed; what is damaged there decayed, and that is reported and not undone.
+        if segment.tail.lock().sealed {
+            return true;
+        }
+        let first_gap = self
+            .damage()
+            .iter()
+            .filter(|place| place.number == number)
+            .map(|place| place.offset)
+            .min();
+        let whole = segment.tail.lock().scanned.min(first_gap.unwrap_or(u64::MAX));
+        whole >= offset
     }
 
     pub(crate) fn sealed_indexes(&self) -> Arc<Vec<Arc<SealedIndex>>> {
@@ -175,8 +367,10 @@ impl Shared {
             slot,
             file,
             tail: Mutex::default(),
+            marks: Marks::default(),
         });
         table.segments.push(Arc::clone(&segment));
+        table.unsealed.push(Arc::clone(&segment));
         table.by_number.insert(number, slot);
         Ok(Some(segment))
     }
@@ -184,6 +378,12 @@ impl Shared {
     /// Looks at everything that is new on disk.
     pub(crate) fn look(&self) -> Result<()> {
         let (numbers, indexed) = self.list()?;
+        for segment in self.unsealed() {
+            // Removed by its writer, which copied it elsewhere first.
+            if numbers.binary_search(&segment.number).is_err() {
+                self.forget(&segment);
+            }
+        }
         for number in numbers {
             let Some(segment) = self.adopt_into_table(number)? else {
                 continue;
@@ -226,6 +426,7 @@ impl Shared {
             Arc::make_mut(&mut sealed).push(Arc::new(index));
         }
         drop(tail);
+        self.table.write().unsealed.retain(|open| open.number != segment.number);
         // Only now, so that a reader that misses the recent entry finds the sealed one.
         self.recent.remove_segment(segment.slot);
         Ok(true)
@@ -273,6 +474,7 @@ impl Shared {
                 .insert(found.header.id, location(segment.slot, found.offset, &found.header));
         }
         tail.scanned = tail.scanned.max(result.end.min(bound));
+        segment.marks.raise_committed(tail.scanned);
         Ok(())
     }
 

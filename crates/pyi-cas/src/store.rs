@@ -31,6 +31,10 @@ pub struct StoreStats {
     pub segments_sealed: u64,
     /// Places where segments and the ref log are damaged.
     pub damage: Vec<Damage>,
+    /// Places of unsealed segments that a loss of power took, found when the store was opened. Nothing there was flushed.
+    pub lost: Vec<Damage>,
+    /// Keys of refs that went back to an earlier value when the store was opened, as a loss of power had taken what they named.
+    pub lost_refs: Vec<Vec<u8>>,
 }
 
 /// Immutable objects by id. All calls may be made from any thread.
@@ -62,8 +66,14 @@ pub trait ObjectStore: Send + Sync {
     fn stats(&self) -> Result<StoreStats>;
 
     /// Makes everything that any process committed before the call durable against power loss: flushes every unsealed
-    /// segment (sealed ones were flushed when they were sealed) and the ref log. Errors: `Storage`, `Closed`. One flush a segment.
+    /// segment (sealed ones were flushed when they were sealed) and the ref log. Errors: `Storage` (nothing is promised then; a later
+    /// call starts again from what is known to be durable), `Closed`. One flush for each file that grew.
     fn flush(&self) -> Result<()>;
+
+    /// Returns when everything that this process committed or has seen before the call survives a loss of power. Callers that wait at the same
+    /// time share the flushes. From the first call on segments are filled ahead, so that one flush is quick. Errors: as
+    /// [`ObjectStore::flush`]. Where only this process writes and no ref moved: one `fdatasync` for all who wait.
+    fn wait_durable(&self) -> Result<()>;
 
     /// Ends the use of the store and gives back what this process holds of it (its segment); later calls return `Closed`.
     /// Idempotent. Errors: `Storage`.
