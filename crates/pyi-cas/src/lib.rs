@@ -22,6 +22,7 @@ mod boot;
 mod bytes_le;
 mod cache;
 mod control;
+mod durable;
 mod error;
 mod evacuate;
 mod file_refs;
