@@ -21,6 +21,8 @@ pub(crate) struct Writer {
     file: Arc<dyn VfsFile>,
     /// Where the next batch goes.
     end: u64,
+    /// Records before it.
+    records: u64,
     /// Slot in the control file; `None` if there was none left.
     slot: Option<usize>,
     /// Process generation in which the lock was taken.
@@ -38,10 +40,14 @@ impl Writer {
     /// free ones that are worth an index of their own are returned to be sealed; small ones stay for other writers to adopt,
     /// or every generation of writers that dies would leave its small segments behind. O(bytes of the free tails).
     pub(crate) fn take(shared: &Shared, bytes: u64, limit_bytes: u64) -> Result<(Writer, Vec<Retired>)> {
-        let (numbers, indexed) = shared.list()?;
+        let listing = shared.list()?;
         let mut retired = Vec::new();
         let (mut taken, mut left) = (None, 0);
-        for number in numbers.iter().filter(|number| !indexed.contains(number)) {
+        for number in listing
+            .segments
+            .iter()
+            .filter(|number| !listing.indexed.contains(number))
+        {
             let need = Need {
                 bytes,
                 limit_bytes,
@@ -61,8 +67,9 @@ impl Writer {
             Some(writer) => writer,
             None => {
                 // A number with an index and no segment (its name was lost with the power) is not used again: the index is not
-                // of what would be written there.
-                let highest = numbers.iter().chain(&indexed).max().copied().unwrap_or(0);
+                // of what would be written there. The same holds for what a merged index covers.
+                let used = listing.segments.iter().chain(&listing.indexed).chain(&listing.merged);
+                let highest = used.max().copied().unwrap_or(0);
                 Writer::create(shared, highest + 1)?
             }
         };
@@ -97,9 +104,11 @@ impl Writer {
         let known = tail.scanned.max(SEGMENT_HEADER_BYTES);
         let result = scan(file.as_ref(), known, u64::MAX).map_err(failed("read"))?;
         let damaged = !result.gaps.is_empty() || shared.has_damage(number);
-        if damaged || !need.writer || !has_room(result.end, need.bytes, need.limit_bytes) {
+        let records = tail.records + result.records.len() as u64;
+        let full = records >= RECORDS_MAX || !has_room(result.end, need.bytes, need.limit_bytes);
+        if damaged || !need.writer || full {
             drop(tail);
-            let small = result.end < need.limit_bytes / SMALL_PART && !need.seal_small;
+            let small = result.end < need.limit_bytes / SMALL_PART && records < RECORDS_MAX && !need.seal_small;
             return Ok(if small && !damaged {
                 Adoption::Left
             } else {
@@ -116,9 +125,12 @@ impl Writer {
             );
         }
         tail.scanned = result.end;
+        tail.records = records;
         tail.own = true;
         drop(tail);
-        Ok(Adoption::Writer(Writer::ready(shared, segment, file, result.end)))
+        Ok(Adoption::Writer(Writer::ready(
+            shared, segment, file, result.end, records,
+        )))
     }
 
     fn create(shared: &Shared, mut number: u64) -> Result<Writer> {
@@ -155,10 +167,10 @@ impl Writer {
             tail.scanned = SEGMENT_HEADER_BYTES;
             tail.own = true;
         }
-        Ok(Writer::ready(shared, segment, file, SEGMENT_HEADER_BYTES))
+        Ok(Writer::ready(shared, segment, file, SEGMENT_HEADER_BYTES, 0))
     }
 
-    fn ready(shared: &Shared, segment: Arc<Segment>, file: Arc<dyn VfsFile>, end: u64) -> Writer {
+    fn ready(shared: &Shared, segment: Arc<Segment>, file: Arc<dyn VfsFile>, end: u64, records: u64) -> Writer {
         let slot = shared
             .control
             .as_ref()
@@ -168,6 +180,7 @@ impl Writer {
             segment,
             file,
             end,
+            records,
             slot,
             generation: shared.vfs.process_generation(),
         }
@@ -175,7 +188,7 @@ impl Writer {
 
     /// Whether a batch of so many bytes still goes into this segment. A larger one than the limit stands alone.
     pub(crate) fn has_room(&self, bytes: u64, limit_bytes: u64) -> bool {
-        has_room(self.end, bytes, limit_bytes)
+        self.records < RECORDS_MAX && has_room(self.end, bytes, limit_bytes)
     }
 
     /// Appends a batch. On an error nothing of it is indexed; `Failure::keep` says whether the writer may go on.
@@ -203,6 +216,7 @@ impl Writer {
             shared.recent.insert(entry.id, location);
         }
         self.end += size;
+        self.records += batch.len() as u64;
         if let (Some(slot), Some(control)) = (self.slot, &shared.control) {
             control.publish(slot, self.end);
         }
@@ -218,6 +232,7 @@ impl Writer {
         let mut tail = self.segment.tail.lock();
         tail.own = false;
         tail.scanned = tail.scanned.max(self.end);
+        tail.records = self.records;
     }
 
     /// Ends the writing to this segment; the lock stays until it is sealed.
@@ -231,6 +246,9 @@ impl Writer {
     }
 }
 
+/// A segment with so many records is full, however small they are: until it is sealed, every process that has the store open keeps
+/// them in memory of its own, and opening reads them one by one. The batch that passes the number still goes in.
+pub(crate) const RECORDS_MAX: u64 = 100_000;
 /// A free segment below this part of the limit is left for another writer instead of being sealed, as long as there are few.
 const SMALL_PART: u64 = 4;
 /// More free small segments than this are sealed all the same: every opener has to scan what has no index.
