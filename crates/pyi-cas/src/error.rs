@@ -120,6 +120,11 @@ impl Error {
         }
     }
 
+    /// Whether a file was not there.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        matches!(self, Error::Storage { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// The operating system's error number, if this is a storage error that has one. O(1).
     pub fn errno(&self) -> Option<i32> {
         match self {

@@ -125,7 +125,7 @@ fn write(shared: &Shared, writer: &mut Writer, buffer: &mut Vec<u8>, headers: &m
         .iter()
         .map(|(at, header)| (header.id, location(slot, base + *at as u64, header)))
         .collect();
-    writer.append_raw(shared, buffer)?;
+    writer.append_raw(shared, buffer, places.len() as u64)?;
     for (id, place) in places {
         shared.recent.relocate(id, place);
     }

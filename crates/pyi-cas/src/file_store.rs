@@ -21,6 +21,7 @@ use crate::format::Format;
 use crate::group::GroupCommit;
 use crate::id::{Id, to_hex};
 use crate::kind::Kind;
+use crate::merge::merge_if_due;
 use crate::prefix::HexPrefix;
 use crate::segment::Damage;
 use crate::shared::{Segment, Shared};
@@ -334,12 +335,12 @@ impl ObjectStore for FileStore {
         let _gate = fork::enter();
         self.check_open()?;
         let seen = self.shared.seen();
-        Ok(self.shared.knows(id) || self.shared.refresh_since(seen)? && self.shared.knows(id))
+        Ok(self.shared.knows(id)? || self.shared.refresh_since(seen)? && self.shared.knows(id)?)
     }
 
     fn contains_hint(&self, id: &Id) -> bool {
         let _gate = fork::enter();
-        self.shared.knows(id)
+        self.shared.knows(id).unwrap_or(false)
     }
 
     fn commit(&self, batch: &mut Batch) -> Result<Committed> {
@@ -379,9 +380,7 @@ impl ObjectStore for FileStore {
         let prefix = HexPrefix::parse(hex)?;
         self.shared.refresh_since(self.shared.seen())?;
         let mut found = self.shared.recent.find(&prefix, kind as u8);
-        for index in self.shared.sealed_indexes().iter() {
-            found.extend(index.find(&prefix, kind as u8));
-        }
+        found.extend(self.shared.find_sealed(&prefix, kind as u8)?);
         Ok(prefix.finish(found))
     }
 
@@ -389,7 +388,6 @@ impl ObjectStore for FileStore {
         let _gate = fork::enter();
         self.check_open()?;
         self.shared.refresh_since(self.shared.seen())?;
-        let sealed = self.shared.sealed_indexes();
         let mut stats = StoreStats {
             damage: self.shared.damage(),
             lost: self.lost.iter().chain(self.refs.holes()).copied().collect(),
@@ -397,15 +395,17 @@ impl ObjectStore for FileStore {
             ..StoreStats::default()
         };
         stats.damage.extend(self.refs.damage()?);
-        stats.objects = self.shared.recent.len() as u64 + sealed.iter().map(|index| index.len() as u64).sum::<u64>();
+        stats.objects = self.shared.recent.len() as u64 + self.shared.sealed().objects();
         for segment in self.shared.segments() {
             let path = self.shared.segment_path(segment.number);
             stats.segments += 1;
             stats.segments_sealed += u64::from(segment.tail.lock().sealed);
-            stats.bytes_stored += segment
-                .file
-                .len()
-                .map_err(|error| Error::storage("read", &path, error))?;
+            stats.bytes_stored += match segment.file.len() {
+                Ok(length) => length,
+                // Removed, and never opened here.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                Err(error) => return Err(Error::storage("read", &path, error)),
+            };
         }
         Ok(stats)
     }
@@ -478,4 +478,5 @@ fn seal_all(shared: &Shared, retired: Vec<Retired>) {
         // A segment that cannot be sealed now (the disk is full) stays as it is; the next opener tries again.
         let _ = segment.seal(shared);
     }
+    merge_if_due(shared);
 }

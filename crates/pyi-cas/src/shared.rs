@@ -1,7 +1,7 @@
 //! What one open store knows of its segments: the table of open ones, the recent and the sealed indexes, and how they
 //! follow what other processes do. Used by the store itself, by its writer and by the thread that seals.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,8 +16,10 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::{IndexEntry, SealedIndex, index_name};
 use crate::kind::Kind;
+use crate::lazy_file::LazyFile;
 use crate::recent::{Location, Recent};
 use crate::record::{HEADER_BYTES, Header, PLAIN, is_whole};
+use crate::sealed::Sealed;
 use crate::segment::{
     Damage, DamagedFile, HeaderState, SEGMENT_HEADER_BYTES, check_header, number_in_name, scan, segment_name,
 };
@@ -38,6 +40,8 @@ pub(crate) struct Segment {
 pub(crate) struct Tail {
     /// Everything before it is indexed.
     pub(crate) scanned: u64,
+    /// Records in what is indexed.
+    pub(crate) records: u64,
     /// It has a sealed index.
     pub(crate) sealed: bool,
     /// This store appends to it, so there is nothing to scan.
@@ -50,6 +54,15 @@ pub(crate) struct Table {
     pub(crate) by_number: HashMap<u64, u32>,
     /// Those without a sealed index.
     pub(crate) unsealed: Vec<Arc<Segment>>,
+}
+
+/// Numbers in the directory, in no order but for the segments, which ascend.
+pub(crate) struct Listing {
+    pub(crate) segments: Vec<u64>,
+    /// Of segments with an index.
+    pub(crate) indexed: HashSet<u64>,
+    /// Of merged indexes.
+    pub(crate) merged: Vec<u64>,
 }
 
 /// The generations up to which this process has looked.
@@ -67,7 +80,10 @@ pub(crate) struct Shared {
     pub(crate) control: Option<Arc<Control>>,
     pub(crate) recent: Recent,
     pub(crate) table: RwLock<Table>,
-    sealed: RwLock<Arc<Vec<Arc<SealedIndex>>>>,
+    pub(crate) sealed: RwLock<Arc<Sealed>>,
+    /// Numbers of merged indexes that turned out broken.
+    pub(crate) broken: Mutex<HashSet<u64>>,
+    pub(crate) unmerging: Mutex<()>,
     pub(crate) damage: Mutex<BTreeMap<u64, Vec<Damage>>>,
     refreshing: Mutex<()>,
     seen: Seen,
@@ -100,6 +116,8 @@ impl Shared {
             recent: Recent::new(),
             table: RwLock::default(),
             sealed: RwLock::default(),
+            broken: Mutex::default(),
+            unmerging: Mutex::default(),
             damage: Mutex::default(),
             refreshing: Mutex::default(),
             seen: Seen::default(),
@@ -132,12 +150,17 @@ impl Shared {
         self.table.read().segments.clone()
     }
 
+    /// Takes a segment out of the list of unsealed ones.
+    pub(crate) fn leave_unsealed(&self, number: u64) {
+        self.table.write().unsealed.retain(|open| open.number != number);
+    }
+
     /// Segments without a sealed index.
     pub(crate) fn unsealed(&self) -> Vec<Arc<Segment>> {
         self.table.read().unsealed.clone()
     }
 
-    pub(crate) fn sealed_indexes(&self) -> Arc<Vec<Arc<SealedIndex>>> {
+    pub(crate) fn sealed(&self) -> Arc<Sealed> {
         Arc::clone(&self.sealed.read())
     }
 
@@ -163,8 +186,8 @@ impl Shared {
         self.damage.lock().contains_key(&segment)
     }
 
-    /// Numbers in the directory: of segments and of indexes.
-    pub(crate) fn list(&self) -> Result<(Vec<u64>, Vec<u64>)> {
+    /// Numbers in the directory.
+    pub(crate) fn list(&self) -> Result<Listing> {
         let names = match self.vfs.list(&self.directory) {
             Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -172,10 +195,11 @@ impl Shared {
         };
         let mut segments: Vec<u64> = names.iter().filter_map(|name| number_in_name(name, "seg")).collect();
         segments.sort_unstable();
-        Ok((
+        Ok(Listing {
             segments,
-            names.iter().filter_map(|name| number_in_name(name, "idx")).collect(),
-        ))
+            indexed: names.iter().filter_map(|name| number_in_name(name, "idx")).collect(),
+            merged: names.iter().filter_map(|name| number_in_name(name, "mix")).collect(),
+        })
     }
 
     /// The table's entry for a segment, opened if it is new. O(1), one open.
@@ -189,9 +213,22 @@ impl Shared {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::storage("open", &path, error)),
         };
+        Ok(self.add_to_table(number, file))
+    }
+
+    /// The same for a sealed segment, which is opened when it is read. O(1).
+    pub(crate) fn adopt_lazily(&self, number: u64) -> Result<Option<Arc<Segment>>> {
+        if let Some(segment) = self.segment_numbered(number) {
+            return Ok(Some(segment));
+        }
+        let file = LazyFile::new(Arc::clone(&self.vfs), self.segment_path(number));
+        Ok(self.add_to_table(number, Arc::new(file)))
+    }
+
+    fn add_to_table(&self, number: u64, file: Arc<dyn VfsFile>) -> Option<Arc<Segment>> {
         let mut table = self.table.write();
         if let Some(slot) = table.by_number.get(&number) {
-            return Ok(table.segments.get(*slot as usize).cloned());
+            return table.segments.get(*slot as usize).cloned();
         }
         let slot = table.segments.len() as u32;
         let segment = Arc::new(Segment {
@@ -204,29 +241,46 @@ impl Shared {
         table.segments.push(Arc::clone(&segment));
         table.unsealed.push(Arc::clone(&segment));
         table.by_number.insert(number, slot);
-        Ok(Some(segment))
+        Some(segment)
     }
 
     /// Looks at everything that is new on disk.
     pub(crate) fn look(&self) -> Result<()> {
-        let (numbers, indexed) = self.list()?;
+        let listing = self.list()?;
         for segment in self.unsealed() {
             // Removed by its writer, which copied it elsewhere first.
-            if numbers.binary_search(&segment.number).is_err() {
+            if listing.segments.binary_search(&segment.number).is_err() {
                 self.forget(&segment);
             }
         }
-        for number in numbers {
-            let Some(segment) = self.adopt_into_table(number)? else {
-                continue;
+        self.load_merged(&listing)?;
+        for number in listing.segments {
+            let indexed = listing.indexed.contains(&number);
+            let segment = if indexed {
+                self.adopt_lazily(number)?
+            } else {
+                self.adopt_into_table(number)?
             };
+            let Some(segment) = segment else { continue };
             let sealed = segment.tail.lock().sealed;
-            if !sealed && indexed.contains(&number) && !self.map_index(&segment)? {
+            if !sealed && indexed && !self.map_index(&segment)? {
                 // The index does not check: it is derived, so the segment is read instead.
                 self.scan_tail(&segment)?;
             }
         }
         Ok(())
+    }
+
+    /// As [`Shared::look`], after whoever else looks.
+    pub(crate) fn look_at_directory(&self) -> Result<()> {
+        let _one = self.refreshing.lock();
+        self.look()
+    }
+
+    /// Reads a sealed segment whose index is lost, as if it were not sealed.
+    pub(crate) fn read_unindexed(&self, segment: &Segment) -> Result<()> {
+        *segment.tail.lock() = Tail::default();
+        self.scan_tail(segment)
     }
 
     /// Maps the index of a segment; `false` if it is not good.
@@ -238,10 +292,12 @@ impl Shared {
             Err(Error::Storage { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        let length = segment
-            .file
-            .len()
-            .map_err(|e| Error::storage("read", self.segment_path(segment.number), e))?;
+        let length = match segment.file.len() {
+            Ok(length) => length,
+            // Removed since the listing.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(Error::storage("read", self.segment_path(segment.number), error)),
+        };
         if length < index.segment_bytes {
             self.report_damage(segment.number, length, index.segment_bytes - length);
         }
@@ -255,10 +311,10 @@ impl Shared {
             tail.own = false;
             tail.scanned = index.segment_bytes;
             let mut sealed = self.sealed.write();
-            Arc::make_mut(&mut sealed).push(Arc::new(index));
+            Arc::make_mut(&mut sealed).single.push(Arc::new(index));
         }
         drop(tail);
-        self.table.write().unsealed.retain(|open| open.number != segment.number);
+        self.leave_unsealed(segment.number);
         // Only now, so that a reader that misses the recent entry finds the sealed one.
         self.recent.remove_segment(segment.slot);
         Ok(true)
@@ -302,6 +358,7 @@ impl Shared {
             self.report_damage(segment.number, *offset, *length);
         }
         for found in result.records.iter().filter(|found| found.offset < bound) {
+            tail.records += 1;
             self.recent
                 .insert(found.header.id, location(segment.slot, found.offset, &found.header));
         }
@@ -353,7 +410,11 @@ impl Shared {
             self.look()?;
         }
         for segment in self.segments() {
-            self.scan_tail(&segment)?;
+            match self.scan_tail(&segment) {
+                // Removed since it was listed, and never opened here.
+                Err(error) if error.is_missing_file() => {}
+                other => other?,
+            }
         }
         if let Some((data, segments)) = generations {
             self.seen.data.fetch_max(data, Ordering::AcqRel);
@@ -385,14 +446,9 @@ impl Shared {
         }
     }
 
-    /// Whether this process knows the object. O(segments).
-    pub(crate) fn knows(&self, id: &Id) -> bool {
-        self.recent.contains(id)
-            || self
-                .sealed_indexes()
-                .iter()
-                .rev()
-                .any(|index| index.lookup(id).is_some())
+    /// Whether this process knows the object. Errors: `Storage`. O(indexes).
+    pub(crate) fn knows(&self, id: &Id) -> Result<bool> {
+        Ok(self.recent.contains(id) || self.is_sealed(id)?)
     }
 
     /// The content of a known object: the first copy that is whole. `None` if none is known; an error if all are damaged.
@@ -408,13 +464,14 @@ impl Shared {
             }
         }
         // After the look at the recent ones: a segment that is being sealed is in the sealed list before it leaves them.
-        for index in self.sealed_indexes().iter().rev() {
-            let Some(entry) = index.lookup(id) else { continue };
-            if entry.kind != kind as u8 {
+        for location in self.sealed_copies(id)? {
+            if location.kind != kind as u8 {
                 continue;
             }
-            match self.read(kind, id, &entry_location(index.slot, &entry)) {
+            match self.read(kind, id, &location) {
                 Ok(content) => return Ok(Some(content)),
+                // The segment was removed before it was opened; what lived in it is elsewhere.
+                Err(error) if error.is_missing_file() => {}
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
@@ -490,7 +547,7 @@ pub(crate) fn location(slot: u32, offset: u64, header: &Header) -> Location {
     }
 }
 
-fn entry_location(slot: u32, entry: &IndexEntry) -> Location {
+pub(crate) fn entry_location(slot: u32, entry: &IndexEntry) -> Location {
     Location {
         slot,
         position: (entry.offset / 8) as u32,

@@ -24,6 +24,8 @@ pub(crate) struct Writer {
     end: u64,
     /// Up to here the file is filled with zeros that are durable.
     ahead: u64,
+    /// Records before it.
+    records: u64,
     /// Slot in the control file; `None` if there was none left.
     slot: Option<usize>,
     /// Process generation in which the lock was taken.
@@ -41,10 +43,14 @@ impl Writer {
     /// free ones that are worth an index of their own are returned to be sealed; small ones stay for other writers to adopt,
     /// or every generation of writers that dies would leave its small segments behind. O(bytes of the free tails).
     pub(crate) fn take(shared: &Shared, bytes: u64, limit_bytes: u64) -> Result<(Writer, Vec<Retired>)> {
-        let (numbers, indexed) = shared.list()?;
+        let listing = shared.list()?;
         let mut retired = Vec::new();
         let (mut taken, mut left) = (None, 0);
-        for number in numbers.iter().filter(|number| !indexed.contains(number)) {
+        for number in listing
+            .segments
+            .iter()
+            .filter(|number| !listing.indexed.contains(number))
+        {
             let need = Need {
                 bytes,
                 limit_bytes,
@@ -64,9 +70,9 @@ impl Writer {
             Some(writer) => writer,
             None => {
                 // A number with an index and no segment (its name was lost with the power) is not used again: the index is not
-                // of what would be written there.
-                let highest = numbers.iter().chain(&indexed).max().copied().unwrap_or(0);
-                Writer::create(shared, highest)?
+                // of what would be written there. The same holds for what a merged index covers.
+                let used = listing.segments.iter().chain(&listing.indexed).chain(&listing.merged);
+                Writer::create(shared, used.max().copied().unwrap_or(0))?
             }
         };
         Ok((writer, retired))
@@ -104,9 +110,11 @@ impl Writer {
         let known = tail.scanned.max(SEGMENT_HEADER_BYTES);
         let result = scan(file.as_ref(), known, u64::MAX).map_err(failed("read"))?;
         let damaged = !result.gaps.is_empty() || shared.has_damage(number);
-        if damaged || !need.writer || !has_room(result.end, need.bytes, need.limit_bytes) {
+        let records = tail.records + result.records.len() as u64;
+        let full = records >= RECORDS_MAX || !has_room(result.end, need.bytes, need.limit_bytes);
+        if damaged || !need.writer || full {
             drop(tail);
-            let small = result.end < need.limit_bytes / SMALL_PART && !need.seal_small;
+            let small = result.end < need.limit_bytes / SMALL_PART && records < RECORDS_MAX && !need.seal_small;
             return Ok(if small && !damaged {
                 Adoption::Left
             } else {
@@ -123,9 +131,12 @@ impl Writer {
             );
         }
         tail.scanned = result.end;
+        tail.records = records;
         tail.own = true;
         drop(tail);
-        Ok(Adoption::Writer(Writer::ready(shared, segment, file, result.end)))
+        Ok(Adoption::Writer(Writer::ready(
+            shared, segment, file, result.end, records,
+        )))
     }
 
     /// Makes a segment with a number above `highest`, and above those that refs have ever depended on: they must not take what is
@@ -165,10 +176,10 @@ impl Writer {
             tail.scanned = SEGMENT_HEADER_BYTES;
             tail.own = true;
         }
-        Ok(Writer::ready(shared, segment, file, SEGMENT_HEADER_BYTES))
+        Ok(Writer::ready(shared, segment, file, SEGMENT_HEADER_BYTES, 0))
     }
 
-    fn ready(shared: &Shared, segment: Arc<Segment>, file: Arc<dyn VfsFile>, end: u64) -> Writer {
+    fn ready(shared: &Shared, segment: Arc<Segment>, file: Arc<dyn VfsFile>, end: u64, records: u64) -> Writer {
         let slot = shared
             .control
             .as_ref()
@@ -180,6 +191,7 @@ impl Writer {
             file,
             end,
             ahead: end,
+            records,
             slot,
             generation: shared.vfs.process_generation(),
         }
@@ -187,7 +199,7 @@ impl Writer {
 
     /// Whether a batch of so many bytes still goes into this segment. A larger one than the limit stands alone.
     pub(crate) fn has_room(&self, bytes: u64, limit_bytes: u64) -> bool {
-        has_room(self.end, bytes, limit_bytes)
+        self.records < RECORDS_MAX && has_room(self.end, bytes, limit_bytes)
     }
 
     /// Appends a batch. On an error nothing of it is indexed; `Failure::keep` says whether the writer may go on.
@@ -216,12 +228,14 @@ impl Writer {
             };
             shared.recent.insert(entry.id, location);
         }
-        Ok(self.committed(shared, size))
+        let records = batch.len() as u64;
+        Ok(self.committed(shared, size, records))
     }
 
     /// Tells everybody that the segment is longer.
-    fn committed(&mut self, shared: &Shared, size: u64) -> Committed {
+    fn committed(&mut self, shared: &Shared, size: u64, records: u64) -> Committed {
         self.end += size;
+        self.records += records;
         self.segment.marks.raise_committed(self.end);
         if let (Some(slot), Some(control)) = (self.slot, &shared.control) {
             control.publish(slot, self.end);
@@ -238,11 +252,11 @@ impl Writer {
         self.end
     }
 
-    /// Appends records that were finished for this place. On an error the writer must not be used any more. One write.
-    pub(crate) fn append_raw(&mut self, shared: &Shared, records: &[u8]) -> Result<()> {
-        write_all(self.file.as_ref(), records, self.end)
+    /// Appends so many records that were finished for this place. On an error the writer must not be used any more. One write.
+    pub(crate) fn append_raw(&mut self, shared: &Shared, bytes: &[u8], records: u64) -> Result<()> {
+        write_all(self.file.as_ref(), bytes, self.end)
             .map_err(|error| Error::storage("write", shared.segment_path(self.segment.number), error))?;
-        self.committed(shared, records.len() as u64);
+        self.committed(shared, bytes.len() as u64, records);
         Ok(())
     }
 
@@ -296,6 +310,7 @@ impl Writer {
         let mut tail = self.segment.tail.lock();
         tail.own = false;
         tail.scanned = tail.scanned.max(self.end);
+        tail.records = self.records;
     }
 
     /// Ends the writing to this segment; the lock stays until it is sealed.
@@ -311,6 +326,9 @@ impl Writer {
 
 /// The least that a segment is filled ahead.
 const WRITE_AHEAD_MIN_BYTES: u64 = 256 << 10;
+/// A segment with so many records is full, however small they are: until it is sealed, every process that has the store open keeps
+/// them in memory of its own, and opening reads them one by one. The batch that passes the number still goes in.
+pub(crate) const RECORDS_MAX: u64 = 100_000;
 /// A free segment below this part of the limit is left for another writer instead of being sealed, as long as there are few.
 const SMALL_PART: u64 = 4;
 /// More free small segments than this are sealed all the same: every opener has to scan what has no index.
