@@ -6,6 +6,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use crate::batch::Batch;
+use crate::encoding::{self, CHUNKS, Payload};
 use crate::error::Result;
 use crate::id::{Id, IdMap};
 use crate::kind::Kind;
@@ -16,9 +17,36 @@ use crate::store::{Committed, ObjectStore, RefOutcome, RefStore, RefTransaction,
 /// Objects and refs that live as long as the value does.
 #[derive(Default)]
 pub struct MemoryStore {
-    objects: RwLock<IdMap<(Kind, Bytes)>>,
+    objects: RwLock<IdMap<(Kind, Stored)>>,
     stored_bytes: AtomicU64,
     refs: MemoryRefs,
+}
+
+/// An object: its content, or the list of the chunks that share it with other objects.
+enum Stored {
+    Plain(Bytes),
+    Chunks(Bytes),
+}
+
+impl Stored {
+    /// The content; `None` if a chunk is missing, which [`Batch::put_chunked`] does not let happen.
+    fn content(&self, objects: &IdMap<(Kind, Stored)>) -> Option<Bytes> {
+        let list = match self {
+            Stored::Plain(content) => return Some(content.clone()),
+            Stored::Chunks(list) => list,
+        };
+        let Ok(Some(Payload::Chunks(list))) = encoding::parse(CHUNKS, list) else {
+            return None;
+        };
+        let mut content = Vec::with_capacity(usize::try_from(list.plain_bytes).ok()?);
+        for (id, _) in list.rows() {
+            match objects.get(&id)? {
+                (Kind::Chunk, Stored::Plain(chunk)) => content.extend_from_slice(chunk),
+                _ => return None,
+            }
+        }
+        Some(content.into())
+    }
 }
 
 impl MemoryStore {
@@ -31,9 +59,8 @@ impl MemoryStore {
 impl ObjectStore for MemoryStore {
     fn get(&self, kind: Kind, id: &Id) -> Result<Option<Bytes>> {
         let objects = self.objects.read();
-        Ok(objects
-            .get(id)
-            .and_then(|(found, content)| (*found == kind).then(|| content.clone())))
+        let found = objects.get(id).filter(|(found, _)| *found == kind);
+        Ok(found.and_then(|(_, stored)| stored.content(&objects)))
     }
 
     fn contains(&self, id: &Id) -> Result<bool> {
@@ -50,9 +77,14 @@ impl ObjectStore for MemoryStore {
         }
         let mut objects = self.objects.write();
         for entry in batch.entries() {
-            objects
-                .entry(entry.id)
-                .or_insert_with(|| (entry.kind, Bytes::copy_from_slice(batch.payload(entry))));
+            objects.entry(entry.id).or_insert_with(|| {
+                let payload = Bytes::copy_from_slice(batch.payload(entry));
+                let stored = match entry.encoding {
+                    CHUNKS => Stored::Chunks(payload),
+                    _ => Stored::Plain(payload),
+                };
+                (entry.kind, stored)
+            });
         }
         let size = batch.size_bytes() as u64;
         let offset_end = self.stored_bytes.fetch_add(size, Ordering::AcqRel) + size;

@@ -10,15 +10,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+use crate::cache::BlobCache;
 use crate::control::Control;
 use crate::durable::Marks;
+use crate::decode::{Chain, Failure};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::{IndexEntry, SealedIndex, index_name};
 use crate::kind::Kind;
 use crate::lazy_file::LazyFile;
 use crate::recent::{Location, Recent};
-use crate::record::{HEADER_BYTES, Header, PLAIN, is_whole};
+use crate::record::{HEADER_BYTES, Header, is_whole};
 use crate::sealed::Sealed;
 use crate::segment::{
     Damage, DamagedFile, HeaderState, SEGMENT_HEADER_BYTES, check_header, number_in_name, scan, segment_name,
@@ -95,7 +97,12 @@ pub(crate) struct Shared {
     pub(crate) number_floor: AtomicU64,
     /// So far ahead of the end the segments written here are filled with zeros; 0: not at all.
     pub(crate) write_ahead_bytes: AtomicU64,
+    /// Contents that deltas were read against lately.
+    pub(crate) bases: BlobCache,
 }
+
+/// Memory for bases of deltas.
+const BASES_BYTES: usize = 16 << 20;
 
 impl Shared {
     pub(crate) fn new(
@@ -122,6 +129,7 @@ impl Shared {
             refreshing: Mutex::default(),
             seen: Seen::default(),
             awaits_sealing: AtomicBool::new(false),
+            bases: BlobCache::new(BASES_BYTES),
         }
     }
 
@@ -453,12 +461,23 @@ impl Shared {
 
     /// The content of a known object: the first copy that is whole. `None` if none is known; an error if all are damaged.
     pub(crate) fn read_known(&self, kind: Kind, id: &Id) -> Result<Option<Bytes>> {
+        self.read_known_within(kind, id, &mut Chain::new())
+    }
+
+    /// As [`Shared::read_known`], on the way to another object.
+    pub(crate) fn read_known_within(&self, kind: Kind, id: &Id, chain: &mut Chain) -> Result<Option<Bytes>> {
+        // What was asked for is always read, so that damage on the disk is seen; bases need not be.
+        if chain.depth > 0
+            && let Some(content) = self.bases.get(id)
+        {
+            return Ok(Some(content));
+        }
         let mut failure = None;
         if let Some(location) = self.recent.get(id) {
             if location.kind != kind as u8 {
                 return Ok(None);
             }
-            match self.read(kind, id, &location) {
+            match self.read(kind, id, &location, chain) {
                 Ok(content) => return Ok(Some(content)),
                 Err(error) => failure = Some(error),
             }
@@ -468,7 +487,7 @@ impl Shared {
             if location.kind != kind as u8 {
                 continue;
             }
-            match self.read(kind, id, &location) {
+            match self.read(kind, id, &location, chain) {
                 Ok(content) => return Ok(Some(content)),
                 // The segment was removed before it was opened; what lived in it is elsewhere.
                 Err(error) if error.is_missing_file() => {}
@@ -477,14 +496,14 @@ impl Shared {
         }
         let Some(failure) = failure else { return Ok(None) };
         // The index of recent objects knows one place for each; a copy that another writer stored may still be whole.
-        match self.find_unsealed_copy(kind, id)? {
+        match self.find_unsealed_copy(kind, id, chain)? {
             Some(content) => Ok(Some(content)),
             None => Err(failure),
         }
     }
 
     /// Looks for a whole copy of an object in all unsealed segments. O(bytes in them): only for objects found damaged.
-    fn find_unsealed_copy(&self, kind: Kind, id: &Id) -> Result<Option<Bytes>> {
+    fn find_unsealed_copy(&self, kind: Kind, id: &Id, chain: &mut Chain) -> Result<Option<Bytes>> {
         for segment in self.segments() {
             let tail = *segment.tail.lock();
             if tail.sealed {
@@ -496,7 +515,8 @@ impl Shared {
             let failed = |error| Error::storage("read", self.segment_path(segment.number), error);
             let found = scan(segment.file.as_ref(), SEGMENT_HEADER_BYTES, to).map_err(failed)?;
             for record in found.records.iter().filter(|record| record.header.id == *id) {
-                if let Ok(content) = self.read(kind, id, &location(segment.slot, record.offset, &record.header)) {
+                let place = location(segment.slot, record.offset, &record.header);
+                if let Ok(content) = self.read(kind, id, &place, chain) {
                     return Ok(Some(content));
                 }
             }
@@ -504,8 +524,9 @@ impl Shared {
         Ok(None)
     }
 
-    /// Reads one record and checks all of it: checksum, place, id and the hash of its content. One read, O(length).
-    fn read(&self, kind: Kind, id: &Id, location: &Location) -> Result<Bytes> {
+    /// Reads one record and checks all of it: checksum, place, id and the hash of its content. One read, O(length), and as much
+    /// for each object that its content is made from.
+    fn read(&self, kind: Kind, id: &Id, location: &Location, chain: &mut Chain) -> Result<Bytes> {
         let segment = self
             .segment(location.slot)
             .ok_or_else(|| Error::corrupt(format!("the index entry of {kind} {id}"), "memory"))?;
@@ -513,26 +534,32 @@ impl Shared {
         let mut record = vec![0u8; HEADER_BYTES + location.length as usize];
         let n = read_full(segment.file.as_ref(), &mut record, offset)
             .map_err(|error| Error::storage("read", self.segment_path(segment.number), error))?;
+        let length = record.len();
+        let place = || format!("{} offset {offset}", self.segment_path(segment.number).display());
         let damaged = || {
-            self.report_damage(segment.number, offset, record.len() as u64);
-            let place = format!("{} offset {offset}", self.segment_path(segment.number).display());
-            Error::corrupt(format!("{kind} {id}"), place)
+            self.report_damage(segment.number, offset, length as u64);
+            Error::corrupt(format!("{kind} {id}"), place())
         };
-        if n < record.len() {
+        if n < length {
             return Err(damaged());
         }
         let header = Header::decode(&record);
         if header.length != location.length || header.id != *id || !is_whole(&record, &header, offset) {
             return Err(damaged());
         }
-        if header.encoding != PLAIN || header.domain != 0 {
-            let found = format!("encoding {}, domain {} of {kind} {id}", header.encoding, header.domain);
-            return Err(Error::UnsupportedFormat { found });
+        if !chain.step() {
+            let what = format!("{kind} {id}, in a chain of deltas that does not end,");
+            return Err(Error::corrupt(what, place()));
         }
-        if kind.id_of(&record[HEADER_BYTES..]) != *id {
+        let content = match self.decode(kind, &header, record, &place, chain) {
+            Ok(content) => content,
+            Err(Failure::Damaged) => return Err(damaged()),
+            Err(Failure::Other(error)) => return Err(error),
+        };
+        if kind.id_of(&content) != *id {
             return Err(damaged());
         }
-        Ok(Bytes::from(record).slice(HEADER_BYTES..))
+        Ok(content)
     }
 }
 

@@ -224,7 +224,7 @@ impl Writer {
                 position: ((self.end + entry.at) / 8) as u32,
                 length: entry.length,
                 kind: entry.kind as u8,
-                encoding: crate::record::PLAIN,
+                encoding: entry.encoding,
             };
             shared.recent.insert(entry.id, location);
         }
