@@ -56,9 +56,10 @@ fn floor(directory: &std::path::Path, seconds: u64) {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let directory = arguments
-        .next()
-        .map_or_else(|| std::env::temp_dir().join("pyi-bench-power"), std::path::PathBuf::from);
+    let directory = arguments.next().map_or_else(
+        || std::env::temp_dir().join("pyi-bench-power"),
+        std::path::PathBuf::from,
+    );
     let seconds = arguments.next().map_or(3, |text| text.parse().unwrap());
     let _ = std::fs::remove_dir_all(&directory);
     let options = OpenOptions {
@@ -87,7 +88,10 @@ fn main() {
                             }
                             times
                         };
-                        std::thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, work).unwrap()
+                        std::thread::Builder::new()
+                            .stack_size(256 << 10)
+                            .spawn_scoped(scope, work)
+                            .unwrap()
                     })
                     .collect();
                 handles.into_iter().flat_map(|handle| handle.join().unwrap()).collect()

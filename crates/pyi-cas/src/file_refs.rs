@@ -58,6 +58,8 @@ pub(crate) struct FileRefs {
     /// Places of the logs that a loss of power took.
     holes: Vec<Damage>,
     durable: Mutex<flush::Durable>,
+    /// Values that keys were set to since a collector asked for them, whatever they are now. Locked after the log.
+    trail: Mutex<Option<Vec<Bytes>>>,
     log: RwLock<Log>,
 }
 
@@ -99,6 +101,7 @@ impl FileRefs {
             lost: Vec::new(),
             holes: Vec::new(),
             durable: Mutex::default(),
+            trail: Mutex::default(),
             log,
         };
         if access.recover {
@@ -276,6 +279,9 @@ impl FileRefs {
                         continue;
                     }
                     let result = log.state.apply(operation, &transaction);
+                    if result == Some(RefOutcome::Done) {
+                        self.leave_trail(&transaction);
+                    }
                     if fold.wanted == Some(&operation) {
                         fold.outcome = result.or(fold.outcome.take());
                     }
@@ -366,9 +372,43 @@ impl FileRefs {
             return Ok(());
         }
         // A damaged log is not left behind: the next one would hide what is lost.
-        if self.damage.lock().iter().any(|place| place.number == log.number) {
+        if self.is_damaged(log) {
             return Ok(());
         }
+        self.seal(log)
+    }
+
+    /// Begins or ends to keep the values that keys are set to, for a collector.
+    pub(crate) fn keep_trail(&self, keep: bool) -> Result<()> {
+        let _gate = fork::enter();
+        let mut log = self.log.write();
+        if keep {
+            self.catch_up(&mut log, None)?;
+        }
+        *self.trail.lock() = keep.then(Vec::new);
+        Ok(())
+    }
+
+    /// The values that keys were set to by any process since the last call. O(bytes appended).
+    pub(crate) fn take_trail(&self) -> Result<Vec<Bytes>> {
+        let _gate = fork::enter();
+        let mut log = self.log.write();
+        self.catch_up(&mut log, None)?;
+        Ok(self.trail.lock().as_mut().map(std::mem::take).unwrap_or_default())
+    }
+
+    fn leave_trail(&self, transaction: &RefTransaction) {
+        if let Some(trail) = self.trail.lock().as_mut() {
+            let values = transaction.puts.iter().filter_map(|(_, value)| value.as_ref());
+            trail.extend(values.map(|value| Bytes::copy_from_slice(value)));
+        }
+    }
+
+    fn is_damaged(&self, log: &Log) -> bool {
+        self.damage.lock().iter().any(|place| place.number == log.number)
+    }
+
+    fn seal(&self, log: &mut Log) -> Result<()> {
         let record = reflog::encode(&Action::Seal, self.shared.vfs.now_ns())?;
         self.append(log, &record)?;
         self.catch_up(log, None).map(|_| ())

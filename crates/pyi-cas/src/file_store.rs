@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use crate::batch::Batch;
 use crate::boot::Boot;
+use crate::collect::{self, CollectOptions, Collected, Mark};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::evacuate::{evacuate, mend};
@@ -24,6 +25,7 @@ use crate::kind::Kind;
 use crate::merge::merge_if_due;
 use crate::prefix::HexPrefix;
 use crate::segment::Damage;
+use crate::session::{Pin, Section, Sessions};
 use crate::shared::{Segment, Shared};
 use crate::store::{Committed, ObjectStore, RefStore, StoreStats};
 use crate::vfs::{OpenMode, Vfs};
@@ -61,9 +63,10 @@ impl Default for OpenOptions {
 
 /// An open store on disk.
 pub struct FileStore {
-    shared: Arc<Shared>,
-    refs: FileRefs,
-    options: OpenOptions,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) refs: FileRefs,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) options: OpenOptions,
     /// Asked for, or all that the permissions allow.
     read_only: bool,
     directory: PathBuf,
@@ -143,9 +146,11 @@ impl FileStore {
             // Before anything is written that could be taken for what was lost.
             boot.note(vfs.as_ref(), directory)?;
         }
+        let sessions = Sessions::new(vfs, directory.to_path_buf(), read_only);
         Ok(FileStore {
             shared,
             refs,
+            sessions: Arc::new(sessions),
             options,
             read_only,
             directory: directory.to_path_buf(),
@@ -174,8 +179,61 @@ impl FileStore {
         self.closed.store(true, Ordering::Release);
         self.refs.close();
         self.drop_writer();
+        self.sessions.close();
         // The gate is kept, so a fork waits for this, and with it for the threads that are waited for here.
         self.shared.awaits_sealing.store(true, Ordering::Release);
+        self.await_sealing();
+        Ok(())
+    }
+
+    fn drop_writer(&self) {
+        if let Some(writer) = self.writer.lock().take() {
+            writer.release();
+        }
+    }
+
+    /// Whether an object is only where a collector has decided to remove it; one that has not is told to spare it. One load
+    /// as a rule.
+    fn goes(&self, id: &Id) -> Result<bool> {
+        if !self.shared.is_condemned(id)? {
+            return Ok(false);
+        }
+        // A copy of it may be there already.
+        self.shared.refresh_since(self.shared.seen())?;
+        if !self.shared.is_condemned(id)? {
+            return Ok(false);
+        }
+        Ok(self.sessions.current().is_some_and(|taken| !taken.gc.veto()))
+    }
+
+    /// Seals the segment of this store and those of dead writers, small as they may be. What cannot be sealed now stays as it is.
+    pub(crate) fn seal_free(&self) -> Result<()> {
+        let mut retired = {
+            let _gate = fork::enter();
+            let mut writer = self.writer.lock();
+            let generation = self.shared.vfs.process_generation();
+            match writer.take() {
+                Some(own) if own.generation == generation && own.holds_records() => vec![own.retire()],
+                Some(own) if own.generation != generation => {
+                    own.release();
+                    Vec::new()
+                }
+                own => {
+                    *writer = own;
+                    Vec::new()
+                }
+            }
+        };
+        self.await_sealing();
+        {
+            let _gate = fork::enter();
+            retired.extend(Writer::retire_free(&self.shared)?);
+        }
+        seal_all(&self.shared, retired);
+        Ok(())
+    }
+
+    fn await_sealing(&self) {
         let running = std::mem::take(&mut *self.sealing.lock());
         for (generation, thread) in running {
             if generation != self.shared.vfs.process_generation() {
@@ -186,13 +244,27 @@ impl FileStore {
             // A thread that panicked has left its segment unsealed, which the next opener makes good.
             let _ = thread.join();
         }
-        Ok(())
     }
 
-    fn drop_writer(&self) {
-        if let Some(writer) = self.writer.lock().take() {
-            writer.release();
+    /// Makes it safe to remove objects: a loss of power brings nothing back that reached them.
+    pub(crate) fn settle(&self) -> Result<()> {
+        self.flush()?;
+        self.refs.renew()
+    }
+
+    /// Bytes in segments. O(segments).
+    pub(crate) fn segment_bytes(&self) -> Result<u64> {
+        let mut bytes = 0;
+        for segment in self.shared.segments() {
+            let path = self.shared.segment_path(segment.number);
+            bytes += match segment.file.len() {
+                Ok(length) => length,
+                // Removed, and never opened here.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                Err(error) => return Err(Error::storage("read", &path, error)),
+            };
         }
+        Ok(bytes)
     }
 
     fn check_open(&self) -> Result<()> {
@@ -314,6 +386,8 @@ impl ObjectStore for FileStore {
         let seen = self.shared.seen();
         match self.shared.read_known(kind, id) {
             Ok(None) => {}
+            // A checkpoint that somebody found by its id may get a new ref, so a collector has to know.
+            Ok(_) if kind == Kind::Checkpoint && self.goes(id)? => return Ok(None),
             Ok(found) => return Ok(found),
             // Another writer may have stored a whole copy meanwhile.
             Err(error) => {
@@ -335,12 +409,13 @@ impl ObjectStore for FileStore {
         let _gate = fork::enter();
         self.check_open()?;
         let seen = self.shared.seen();
-        Ok(self.shared.knows(id)? || self.shared.refresh_since(seen)? && self.shared.knows(id)?)
+        let known = self.shared.knows(id)? || self.shared.refresh_since(seen)? && self.shared.knows(id)?;
+        Ok(known && !self.goes(id)?)
     }
 
     fn contains_hint(&self, id: &Id) -> bool {
         let _gate = fork::enter();
-        self.shared.knows(id).unwrap_or(false)
+        !self.sessions.is_unprotected() && self.shared.can_rely_on(id)
     }
 
     fn commit(&self, batch: &mut Batch) -> Result<Committed> {
@@ -353,6 +428,7 @@ impl ObjectStore for FileStore {
         if batch.is_empty() {
             return Ok(Committed::default());
         }
+        self.sessions.check_protected()?;
         let mut guard = self.writer.lock();
         // Again under the lock: a close in between would leave this writer's segment locked.
         self.check_open()?;
@@ -397,16 +473,10 @@ impl ObjectStore for FileStore {
         stats.damage.extend(self.refs.damage()?);
         stats.objects = self.shared.recent.len() as u64 + self.shared.sealed().objects();
         for segment in self.shared.segments() {
-            let path = self.shared.segment_path(segment.number);
             stats.segments += 1;
             stats.segments_sealed += u64::from(segment.tail.lock().sealed);
-            stats.bytes_stored += match segment.file.len() {
-                Ok(length) => length,
-                // Removed, and never opened here.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-                Err(error) => return Err(Error::storage("read", &path, error)),
-            };
         }
+        stats.bytes_stored = self.segment_bytes()?;
         Ok(stats)
     }
 
@@ -433,6 +503,40 @@ impl ObjectStore for FileStore {
 
     fn refs(&self) -> &dyn RefStore {
         &self.refs
+    }
+
+    fn section(&self) -> Section {
+        self.sessions.section(&self.shared)
+    }
+
+    fn pin(&self, id: &Id) -> Pin {
+        self.sessions.pin(id)
+    }
+
+    fn ids(&self, kind: Kind) -> Result<Vec<Id>> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        self.shared.refresh_since(self.shared.seen())?;
+        self.shared.ids(kind)
+    }
+
+    fn record_bytes(&self, id: &Id) -> Option<u64> {
+        let _gate = fork::enter();
+        let (_, location) = self.shared.places(id).ok()?.into_iter().next()?;
+        Some(crate::condemned::record_bytes(location.length))
+    }
+
+    fn collect(&self, mark: &mut dyn Mark, options: &CollectOptions<'_>) -> Result<Collected> {
+        self.check_open()?;
+        if self.read_only {
+            let error = io::Error::from_raw_os_error(libc::EROFS);
+            return Err(Error::storage(
+                "collect garbage of the read-only store in",
+                &self.directory,
+                error,
+            ));
+        }
+        collect::collect(self, mark, options)
     }
 }
 

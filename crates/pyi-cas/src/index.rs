@@ -85,6 +85,8 @@ pub(crate) struct SealedIndex {
     map: Arc<dyn Mapped>,
     /// The segment's place in the table of this process.
     pub(crate) slot: u32,
+    /// The segment's number.
+    pub(crate) number: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) damaged_places: u64,
     count: usize,
@@ -134,6 +136,7 @@ impl SealedIndex {
         Ok(Some(SealedIndex {
             map,
             slot,
+            number,
             segment_bytes,
             damaged_places,
             count,
@@ -173,6 +176,11 @@ impl SealedIndex {
         }
         let at = self.lower_bound(id);
         (at < self.count && self.row(at)[..32] == id.0).then(|| self.entry(at))
+    }
+
+    /// All entries, in the order of their ids.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = IndexEntry> + '_ {
+        (0..self.count).map(|at| self.entry(at))
     }
 
     /// A few ids of a kind that begin so. O(log n + found).

@@ -11,9 +11,10 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::cache::BlobCache;
+use crate::condemned::Condemned;
 use crate::control::Control;
-use crate::durable::Marks;
 use crate::decode::{Chain, Failure};
+use crate::durable::Marks;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::{IndexEntry, SealedIndex, index_name};
@@ -50,9 +51,10 @@ pub(crate) struct Tail {
     pub(crate) own: bool,
 }
 
+/// Slots are never used again: one whose segment was removed stays empty.
 #[derive(Default)]
 pub(crate) struct Table {
-    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) segments: Vec<Option<Arc<Segment>>>,
     pub(crate) by_number: HashMap<u64, u32>,
     /// Those without a sealed index.
     pub(crate) unsealed: Vec<Arc<Segment>>,
@@ -65,6 +67,15 @@ pub(crate) struct Listing {
     pub(crate) indexed: HashSet<u64>,
     /// Of merged indexes.
     pub(crate) merged: Vec<u64>,
+}
+
+impl Listing {
+    /// The lowest number for a new segment: above all that are there, that indexes are of, and that refs ever depended on.
+    pub(crate) fn next_number(&self, shared: &Shared) -> u64 {
+        let used = self.segments.iter().chain(&self.indexed).chain(&self.merged);
+        let highest = used.max().copied().unwrap_or(0);
+        highest.max(shared.number_floor.load(Ordering::Acquire)) + 1
+    }
 }
 
 /// The generations up to which this process has looked.
@@ -87,7 +98,10 @@ pub(crate) struct Shared {
     pub(crate) broken: Mutex<HashSet<u64>>,
     pub(crate) unmerging: Mutex<()>,
     pub(crate) damage: Mutex<BTreeMap<u64, Vec<Damage>>>,
-    refreshing: Mutex<()>,
+    /// Whether there is any, so that lookups need not ask.
+    pub(crate) damaged: AtomicBool,
+    pub(crate) condemned: Condemned,
+    pub(crate) refreshing: Mutex<()>,
     seen: Seen,
     /// The store is being closed and waits for the thread that seals.
     pub(crate) awaits_sealing: AtomicBool,
@@ -126,6 +140,8 @@ impl Shared {
             broken: Mutex::default(),
             unmerging: Mutex::default(),
             damage: Mutex::default(),
+            damaged: AtomicBool::new(false),
+            condemned: Condemned::default(),
             refreshing: Mutex::default(),
             seen: Seen::default(),
             awaits_sealing: AtomicBool::new(false),
@@ -142,7 +158,7 @@ impl Shared {
     }
 
     pub(crate) fn segment(&self, slot: u32) -> Option<Arc<Segment>> {
-        self.table.read().segments.get(slot as usize).cloned()
+        self.table.read().segments.get(slot as usize).cloned().flatten()
     }
 
     pub(crate) fn segment_numbered(&self, number: u64) -> Option<Arc<Segment>> {
@@ -152,10 +168,11 @@ impl Shared {
             .get(&number)
             .and_then(|slot| table.segments.get(*slot as usize))
             .cloned()
+            .flatten()
     }
 
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
-        self.table.read().segments.clone()
+        self.table.read().segments.iter().flatten().cloned().collect()
     }
 
     /// Takes a segment out of the list of unsealed ones.
@@ -175,6 +192,7 @@ impl Shared {
     /// Remembers damage; what is known of the segment already is kept once.
     pub(crate) fn report_damage(&self, segment: u64, offset: u64, length: u64) {
         let mut damage = self.damage.lock();
+        self.damaged.store(true, Ordering::Release);
         let places = damage.entry(segment).or_default();
         if !places.iter().any(|place| place.offset == offset) {
             places.push(Damage {
@@ -236,7 +254,7 @@ impl Shared {
     fn add_to_table(&self, number: u64, file: Arc<dyn VfsFile>) -> Option<Arc<Segment>> {
         let mut table = self.table.write();
         if let Some(slot) = table.by_number.get(&number) {
-            return table.segments.get(*slot as usize).cloned();
+            return table.segments.get(*slot as usize).cloned().flatten();
         }
         let slot = table.segments.len() as u32;
         let segment = Arc::new(Segment {
@@ -246,7 +264,7 @@ impl Shared {
             tail: Mutex::default(),
             marks: Marks::default(),
         });
-        table.segments.push(Arc::clone(&segment));
+        table.segments.push(Some(Arc::clone(&segment)));
         table.unsealed.push(Arc::clone(&segment));
         table.by_number.insert(number, slot);
         Some(segment)
@@ -255,19 +273,13 @@ impl Shared {
     /// Looks at everything that is new on disk.
     pub(crate) fn look(&self) -> Result<()> {
         let listing = self.list()?;
-        for segment in self.unsealed() {
-            // Removed by its writer, which copied it elsewhere first.
-            if listing.segments.binary_search(&segment.number).is_err() {
-                self.forget(&segment);
-            }
-        }
         self.load_merged(&listing)?;
-        for number in listing.segments {
-            let indexed = listing.indexed.contains(&number);
+        for number in &listing.segments {
+            let indexed = listing.indexed.contains(number);
             let segment = if indexed {
-                self.adopt_lazily(number)?
+                self.adopt_lazily(*number)?
             } else {
-                self.adopt_into_table(number)?
+                self.adopt_into_table(*number)?
             };
             let Some(segment) = segment else { continue };
             let sealed = segment.tail.lock().sealed;
@@ -276,7 +288,8 @@ impl Shared {
                 self.scan_tail(&segment)?;
             }
         }
-        Ok(())
+        // Last, so that who misses what stood in them finds the copies.
+        self.drop_gone(&listing.segments)
     }
 
     /// As [`Shared::look`], after whoever else looks.
@@ -367,8 +380,7 @@ impl Shared {
         }
         for found in result.records.iter().filter(|found| found.offset < bound) {
             tail.records += 1;
-            self.recent
-                .insert(found.header.id, location(segment.slot, found.offset, &found.header));
+            self.note(found.header.id, location(segment.slot, found.offset, &found.header));
         }
         tail.scanned = tail.scanned.max(result.end.min(bound));
         segment.marks.raise_committed(tail.scanned);
@@ -456,7 +468,8 @@ impl Shared {
 
     /// Whether this process knows the object. Errors: `Storage`. O(indexes).
     pub(crate) fn knows(&self, id: &Id) -> Result<bool> {
-        Ok(self.recent.contains(id) || self.is_sealed(id)?)
+        let recent = self.recent.get(id);
+        Ok(recent.is_some_and(|location| self.segment(location.slot).is_some()) || self.is_sealed(id)?)
     }
 
     /// The content of a known object: the first copy that is whole. `None` if none is known; an error if all are damaged.
@@ -478,7 +491,8 @@ impl Shared {
                 return Ok(None);
             }
             match self.read(kind, id, &location, chain) {
-                Ok(content) => return Ok(Some(content)),
+                Ok(Some(content)) => return Ok(Some(content)),
+                Ok(None) => {}
                 Err(error) => failure = Some(error),
             }
         }
@@ -488,9 +502,8 @@ impl Shared {
                 continue;
             }
             match self.read(kind, id, &location, chain) {
-                Ok(content) => return Ok(Some(content)),
-                // The segment was removed before it was opened; what lived in it is elsewhere.
-                Err(error) if error.is_missing_file() => {}
+                Ok(Some(content)) => return Ok(Some(content)),
+                Ok(None) => {}
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
@@ -516,7 +529,7 @@ impl Shared {
             let found = scan(segment.file.as_ref(), SEGMENT_HEADER_BYTES, to).map_err(failed)?;
             for record in found.records.iter().filter(|record| record.header.id == *id) {
                 let place = location(segment.slot, record.offset, &record.header);
-                if let Ok(content) = self.read(kind, id, &place, chain) {
+                if let Ok(Some(content)) = self.read(kind, id, &place, chain) {
                     return Ok(Some(content));
                 }
             }
@@ -524,16 +537,20 @@ impl Shared {
         Ok(None)
     }
 
-    /// Reads one record and checks all of it: checksum, place, id and the hash of its content. One read, O(length), and as much
-    /// for each object that its content is made from.
-    fn read(&self, kind: Kind, id: &Id, location: &Location, chain: &mut Chain) -> Result<Bytes> {
-        let segment = self
-            .segment(location.slot)
-            .ok_or_else(|| Error::corrupt(format!("the index entry of {kind} {id}"), "memory"))?;
+    /// Reads one record and checks all of it: checksum, place, id and the hash of its content. `None` if its segment was removed
+    /// meanwhile; what lived in it is elsewhere. One read, O(length), and as much for each object that its content is made from.
+    fn read(&self, kind: Kind, id: &Id, location: &Location, chain: &mut Chain) -> Result<Option<Bytes>> {
+        let Some(segment) = self.segment(location.slot) else {
+            return Ok(None);
+        };
         let offset = location.offset();
         let mut record = vec![0u8; HEADER_BYTES + location.length as usize];
-        let n = read_full(segment.file.as_ref(), &mut record, offset)
-            .map_err(|error| Error::storage("read", self.segment_path(segment.number), error))?;
+        let n = match read_full(segment.file.as_ref(), &mut record, offset) {
+            Ok(n) => n,
+            // Removed before it was opened here.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::storage("read", self.segment_path(segment.number), error)),
+        };
         let length = record.len();
         let place = || format!("{} offset {offset}", self.segment_path(segment.number).display());
         let damaged = || {
@@ -559,7 +576,7 @@ impl Shared {
         if kind.id_of(&content) != *id {
             return Err(damaged());
         }
-        Ok(content)
+        Ok(Some(content))
     }
 }
 

@@ -34,8 +34,8 @@ pub(crate) struct Writer {
 
 /// A segment that nobody appends to any more, with its lock.
 pub(crate) struct Retired {
-    number: u64,
-    file: Arc<dyn VfsFile>,
+    pub(crate) number: u64,
+    pub(crate) file: Arc<dyn VfsFile>,
 }
 
 impl Writer {
@@ -71,11 +71,39 @@ impl Writer {
             None => {
                 // A number with an index and no segment (its name was lost with the power) is not used again: the index is not
                 // of what would be written there. The same holds for what a merged index covers.
-                let used = listing.segments.iter().chain(&listing.indexed).chain(&listing.merged);
-                Writer::create(shared, used.max().copied().unwrap_or(0))?
+                Writer::create(shared, listing.next_number(shared) - 1)?
             }
         };
         Ok((writer, retired))
+    }
+
+    /// All segments that have no writer and no index, to be sealed. What cannot be opened is left. O(bytes of their tails).
+    pub(crate) fn retire_free(shared: &Shared) -> Result<Vec<Retired>> {
+        let listing = shared.list()?;
+        let mut retired = Vec::new();
+        for number in listing
+            .segments
+            .iter()
+            .filter(|number| !listing.indexed.contains(number))
+        {
+            let need = Need {
+                bytes: 0,
+                limit_bytes: 0,
+                writer: false,
+                seal_small: true,
+            };
+            match Writer::adopt(shared, *number, &need) {
+                Ok(Adoption::Retired(segment)) => retired.push(segment),
+                Ok(_) | Err(Error::Storage { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(retired)
+    }
+
+    /// Whether anything was written to this segment, by whomever.
+    pub(crate) fn holds_records(&self) -> bool {
+        self.end > SEGMENT_HEADER_BYTES
     }
 
     fn adopt(shared: &Shared, number: u64, need: &Need) -> Result<Adoption> {
@@ -125,7 +153,7 @@ impl Writer {
             file.set_len(result.end).map_err(failed("cut the torn tail of"))?;
         }
         for found in &result.records {
-            shared.recent.insert(
+            shared.note(
                 found.header.id,
                 crate::shared::location(segment.slot, found.offset, &found.header),
             );
@@ -226,7 +254,7 @@ impl Writer {
                 kind: entry.kind as u8,
                 encoding: entry.encoding,
             };
-            shared.recent.insert(entry.id, location);
+            shared.note(entry.id, location);
         }
         let records = batch.len() as u64;
         Ok(self.committed(shared, size, records))
