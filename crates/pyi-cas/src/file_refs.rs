@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::error::{Error, Result};
 use crate::fork;
 use crate::id::to_hex;
+use crate::ref_history::{self, RefChange};
 use crate::reflog::{self, Action, BODY_MAX_BYTES, Broken, LOG_HEADER_BYTES};
 use crate::refstate::{OperationId, RefState};
 use crate::segment::{Damage, DamagedFile};
@@ -498,6 +499,18 @@ impl RefStore for FileRefs {
         Err(Error::Conflict {
             what: format!("the ref log in {}", self.directory.display()),
         })
+    }
+
+    fn history(&self, visit: &mut dyn FnMut(RefChange)) -> Result<()> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        ref_history::walk(self.shared.vfs.as_ref(), &self.directory, &self.shared.store, visit)
+    }
+
+    fn forget_before(&self, position: u64) -> Result<u64> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        ref_history::forget(self.shared.vfs.as_ref(), &self.directory, position)
     }
 
     fn generation(&self) -> u64 {

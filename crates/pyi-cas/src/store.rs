@@ -8,6 +8,7 @@ use crate::collect::{CollectOptions, Collected, Mark};
 use crate::error::Result;
 use crate::id::Id;
 use crate::kind::Kind;
+use crate::ref_history::RefChange;
 use crate::segment::Damage;
 use crate::session::{Pin, Section};
 
@@ -122,6 +123,14 @@ pub trait RefStore: Send + Sync {
     /// Applies all puts if all guards hold, else none. The answer is final and the same for every process. Errors:
     /// `InvalidArgument` (too long), `Storage` (nothing applied), `OutcomeUnknown`, `Closed`. One append and one read.
     fn commit(&self, transaction: &RefTransaction) -> Result<RefOutcome>;
+
+    /// Calls `visit` with every transaction that applied, changed something, and still stands in a log, oldest first. What is committed
+    /// during the call may or may not be among them. Errors: `Corrupt`, `UnsupportedFormat`, `Storage`, `Closed`. O(bytes of the logs).
+    fn history(&self, visit: &mut dyn FnMut(RefChange)) -> Result<()>;
+
+    /// Forgets the history in logs that end before `position`; the state stays as it is. Returns the bytes that this freed. Errors:
+    /// `Storage`, `Closed`. O(logs).
+    fn forget_before(&self, position: u64) -> Result<u64>;
 
     /// A number that changes whenever any process appended something. O(1), no system call as a rule.
     fn generation(&self) -> u64;

@@ -14,6 +14,8 @@ use pyi_tree::merge::Contents;
 use pyi_tree::{CheckpointRoot, Loader, Pending, StoreLoader, Tree};
 
 use crate::git::GitMap;
+use crate::hold::LastHeld;
+use crate::lease::Leases;
 use crate::warm::Warm;
 use crate::{Error, Result};
 
@@ -37,6 +39,8 @@ pub(crate) struct Engine {
     recent: Mutex<Recent>,
     batches: Mutex<Vec<Batch>>,
     pub(crate) warm: Warm,
+    pub(crate) leases: Leases,
+    pub(crate) last_held: LastHeld,
     closed: AtomicBool,
 }
 
@@ -106,6 +110,8 @@ impl Engine {
             }),
             batches: Mutex::new(Vec::new()),
             warm: Warm::new(cache_bytes / 2),
+            leases: Leases::new(),
+            last_held: LastHeld::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -131,6 +137,7 @@ impl Engine {
 
     pub(crate) fn close(&self) -> Result<()> {
         self.closed.store(true, Ordering::Relaxed);
+        self.last_held.clear();
         Ok(self.store().close()?)
     }
 

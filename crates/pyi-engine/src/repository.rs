@@ -14,6 +14,7 @@ use crate::commit::{Expect, branch_conflict};
 use crate::engine::Engine;
 use crate::entry::EntryIds;
 use crate::history::{History, resolve};
+use crate::hold::Held;
 use crate::locate::locate;
 use crate::workspace::{Content, Workspace};
 use crate::{Error, ErrorKind, Result, paths};
@@ -143,7 +144,7 @@ impl Repository {
         EntryIds(self.engine.clone())
     }
 
-    fn refs(&self) -> Result<&dyn pyi_cas::RefStore> {
+    pub(crate) fn refs(&self) -> Result<&dyn pyi_cas::RefStore> {
         self.engine.open()?;
         Ok(self.engine.store().refs())
     }
@@ -203,8 +204,7 @@ impl Repository {
             if branch != "main" {
                 return self.branch(branch).and_then(|id| self.workspace_from(branch, id));
             }
-            let head = self.empty_checkpoint()?;
-            let content = Content::of(self.engine.snapshot(&head)?, None);
+            let content = Content::of(self.empty_checkpoint()?, None);
             return Ok(Workspace::new(self.engine.clone(), content, None));
         };
         self.workspace_from(branch, decode_branch(&value)?)
@@ -220,7 +220,7 @@ impl Repository {
             branch: String::new(),
             head: id,
         };
-        let content = Content::of(self.engine.snapshot(&id)?, Some(origin));
+        let content = Content::of(self.engine.hold(&id)?, Some(origin));
         Ok(Workspace::new(self.engine.clone(), content, None))
     }
 
@@ -230,22 +230,13 @@ impl Repository {
             branch: branch.to_owned(),
             head,
         };
-        let content = Content::of(self.named_snapshot("branch", branch, &head)?, Some(origin));
+        let content = Content::of(hold_named(&self.engine, "branch", branch, &head)?, Some(origin));
         Ok(Workspace::new(self.engine.clone(), content, None))
     }
 
-    /// A checkpoint that a ref names: if the store has it not, that is damage.
-    fn named_snapshot(&self, what: &str, name: &str, id: &Id) -> Result<Arc<crate::engine::Snapshot>> {
-        self.engine.snapshot(id).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Error::corrupt(format!(
-                "{what} {name:?} names checkpoint {id}, which the store does not have; restore the store from a backup"
-            )),
-            _ => error,
-        })
-    }
-
     /// The checkpoint without files that every history from nothing begins with: the same in every repository.
-    fn empty_checkpoint(&self) -> Result<Id> {
+    fn empty_checkpoint(&self) -> Result<Arc<Held>> {
+        let _section = self.engine.store().section();
         let mut batch = Batch::default();
         let mut files = Tree::default();
         let mut sealer = Sealer::new(self.engine.store(), &mut batch);
@@ -261,30 +252,10 @@ impl Repository {
             unknown: Vec::new(),
         };
         let id = sealer.object(Kind::Checkpoint, &root.encode())?;
-        if !batch.is_empty() && !self.engine.store().contains(&id)? {
+        if !batch.is_empty() {
             self.engine.store().commit(&mut batch)?;
         }
-        Ok(id)
-    }
-
-    /// A named workspace, at its last checkpoint and with the journal that was flushed since.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn open_workspace(&self, name: &str) -> Result<Arc<Workspace>> {
-        let Some(value) = self.refs()?.get(&workspace_key(name))? else {
-            return Err(Error::not_found(format!(
-                "workspace {name:?} does not exist; `pyi workspaces` lists them, fork(name) makes one"
-            )));
-        };
-        let record = WorkspaceRecord::decode(&value)?;
-        let mut content = Content::of(self.named_snapshot("workspace", name, &record.head)?, record.origin);
-        if let Some(journal) = record.journal {
-            content.journal = pyi_tree::journal::JournalTree::from_tree(self.engine.tree(&journal)?);
-            content.dirty = true;
-        }
-        content.record = Some(value.to_vec());
-        Ok(Workspace::new(self.engine.clone(), content, Some(Arc::from(name))))
+        self.engine.hold(&id)
     }
 
     /// The names of all named workspaces, sorted.
@@ -406,7 +377,8 @@ impl Repository {
     /// `Conflict` if it is not what `expect` says ([`Expect::Origin`] counts as [`Expect::Absent`]).
     pub fn set_branch(&self, branch: &str, to: &Id, expect: Expect) -> Result<()> {
         paths::check_name("branch", branch)?;
-        self.engine.root(to)?;
+        let _section = self.engine.store().section();
+        let _held = self.engine.hold(to)?;
         let guard = match expect {
             Expect::Is(id) => Guard::Equals(id.0.to_vec()),
             Expect::Absent | Expect::Origin => Guard::Absent,
@@ -462,6 +434,16 @@ fn check_fresh(store: &Path) -> Result<()> {
 fn hide_from_git(store: &Path) -> Result<()> {
     let file = store.join(".gitignore");
     std::fs::write(&file, "# Made by PYI.\n*\n").map_err(|error| Error::io("write", &file, &error))
+}
+
+/// A checkpoint that a ref names: if the store has it not, that is damage.
+pub(crate) fn hold_named(engine: &Engine, what: &str, name: &str, id: &Id) -> Result<Arc<Held>> {
+    engine.hold(id).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::corrupt(format!(
+            "{what} {name:?} names checkpoint {id}, which the store does not have; restore the store from a backup"
+        )),
+        _ => error,
+    })
 }
 
 fn branch_exists(branch: &str) -> Error {

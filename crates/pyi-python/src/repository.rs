@@ -121,7 +121,14 @@ impl Repository {
         Ok(Workspace { inner })
     }
 
-    /// A named workspace, at its last checkpoint.
+    /// A named workspace to read, at its last checkpoint: its owner keeps it until something is written through this handle.
+    fn view_workspace(&self, py: Python<'_>, name: &str) -> PyResult<Workspace> {
+        Ok(Workspace {
+            inner: work(py, || self.inner.view_workspace(name))?,
+        })
+    }
+
+    /// A named workspace, at its last checkpoint. Takes the lease: its owner until now can read on and write no more.
     fn open_workspace(&self, py: Python<'_>, name: &str) -> PyResult<Workspace> {
         Ok(Workspace {
             inner: work(py, || self.inner.open_workspace(name))?,
