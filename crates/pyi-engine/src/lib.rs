@@ -7,6 +7,7 @@
 mod checkpoint;
 mod commit;
 mod compare;
+mod durability;
 mod engine;
 mod entry;
 mod error;
@@ -29,6 +30,7 @@ mod workspace;
 pub use checkpoint::{Checkpoint, EntryWalk};
 pub use commit::Expect;
 pub use compare::{Conflict, Version};
+pub use durability::Durability;
 pub use entry::{Change, ChangeKind, Entry, EntryIds, EntryKind};
 pub use error::{Error, ErrorKind, Result};
 pub use git::ExportOptions;

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pyi_cas::{Batch, Committed, FileStore, Guard, Id, Kind, OpenOptions, OsFs, RefOutcome, RefTransaction};
+use pyi_cas::{
+    Batch, Committed, FileStore, Guard, Id, Kind, MemoryStore, OpenOptions, OsFs, RefOutcome, RefTransaction,
+};
 use pyi_tree::cbor::Value;
 use pyi_tree::refs::{Origin, WorkspaceRecord, branch_key, decode_branch, workspace_key};
 use pyi_tree::{CheckpointRoot, Sealer, Tree, seal};
 
 use crate::checkpoint::Checkpoint;
 use crate::commit::{Expect, branch_conflict};
+use crate::durability::{Durability, Scratch};
 use crate::engine::Engine;
 use crate::entry::EntryIds;
 use crate::history::{History, resolve};
@@ -26,6 +29,8 @@ pub struct RepositoryOptions {
     pub create: bool,
     /// The store's directory, if it is not where [`locate`] says.
     pub store: Option<PathBuf>,
+    /// What an acknowledged change survives. [`Durability::Memory`]: nothing is read or written where the store would be.
+    pub durability: Durability,
     /// Memory for contents that were read or written lately, in bytes; half as much again for recent checkpoints.
     pub cache_bytes: usize,
 }
@@ -35,10 +40,14 @@ impl Default for RepositoryOptions {
         RepositoryOptions {
             create: true,
             store: None,
+            durability: Durability::default(),
             cache_bytes: 32 << 20,
         }
     }
 }
+
+/// So far ahead segments are filled with zeros in a repository that survives a loss of power.
+const WRITE_AHEAD_BYTES: u64 = 4 << 20;
 
 /// A repository: one store, shared by any number of processes. Cloning is O(1).
 #[derive(Clone)]
@@ -83,6 +92,9 @@ impl Repository {
         }
         // The working directory may change while the store is open, and agents are told where it is.
         let store_dir = std::path::absolute(&store_dir).map_err(|error| Error::io("find", &store_dir, &error))?;
+        if options.durability == Durability::Memory {
+            return Repository::in_memory(&store_dir, place.git_dir, options);
+        }
         if !options.create && !store_dir.join("format").exists() {
             return Err(Error::not_found(format!(
                 "{}: no PYI store here; make one with pyi.open(path) or `pyi import`",
@@ -91,6 +103,11 @@ impl Repository {
         }
         let cas_options = OpenOptions {
             create: options.create,
+            write_ahead_bytes: if options.durability == Durability::Power {
+                WRITE_AHEAD_BYTES
+            } else {
+                0
+            },
             ..OpenOptions::default()
         };
         let is_new = options.create && !store_dir.join("format").exists();
@@ -107,6 +124,34 @@ impl Repository {
                 store_dir,
                 place.git_dir,
                 options.cache_bytes,
+                options.durability,
+                None,
+            )),
+        })
+    }
+
+    /// A repository that lives as long as its handle.
+    fn in_memory(store: &Path, git_dir: Option<PathBuf>, options: &RepositoryOptions) -> Result<Self> {
+        if store.join("format").exists() {
+            return Err(Error::invalid(format!(
+                "{}: there is a store on disk here; open it with durability \"process\" or \"power\", or name another path",
+                store.display()
+            )));
+        }
+        if !options.create {
+            return Err(Error::not_found(
+                "a repository in memory cannot be opened a second time",
+            ));
+        }
+        let scratch = Scratch::new()?;
+        Ok(Repository {
+            engine: Arc::new(Engine::new(
+                Arc::new(MemoryStore::new()),
+                scratch.path(),
+                git_dir,
+                options.cache_bytes,
+                Durability::Memory,
+                Some(scratch),
             )),
         })
     }
@@ -186,7 +231,7 @@ impl Repository {
             message: format!("delete branch {name}"),
             ..RefTransaction::default()
         };
-        match self.refs()?.commit(&transaction)? {
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => Ok(()),
             RefOutcome::Conflict { found: None, .. } => self.branch(name).map(drop),
             RefOutcome::Conflict { found, .. } => Err(branch_conflict(name, found.as_deref())),
@@ -278,7 +323,7 @@ impl Repository {
             message: format!("drop {name}"),
             ..RefTransaction::default()
         };
-        match self.refs()?.commit(&transaction)? {
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => Ok(()),
             RefOutcome::Conflict { .. } if self.drop_superposition(name)? => Ok(()),
             RefOutcome::Conflict { .. } => Err(Error::not_found(format!(
@@ -355,7 +400,7 @@ impl Repository {
             dependencies: vec![(stored.segment, stored.offset_end)],
             ..RefTransaction::default()
         };
-        match self.refs()?.commit(&transaction)? {
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => self.workspace_from(branch, *id),
             RefOutcome::Conflict { .. } => Err(branch_exists(branch)),
         }
@@ -389,7 +434,7 @@ impl Repository {
             message: format!("set {branch}"),
             ..RefTransaction::default()
         };
-        match self.refs()?.commit(&transaction)? {
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => Ok(()),
             RefOutcome::Conflict { found, .. } => Err(branch_conflict(branch, found.as_deref())),
         }

@@ -11,7 +11,7 @@ use crate::checkpoint::Checkpoint;
 use crate::convert::{Directory, checkpoint_id, seconds, version};
 use crate::errors::{invalid, work};
 use crate::superposition::Superposition;
-use crate::workspace::{Expected, Workspace, check_durability, is_text};
+use crate::workspace::{Expected, Workspace, durability_named, is_text};
 
 /// One store, shared by any number of processes, with its branches, workspaces and superpositions.
 #[pyclass(frozen, module = "pyi._native")]
@@ -30,9 +30,9 @@ pub(crate) fn open(
     store: Option<Directory>,
     cache_bytes: usize,
 ) -> PyResult<Repository> {
-    check_durability(Some(durability))?;
     let options = RepositoryOptions {
         create,
+        durability: durability_named(durability)?,
         store: store.map(|store| store.0),
         cache_bytes,
     };
