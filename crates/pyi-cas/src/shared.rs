@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::cache::BlobCache;
 use crate::control::Control;
 use crate::decode::{Chain, Failure};
+use crate::encoding::DELTA;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::{IndexEntry, SealedIndex, index_name};
@@ -467,6 +468,10 @@ impl Shared {
         };
         if kind.id_of(&content) != *id {
             return Err(damaged());
+        }
+        if header.encoding == DELTA {
+            // The next older version is likely to be a delta on this one.
+            self.bases.insert(id, content.clone());
         }
         Ok(content)
     }
