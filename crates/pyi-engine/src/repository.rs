@@ -431,9 +431,14 @@ fn check_fresh(store: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::io("open", store, &error)),
     };
-    const OURS: [&str; 7] = [
+    const OURS: [&str; 12] = [
         "format",
         "control",
+        "boot",
+        "gc",
+        "gc.lock",
+        "sessions",
+        "merged",
         "segments",
         "refs",
         "gitmap",
