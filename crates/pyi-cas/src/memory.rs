@@ -153,7 +153,10 @@ impl ObjectStore for MemoryStore {
     }
 
     fn record_bytes(&self, id: &Id) -> Option<u64> {
-        self.objects.read().get(id).map(|(_, stored)| size_of_record(stored.bytes()))
+        self.objects
+            .read()
+            .get(id)
+            .map(|(_, stored)| size_of_record(stored.bytes()))
     }
 
     fn collect(&self, mark: &mut dyn Mark, _options: &CollectOptions<'_>) -> Result<Collected> {

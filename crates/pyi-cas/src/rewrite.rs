@@ -12,7 +12,7 @@ use crate::kind::Kind;
 use crate::recode::{Recoded, Recoder};
 
 /// Objects that a thread takes at once.
-const RUN: usize = 32;
+const RUN: usize = 64;
 /// Finished runs that wait for the one before them, for each thread.
 const RUNS_AHEAD: usize = 4;
 
@@ -31,6 +31,13 @@ pub fn recode_all(
 ) -> Result<()> {
     let threads = threads.clamp(1, objects.len().div_ceil(RUN).max(1));
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    if threads == 1 {
+        let mut recoder = Recoder::new()?;
+        for planned in objects {
+            write(planned.0, &planned.1, recode(&mut recoder, planned, read))?;
+        }
+        return Ok(());
+    }
     let runs: Vec<&[Planned]> = objects.chunks(RUN).collect();
     let recoders: Vec<Recoder> = (0..threads).map(|_| Recoder::new()).collect::<Result<_>>()?;
     std::thread::scope(|scope| {
