@@ -23,7 +23,7 @@ const PROGRESS_EVERY: usize = 1_000;
 #[derive(Default)]
 struct Cold {
     kinds: IdMap<Kind>,
-    /// In the order of the victims and of their records.
+    /// In the order of the victims and of their records, lists of chunks included.
     order: Vec<Id>,
     newer: IdMap<Id>,
 }
@@ -64,7 +64,7 @@ impl Collection<'_> {
         Ok(())
     }
 
-    /// What is to be encoded anew: everything that lives in victims only and is no list of chunks.
+    /// What is to be encoded anew: everything that lives in victims only and is no list of chunks, which has no kind here.
     fn cold(&self, mark: &dyn Mark) -> Result<Cold> {
         let numbers: HashSet<u64> = self.victims.iter().map(|victim| victim.number).collect();
         let mut cold = Cold::default();
@@ -78,7 +78,12 @@ impl Collection<'_> {
             entries.sort_unstable_by_key(|entry| entry.offset);
             for entry in entries {
                 if entry.encoding == CHUNKS {
-                    lists.insert(entry.id, self.needs(&victim.index, entry.id)?);
+                    // Not encoded anew, but what is older and smaller can be a delta on it.
+                    if lists.insert(entry.id, self.needs(&victim.index, entry.id)?).is_none() {
+                        cold.order.push(entry.id);
+                        cold.newer
+                            .extend(mark.delta_base(&entry.id).map(|newer| (entry.id, newer)));
+                    }
                     continue;
                 }
                 let Some(kind) = Kind::from_number(entry.kind) else {

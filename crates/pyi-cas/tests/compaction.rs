@@ -107,7 +107,10 @@ fn versions_take_what_they_differ_by() {
         .flat_map(|(_, versions)| versions.iter())
         .map(|(_, content)| content.len())
         .sum();
-    assert!(plain > 6_000_000 && collected.bytes_after < 400_000, "{plain} {collected:?}");
+    assert!(
+        plain > 6_000_000 && collected.bytes_after < 400_000,
+        "{plain} {collected:?}"
+    );
     let fresh = open_with(directory.path(), segments_of(300_000));
     for store in [&store, &fresh] {
         for (kind, versions) in &all {

@@ -5,17 +5,13 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::HashMap;
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pyi_cas::{
-    Batch, FileStore, Id, IdMap, Kind, ObjectStore, OpenOptions, OsFs, Planned, chunk_ids, link_chunks, plan,
-    recode_all,
-};
+use pyi_cas::{CollectOptions, FileStore, Id, IdMap, IdSet, Kind, Mark, ObjectStore, OpenOptions, OsFs, chunk_ids};
 use pyi_engine::git::History;
 use pyi_engine::{Repository, RepositoryOptions};
 use pyi_tree::{CheckpointRoot, Mode, Node};
@@ -47,13 +43,6 @@ impl Objects {
             return;
         }
         let chunks = chunk_ids(&store.get(Kind::Blob, &id).unwrap().unwrap());
-        if let Some(newer) = newer.and_then(|newer| self.chunks.get(&newer)) {
-            link_chunks(&chunks, newer, &mut self.newer);
-        }
-        for chunk in &chunks {
-            let newer = self.newer.get(chunk).copied();
-            self.add(Kind::Chunk, *chunk, newer);
-        }
         self.chunks.insert(id, chunks);
     }
 
@@ -81,6 +70,18 @@ impl Objects {
                 }
             }
         }
+    }
+}
+
+impl Mark for Objects {
+    fn mark(&mut self, pins: &[Id], live: &mut IdSet) -> pyi_cas::Result<()> {
+        live.extend(pins);
+        live.extend(&self.order);
+        Ok(())
+    }
+
+    fn delta_base(&self, id: &Id) -> Option<Id> {
+        self.newer.get(id).copied()
     }
 }
 
@@ -124,7 +125,6 @@ fn percentile(times: &mut [Duration], share: f64) -> Duration {
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let source = Path::new(&arguments[1]);
-    let threads = std::thread::available_parallelism().unwrap().get();
     let scratch = tempfile::Builder::new().prefix("pyi-density").tempdir().unwrap();
     let store_path = scratch.path().join("store");
     let start = Instant::now();
@@ -146,81 +146,33 @@ fn main() {
         repository.close().unwrap();
         head
     };
-    let old = FileStore::open(Arc::new(OsFs), &store_path, OpenOptions::default()).unwrap();
+    let store = FileStore::open(Arc::new(OsFs), &store_path, OpenOptions::default()).unwrap();
     let start = Instant::now();
     let mut objects = Objects::default();
     let (mut at, mut newer, mut newer_files) = (Some(head), None, None);
     while let Some(id) = at {
-        let root = CheckpointRoot::decode(&old.get(Kind::Checkpoint, &id).unwrap().unwrap()).unwrap();
+        let root = CheckpointRoot::decode(&store.get(Kind::Checkpoint, &id).unwrap().unwrap()).unwrap();
         objects.add(Kind::Checkpoint, id, newer);
-        objects.directory(&old, root.files, newer_files);
+        objects.directory(&store, root.files, newer_files);
         (newer, newer_files, at) = (Some(id), Some(root.files), root.parents.first().copied());
     }
     let walked = start.elapsed();
-    // The rewritten store: everything but the segments stays.
-    let new_path = scratch.path().join("new");
-    let copied = Command::new("cp")
-        .arg("-r")
-        .arg(&store_path)
-        .arg(&new_path)
-        .status()
-        .unwrap();
-    assert!(copied.success());
-    for entry in fs::read_dir(new_path.join("segments")).unwrap() {
-        fs::remove_file(entry.unwrap().path()).unwrap();
-    }
     let start = Instant::now();
-    let order = plan(&objects.order, &|id| objects.newer.get(id).copied(), &|_| false);
-    let lists: Vec<Id> = objects
-        .chunks
-        .iter()
-        .filter(|(_, list)| !list.is_empty())
-        .map(|(id, _)| *id)
-        .collect();
-    let planned: Vec<Planned> = order
-        .iter()
-        .filter(|(id, _)| objects.chunks.get(id).is_none_or(Vec::is_empty))
-        .map(|(id, base)| (objects.kinds[id], *id, *base))
-        .collect();
-    let small = OpenOptions {
-        background_seal: false,
-        segment_limit_bytes: 1 << 10,
-        ..OpenOptions::default()
+    let options = CollectOptions {
+        compact: true,
+        ..CollectOptions::default()
     };
-    let new = FileStore::open(Arc::new(OsFs), &new_path, small).unwrap();
-    let mut batch = Batch::new();
-    let mut sums: HashMap<(Kind, bool), (u64, u64)> = HashMap::new();
-    let (mut plain_bytes, whole) = (0u64, |kind, id: &Id| old.get(kind, id));
-    recode_all(&planned, &whole, threads, &mut |kind, id, recoded| {
-        let recoded = recoded?.unwrap();
-        let sum = sums.entry((kind, recoded.is_delta())).or_default();
-        *sum = (sum.0 + 1, sum.1 + recoded.payload_bytes() as u64);
-        batch.put_recoded(kind, id, &recoded)
-    })
-    .unwrap();
-    for id in &lists {
-        let content = old.get(Kind::Blob, id).unwrap().unwrap();
-        plain_bytes += content.len() as u64;
-        batch.put_chunked(Kind::Blob, id, &content, &|_| false).unwrap();
-    }
-    new.commit(&mut batch).unwrap();
-    // One more, so that the segment is full and sealed.
-    batch.put_new(Kind::Blob, b"").unwrap();
-    new.commit(&mut batch).unwrap();
-    new.flush().unwrap();
-    new.close().unwrap();
+    let collected = store.collect(&mut objects, &options).unwrap();
     let rewritten = start.elapsed();
-    let mut rows: Vec<_> = sums.into_iter().collect();
-    rows.sort();
-    for ((kind, delta), (count, payload)) in rows {
-        println!(
-            "{kind:>10} {}: {count:>6} objects, {payload:>9} bytes of payload",
-            if delta { "delta" } else { "whole" }
-        );
+    assert_eq!(collected.gave_up, None);
+    let lists = objects.chunks.values().filter(|list| !list.is_empty()).count();
+    println!("walked in {walked:?}, rewritten in {rewritten:?}; {lists} objects are lists of chunks");
+    println!("{collected:?}");
+    store.close().unwrap();
+    if std::env::var_os("PYI_DU").is_some() {
+        Command::new("du").arg("-ak").arg(&store_path).status().unwrap();
     }
-    println!("     lists: {:>6}, of contents of {plain_bytes} bytes", lists.len());
-    println!("walked in {walked:?}, rewritten in {rewritten:?} on {threads} threads");
-    let (all, map, git) = (du(&new_path), du(&new_path.join("gitmap")), du(source));
+    let (all, map, git) = (du(&store_path), du(&store_path.join("gitmap")), du(source));
     let share = |kb: u64| kb as f64 / git as f64;
     println!(
         "du: git {git} KB; store {all} KB ({:.3}x), of which gitmap {map} KB; without it {:.3}x",
@@ -246,7 +198,7 @@ fn main() {
         .into_iter()
         .zip(git_times)
     {
-        let new = FileStore::open(Arc::new(OsFs), &new_path, OpenOptions::default()).unwrap();
+        let new = FileStore::open(Arc::new(OsFs), &store_path, OpenOptions::default()).unwrap();
         let start = Instant::now();
         let mut bytes = 0;
         for id in &ids {
@@ -272,7 +224,7 @@ fn main() {
             readers = vec![
                 FileStore::open(
                     Arc::new(OsFs),
-                    &new_path,
+                    &store_path,
                     OpenOptions {
                         read_only: true,
                         ..OpenOptions::default()
