@@ -2,6 +2,9 @@
 //! two masks (Xia et al., FastCDC, 2016). Where the cuts are is part of what makes versions share chunks, so the table, the masks
 //! and the limits are written down in format v1 and do not change.
 
+use crate::id::Id;
+use crate::kind::Kind;
+
 /// Contents above this are cut.
 pub(crate) const CHUNKED_ABOVE_BYTES: usize = 256 << 10;
 /// No chunk but the last one of a content is shorter.
@@ -47,6 +50,14 @@ pub(crate) fn chunks(content: &[u8]) -> impl Iterator<Item = &[u8]> {
         rest = behind;
         Some(chunk)
     })
+}
+
+/// Ids of the chunks that a content of this size is stored in: none if it is stored in one piece. O(length), hashes.
+pub fn chunk_ids(content: &[u8]) -> Vec<Id> {
+    if content.len() <= CHUNKED_ABOVE_BYTES {
+        return Vec::new();
+    }
+    chunks(content).map(|chunk| Kind::Chunk.id_of(chunk)).collect()
 }
 
 /// Where the first chunk ends.

@@ -1,6 +1,9 @@
 //! Garbage collection: the one collector of a store marks what lives, copies it out of segments that hold much else, and removes them.
 //! The protocol, and why nobody loses anything, is in `docs/design/009-durability-and-garbage.md`.
 
+#[path = "compact.rs"]
+mod compact;
+
 use std::collections::HashSet;
 use std::io;
 use std::time::Duration;
@@ -38,7 +41,7 @@ pub trait Mark {
 pub struct CollectOptions<'a> {
     /// A sealed segment with a smaller dead share than this is left as it is; 0.0: every segment with a dead byte goes.
     pub dead_share: f64,
-    /// Rewrite every sealed segment.
+    /// Rewrite every sealed segment, and store what lives in the smallest way.
     pub compact: bool,
     /// How long to wait for the section of another process before giving up.
     pub patience: Duration,
@@ -250,6 +253,9 @@ impl Collection<'_> {
         )?;
         self.victims = found.victims;
         self.victims.truncate(VICTIMS_MAX);
+        if options.compact {
+            self.compact(mark)?;
+        }
         self.copy("copy")?;
         // A segment in which something that lives cannot be read stays: somebody may still be able to repair it.
         self.victims.retain(|victim| victim.removable);

@@ -49,7 +49,7 @@ impl Shared {
         &self,
         kind: Kind,
         header: &Header,
-        record: Vec<u8>,
+        mut record: Vec<u8>,
         place: &dyn Fn() -> String,
         chain: &mut Chain,
     ) -> std::result::Result<Bytes, Failure> {
@@ -60,19 +60,18 @@ impl Shared {
         match encoding::parse(header.encoding, payload).map_err(|_| Failure::Damaged)? {
             None => Err(unknown(kind, header)),
             Some(Payload::Plain(_)) => Ok(Bytes::from(record).slice(HEADER_BYTES..)),
-            Some(Payload::Zstd { plain_bytes, frame }) => frame::decompress(frame, &[], plain_bytes)
-                .map(Bytes::from)
-                .map_err(|_| Failure::Damaged),
-            Some(Payload::Delta {
-                base,
-                plain_bytes,
-                frame,
-            }) => {
+            Some(Payload::Zstd(frame)) => {
+                let from = record.len() - frame.len();
+                let decoded = frame::decompress(&mut record, from, &[]);
+                decoded.map(Bytes::from).map_err(|_| Failure::Damaged)
+            }
+            Some(Payload::Delta(base, frame)) => {
+                let from = record.len() - frame.len();
                 let content = self.base(kind, &header.id, &base, place, chain)?;
-                let decoded = frame::decompress(frame, &content, plain_bytes).map_err(|_| Failure::Damaged)?;
+                let decoded = frame::decompress(&mut record, from, &content);
                 // Versions are read one after the other more often than not, and this one's neighbour needs the same base.
                 self.bases.insert(&base, content);
-                Ok(Bytes::from(decoded))
+                decoded.map(Bytes::from).map_err(|_| Failure::Damaged)
             }
             Some(Payload::Chunks(_)) if kind == Kind::Chunk => Err(Failure::Damaged),
             Some(Payload::Chunks(list)) => self.join(kind, &header.id, &list, place),

@@ -5,10 +5,10 @@ use crate::bytes_le::{Cursor, array_at, u32_at};
 use crate::chunker::CHUNK_MAX_BYTES;
 use crate::id::Id;
 
-/// A u32 with the plain length, then a zstd frame.
+/// A zstd frame without its magic number.
 pub(crate) const ZSTD: u8 = 1;
-/// The id of another object of the same kind, a u32 with the plain length, then a zstd frame with that object's content as
-/// its dictionary.
+/// The id of another object of the same kind, then a zstd frame without its magic number and with that object's content as its
+/// dictionary.
 pub(crate) const DELTA: u8 = 2;
 /// A u64 with the plain length, then for each chunk its id and a u32 with its length.
 pub(crate) const CHUNKS: u8 = 3;
@@ -26,15 +26,10 @@ pub(crate) struct Malformed;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Payload<'a> {
     Plain(&'a [u8]),
-    Zstd {
-        plain_bytes: u32,
-        frame: &'a [u8],
-    },
-    Delta {
-        base: Id,
-        plain_bytes: u32,
-        frame: &'a [u8],
-    },
+    /// What follows the frame's magic number.
+    Zstd(&'a [u8]),
+    /// The base, and what follows the frame's magic number.
+    Delta(Id, &'a [u8]),
     Chunks(ChunkList<'a>),
 }
 
@@ -43,29 +38,17 @@ pub(crate) fn parse(encoding: u8, payload: &[u8]) -> Result<Option<Payload<'_>>,
     let mut cursor = Cursor(payload);
     let parsed = match encoding {
         crate::record::PLAIN => Payload::Plain(payload),
-        ZSTD => Payload::Zstd {
-            plain_bytes: cursor.u32().ok_or(Malformed)?,
-            frame: cursor.0,
-        },
-        DELTA => Payload::Delta {
-            base: Id(cursor.array().ok_or(Malformed)?),
-            plain_bytes: cursor.u32().ok_or(Malformed)?,
-            frame: cursor.0,
-        },
+        ZSTD => Payload::Zstd(payload),
+        DELTA => Payload::Delta(Id(cursor.array().ok_or(Malformed)?), cursor.0),
         CHUNKS => Payload::Chunks(ChunkList::parse(payload)?),
         _ => return Ok(None),
     };
     Ok(Some(parsed))
 }
 
-/// A payload with encoding [`ZSTD`].
-pub(crate) fn zstd_payload(plain_bytes: u32, frame: &[u8]) -> Vec<u8> {
-    [&plain_bytes.to_le_bytes()[..], frame].concat()
-}
-
 /// A payload with encoding [`DELTA`].
-pub(crate) fn delta_payload(base: &Id, plain_bytes: u32, frame: &[u8]) -> Vec<u8> {
-    [&base.0[..], &plain_bytes.to_le_bytes(), frame].concat()
+pub(crate) fn delta_payload(base: &Id, frame: &[u8]) -> Vec<u8> {
+    [&base.0[..], frame].concat()
 }
 
 /// A list of chunks, checked: it has rows, and their lengths are possible and come to that of the whole.
@@ -143,25 +126,12 @@ mod tests {
     #[test]
     fn payloads_come_apart_as_they_were_put_together() {
         let base = Id([7; 32]);
-        assert_eq!(
-            parse(DELTA, &delta_payload(&base, 300, b"frame")),
-            Ok(Some(Payload::Delta {
-                base,
-                plain_bytes: 300,
-                frame: b"frame"
-            }))
-        );
-        assert_eq!(
-            parse(ZSTD, &zstd_payload(300, b"frame")),
-            Ok(Some(Payload::Zstd {
-                plain_bytes: 300,
-                frame: b"frame"
-            }))
-        );
-        assert_eq!(
-            (parse(ZSTD, &[1, 2, 3]), parse(DELTA, &[0; 35])),
-            (Err(Malformed), Err(Malformed))
-        );
+        let payload = delta_payload(&base, b"frame");
+        let delta = parse(DELTA, &payload);
+        assert_eq!(delta, Ok(Some(Payload::Delta(base, b"frame"))));
+        assert_eq!(delta_payload(&base, b"frame"), [&[7; 32][..], b"frame"].concat());
+        assert_eq!(parse(ZSTD, b"frame"), Ok(Some(Payload::Zstd(b"frame"))));
+        assert_eq!(parse(DELTA, &[0; 31]), Err(Malformed));
         assert_eq!(
             (parse(0, b"x"), parse(4, b"x")),
             (Ok(Some(Payload::Plain(b"x"))), Ok(None))

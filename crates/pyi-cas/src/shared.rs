@@ -15,6 +15,7 @@ use crate::condemned::Condemned;
 use crate::control::Control;
 use crate::decode::{Chain, Failure};
 use crate::durable::Marks;
+use crate::encoding::DELTA;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::{IndexEntry, SealedIndex, index_name};
@@ -575,6 +576,10 @@ impl Shared {
         };
         if kind.id_of(&content) != *id {
             return Err(damaged());
+        }
+        if header.encoding == DELTA {
+            // The next older version is likely to be a delta on this one.
+            self.bases.insert(id, content.clone());
         }
         Ok(Some(content))
     }
