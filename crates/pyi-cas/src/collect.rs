@@ -13,7 +13,7 @@ use crate::id::{Id, IdSet};
 use crate::output::{Outputs, UNFINISHED};
 use crate::peers::{Peers, Stuck};
 use crate::shared::Shared;
-use crate::survey::{Victim, expand, read_record, survey};
+use crate::survey::{Victim, expand, places, read_record, sealed_indexes, segment_in, survey};
 
 /// How often the collector starts again because something came back to life, before it leaves it for another day.
 const ROUNDS: usize = 16;
@@ -236,7 +236,7 @@ impl Collection<'_> {
 
     fn run(&mut self, mark: &mut dyn Mark, collected: &mut Collected) -> Step<()> {
         // What is sealed from here on may hold what a section has just stored, so it is left for the next collector.
-        let candidates: HashSet<u64> = self.shared.sealed_indexes().iter().map(|index| index.number).collect();
+        let candidates: HashSet<u64> = sealed_indexes(self.shared).iter().map(|index| index.number).collect();
         self.progress("mark", 0.0);
         self.mark(mark)?;
         let options = self.options;
@@ -298,7 +298,7 @@ impl Collection<'_> {
         let mut roots = unstuck(self.peers.pins(self.since))?;
         let windows = values.iter().flat_map(|value| value.windows(ID_BYTES));
         let ids = windows.filter_map(|window| window.try_into().ok()).map(Id);
-        roots.extend(ids.filter(|id| !self.live.contains(id) && !self.shared.places(id).is_empty()));
+        roots.extend(ids.filter(|id| !self.live.contains(id) && !places(self.shared, id).is_empty()));
         mark.mark(&roots, &mut self.live)?;
         expand(self.shared, &mut self.live, &mut self.expanded)?;
         Ok(())
@@ -342,11 +342,11 @@ impl Collection<'_> {
 
     /// Whether a whole copy stands in a segment that stays. A read, for the few objects that have two.
     fn stands_elsewhere(&self, id: &Id, victims: &HashSet<u64>) -> Result<bool> {
-        for (number, location) in self.shared.places(id) {
+        for (number, location) in places(self.shared, id) {
             if victims.contains(&number) {
                 continue;
             }
-            if let Some(segment) = self.shared.segment(location.slot)
+            if let Some(segment) = segment_in(self.shared, location.slot)
                 && read_record(self.shared, &segment, id, &location)?.is_some()
             {
                 return Ok(true);
@@ -378,7 +378,7 @@ impl Collection<'_> {
         let mut removed = IdSet::default();
         for victim in &gone {
             let dead = victim.index.entries().map(|entry| entry.id);
-            removed.extend(dead.filter(|id| !self.live.contains(id) && self.shared.places(id).is_empty()));
+            removed.extend(dead.filter(|id| !self.live.contains(id) && places(self.shared, id).is_empty()));
         }
         collected.segments_removed = gone.len() as u64;
         collected.objects_removed = removed.len() as u64;

@@ -132,7 +132,7 @@ impl Shared {
     }
 
     /// The number of the segment in a slot, if it was not removed.
-    fn number_of(&self, slot: u32) -> Option<u64> {
+    pub(crate) fn number_of(&self, slot: u32) -> Option<u64> {
         let table = self.table.read();
         table
             .segments

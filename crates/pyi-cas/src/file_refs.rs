@@ -46,12 +46,12 @@ pub(crate) struct FileRefs {
     /// Damaged places found so far. Locked after the log.
     damage: Mutex<Vec<Damage>>,
     /// Values that keys were set to since a collector asked for them, whatever they are now. Locked after the log.
-    trail: Mutex<Option<Vec<Bytes>>>,
-    log: RwLock<Log>,
+    pub(crate) trail: Mutex<Option<Vec<Bytes>>>,
+    pub(crate) log: RwLock<Log>,
 }
 
 /// The current log and what was folded from it.
-struct Log {
+pub(crate) struct Log {
     number: u64,
     file: Arc<dyn VfsFile>,
     state: RefState,
@@ -148,7 +148,7 @@ impl FileRefs {
         open_log(self.vfs.as_ref(), &self.directory, number, &self.store, self.read_only)
     }
 
-    fn check_open(&self) -> Result<()> {
+    pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             Err(Error::Closed)
         } else {
@@ -170,7 +170,7 @@ impl FileRefs {
 
     /// Folds what stands behind the offset, going on to the next log at a seal. Returns the outcome of `wanted`, if it
     /// was read. O(bytes read).
-    fn catch_up(&self, log: &mut Log, wanted: Option<&OperationId>) -> Result<Option<RefOutcome>> {
+    pub(crate) fn catch_up(&self, log: &mut Log, wanted: Option<&OperationId>) -> Result<Option<RefOutcome>> {
         let generation = self.control.as_ref().map_or(0, |control| control.ref_generation());
         let mut outcome = None;
         loop {
@@ -353,57 +353,18 @@ impl FileRefs {
         self.seal(log)
     }
 
-    /// Begins or ends to keep the values that keys are set to, for a collector.
-    pub(crate) fn keep_trail(&self, keep: bool) -> Result<()> {
-        let _gate = fork::enter();
-        let mut log = self.log.write();
-        if keep {
-            self.catch_up(&mut log, None)?;
-        }
-        *self.trail.lock() = keep.then(Vec::new);
-        Ok(())
-    }
-
-    /// The values that keys were set to by any process since the last call. O(bytes appended).
-    pub(crate) fn take_trail(&self) -> Result<Vec<Bytes>> {
-        let _gate = fork::enter();
-        let mut log = self.log.write();
-        self.catch_up(&mut log, None)?;
-        Ok(self.trail.lock().as_mut().map(std::mem::take).unwrap_or_default())
-    }
-
-    fn leave_trail(&self, transaction: &RefTransaction) {
-        if let Some(trail) = self.trail.lock().as_mut() {
-            let values = transaction.puts.iter().filter_map(|(_, value)| value.as_ref());
-            trail.extend(values.map(|value| Bytes::copy_from_slice(value)));
-        }
-    }
-
-    /// Goes on in a new log, however short this one is, so that no older value can come back. A damaged log is not left behind.
-    /// Errors: `Storage`, `Closed`. A flush.
-    pub(crate) fn rotate(&self) -> Result<()> {
-        let _gate = fork::enter();
-        self.check_open()?;
-        let mut log = self.log.write();
-        self.catch_up(&mut log, None)?;
-        if self.fits_snapshot(&log) && !self.is_damaged(&log) {
-            self.seal(&mut log)?;
-        }
-        Ok(())
-    }
-
-    fn is_damaged(&self, log: &Log) -> bool {
+    pub(crate) fn is_damaged(&self, log: &Log) -> bool {
         self.damage.lock().iter().any(|place| place.number == log.number)
     }
 
-    fn seal(&self, log: &mut Log) -> Result<()> {
+    pub(crate) fn seal(&self, log: &mut Log) -> Result<()> {
         let record = reflog::encode(&Action::Seal, self.vfs.now_ns())?;
         self.append(log, &record)?;
         self.catch_up(log, None).map(|_| ())
     }
 
     /// Whether the state surely fits into a snapshot, also with what others append meanwhile; else it stays in its log.
-    fn fits_snapshot(&self, log: &Log) -> bool {
+    pub(crate) fn fits_snapshot(&self, log: &Log) -> bool {
         let half = BODY_MAX_BYTES / 2;
         log.offset <= half as u64
             || reflog::encode(&Action::Snapshot(log.state.snapshot()), 0).is_ok_and(|record| record.len() <= half)

@@ -39,6 +39,7 @@ mod peers;
 mod prefix;
 mod recent;
 mod record;
+mod ref_trail;
 mod reflog;
 mod refstate;
 mod segment;

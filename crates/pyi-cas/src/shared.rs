@@ -364,7 +364,7 @@ impl Shared {
     pub(crate) fn knows(&self, id: &Id) -> bool {
         self.recent
             .get(id)
-            .is_some_and(|location| self.segment(location.slot).is_some())
+            .is_some_and(|location| self.number_of(location.slot).is_some())
             || self
                 .sealed_indexes()
                 .iter()
