@@ -302,6 +302,51 @@ fn a_value_that_came_and_went() {
     assert_eq!(collect(&store).objects_removed, 1);
 }
 
+/// A pin that is given back between the marks, while a section that read what was pinned is still on its way to its ref.
+#[test]
+fn a_pin_that_came_and_went() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), tiny());
+    let other = open_with(directory.path(), tiny());
+    let mut batch = Batch::new();
+    let id = batch.put_new(Kind::Checkpoint, &content(1, 200)).unwrap();
+    store.commit(&mut batch).unwrap();
+    let pause = || std::thread::sleep(Duration::from_millis(100));
+    std::thread::scope(|scope| {
+        let other = &other;
+        let mut mark = Roots::with(&store, move |call| {
+            if call != 2 {
+                return;
+            }
+            let first = other.section();
+            assert!(other.get(Kind::Checkpoint, &id).unwrap().is_some());
+            let pin = other.pin(&id);
+            scope.spawn(move || {
+                // The collector waits for the first section, in its last phase.
+                pause();
+                let second = other.section();
+                drop((pin, first));
+                pause();
+                set(other, b"late", Some(&id));
+                drop(second);
+            });
+        });
+        let mut options = everything();
+        options.patience = Duration::from_secs(20);
+        assert_eq!(store.collect(&mut mark, &options).unwrap().gave_up, None);
+    });
+    assert!(open(directory.path()).get(Kind::Checkpoint, &id).unwrap().is_some());
+    set(&store, b"late", None);
+    assert_eq!(collect(&store).objects_removed, 1, "it does not count for the next one");
+}
+
+#[test]
+fn pins_and_sections_go_from_thread_to_thread() {
+    fn may<T: Send + Sync>() {}
+    may::<pyi_cas::Pin>();
+    may::<pyi_cas::Section>();
+}
+
 /// Of two copies the damaged one does not hide the whole one, and a segment with something that cannot be read stays.
 #[test]
 fn damage() {
