@@ -29,15 +29,15 @@ fn script() -> Vec<Op> {
     }
     ops.push(Op::Flush { who: 0 });
     ops.extend([
-        Op::Ref {
+        Op::Store {
             who: 1,
-            key: 0,
             blob: 7,
+            then: Then::Ref(0),
         },
-        Op::Ref {
+        Op::Store {
             who: 0,
-            key: 1,
             blob: 2,
+            then: Then::Ref(1),
         },
         Op::Unpin { nth: 0 },
     ]);
