@@ -254,6 +254,7 @@ impl FileStore {
 
     /// Bytes in segments. O(segments).
     pub(crate) fn segment_bytes(&self) -> Result<u64> {
+        let _gate = fork::enter();
         let mut bytes = 0;
         for segment in self.shared.segments() {
             let path = self.shared.segment_path(segment.number);

@@ -470,7 +470,7 @@ impl Shared {
     /// Whether this process knows the object. Errors: `Storage`. O(indexes).
     pub(crate) fn knows(&self, id: &Id) -> Result<bool> {
         let recent = self.recent.get(id);
-        Ok(recent.is_some_and(|location| self.segment(location.slot).is_some()) || self.is_sealed(id)?)
+        Ok(recent.is_some_and(|location| self.number_of(location.slot).is_some()) || self.is_sealed(id)?)
     }
 
     /// The content of a known object: the first copy that is whole. `None` if none is known; an error if all are damaged.
