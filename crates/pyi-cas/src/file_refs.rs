@@ -121,6 +121,15 @@ impl FileRefs {
         self.with_fresh(|_| self.damage.lock().clone())
     }
 
+    /// Number of the current log and the end of its last whole record.
+    pub(crate) fn end(&self) -> Result<(u64, u64)> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        let mut log = self.log.write();
+        self.catch_up(&mut log, None)?;
+        Ok((log.number, log.offset))
+    }
+
     /// Remembers damage, each place once.
     fn report_damage(&self, number: u64, offset: u64, length: u64) {
         let mut damage = self.damage.lock();
@@ -417,6 +426,9 @@ impl RefStore for FileRefs {
             if let Some(outcome) = self.catch_up(&mut log, Some(&operation)).map_err(unknown)? {
                 // The transaction stands; a log that could not be rotated is none of its business.
                 let _ = self.rotate_if_long(&mut log);
+                if let Some(control) = &self.control {
+                    control.set_ref_end(log_position(log.number, log.offset));
+                }
                 return Ok(outcome);
             }
             if log.number == number {
@@ -442,6 +454,11 @@ impl RefStore for FileRefs {
             }
         }
     }
+}
+
+/// A place in the history of the refs: log number << 32 | offset behind a record.
+pub(crate) fn log_position(number: u64, offset: u64) -> u64 {
+    number << 32 | offset & 0xffff_ffff
 }
 
 fn newest_log(vfs: &dyn Vfs, directory: &Path) -> Result<Option<u64>> {

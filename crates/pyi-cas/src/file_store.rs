@@ -53,12 +53,12 @@ impl Default for OpenOptions {
 
 /// An open store on disk.
 pub struct FileStore {
-    shared: Arc<Shared>,
-    refs: FileRefs,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) refs: FileRefs,
     options: OpenOptions,
     /// Asked for, or all that the permissions allow.
-    read_only: bool,
-    directory: PathBuf,
+    pub(crate) read_only: bool,
+    pub(crate) directory: PathBuf,
     writer: Mutex<Option<Writer>>,
     /// Threads that seal, each with the process generation it was started in: after a fork they exist in the parent only.
     sealing: Mutex<Vec<(u64, JoinHandle<()>)>>,
@@ -171,7 +171,16 @@ impl FileStore {
         }
     }
 
-    fn check_open(&self) -> Result<()> {
+    /// Where this store's own segment ends, if that is the one.
+    pub(crate) fn own_end(&self, number: u64) -> Option<u64> {
+        let writer = self.writer.lock();
+        writer
+            .as_ref()
+            .filter(|writer| writer.segment.number == number)
+            .map(Writer::end)
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             Err(Error::Closed)
         } else {
@@ -344,6 +353,10 @@ impl ObjectStore for FileStore {
     fn refs(&self) -> &dyn RefStore {
         &self.refs
     }
+
+    fn on_disk(&self) -> Option<&FileStore> {
+        Some(self)
+    }
 }
 
 impl Drop for FileStore {
@@ -376,7 +389,7 @@ fn create_durably(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     }
 }
 
-fn sync_dir(vfs: &dyn Vfs, path: &Path) -> Result<()> {
+pub(crate) fn sync_dir(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     vfs.sync_dir(path).map_err(|error| Error::storage("flush", path, error))
 }
 

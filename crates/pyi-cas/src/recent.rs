@@ -47,14 +47,25 @@ impl Recent {
         self.shard(id.0[0]).read().get(id).copied()
     }
 
-    /// O(1).
-    pub(crate) fn contains(&self, id: &Id) -> bool {
-        self.shard(id.0[0]).read().contains_key(id)
-    }
-
     /// Adds a record; of several copies the first known one stays. O(1).
     pub(crate) fn insert(&self, id: Id, location: Location) {
         self.shard(id.0[0]).write().entry(id).or_insert(location);
+    }
+
+    /// Adds a record in the place of another copy that turned out to be damaged. O(1).
+    pub(crate) fn replace(&self, id: Id, location: Location) {
+        self.shard(id.0[0]).write().insert(id, location);
+    }
+
+    /// All records of a segment. O(recent objects).
+    pub(crate) fn of_segment(&self, slot: u32) -> Vec<(Id, Location)> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read();
+            let there = shard.iter().filter(|(_, location)| location.slot == slot);
+            found.extend(there.map(|(id, location)| (*id, *location)));
+        }
+        found
     }
 
     /// Forgets a segment. O(recent objects), a shard at a time.

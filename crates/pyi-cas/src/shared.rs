@@ -11,6 +11,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::control::Control;
+use crate::damaged::DamagedRecords;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::{IndexEntry, SealedIndex, index_name};
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) store: [u8; 16],
     pub(crate) control: Option<Arc<Control>>,
     pub(crate) recent: Recent,
+    /// Copies of objects that were found damaged: they do not count as known.
+    pub(crate) damaged: DamagedRecords,
     table: RwLock<Table>,
     sealed: RwLock<Arc<Vec<Arc<SealedIndex>>>>,
     damage: Mutex<BTreeMap<u64, Vec<Damage>>>,
@@ -79,6 +82,7 @@ impl Shared {
             store,
             control,
             recent: Recent::new(),
+            damaged: DamagedRecords::default(),
             table: RwLock::default(),
             sealed: RwLock::default(),
             damage: Mutex::default(),
@@ -137,6 +141,27 @@ impl Shared {
 
     pub(crate) fn has_damage(&self, segment: u64) -> bool {
         self.damage.lock().contains_key(&segment)
+    }
+
+    /// Forgets what is known of the damage of a segment: it was repaired, or is about to be looked at again.
+    pub(crate) fn forget_damage(&self, segment: u64) {
+        self.damage.lock().remove(&segment);
+    }
+
+    /// Takes a rebuilt index into use; `false` if it is not good.
+    pub(crate) fn remap_index(&self, segment: &Segment) -> Result<bool> {
+        if !segment.tail.lock().sealed {
+            return self.map_index(segment);
+        }
+        let path = self.index_path(segment.number);
+        let Some(index) = SealedIndex::open(self.vfs.as_ref(), &path, segment.number, segment.slot)? else {
+            return Ok(false);
+        };
+        let mut sealed = self.sealed.write();
+        let indexes = Arc::make_mut(&mut sealed);
+        indexes.retain(|known| known.slot != segment.slot);
+        indexes.push(Arc::new(index));
+        Ok(true)
     }
 
     /// Numbers in the directory: of segments and of indexes.
@@ -269,14 +294,13 @@ impl Shared {
             self.report_damage(segment.number, *offset, *length);
         }
         for found in result.records.iter().filter(|found| found.offset < bound) {
-            self.recent
-                .insert(found.header.id, location(segment.slot, found.offset, &found.header));
+            self.note(found.header.id, location(segment.slot, found.offset, &found.header));
         }
         tail.scanned = tail.scanned.max(result.end.min(bound));
         Ok(())
     }
 
-    fn committed_length(&self, number: u64) -> Option<u64> {
+    pub(crate) fn committed_length(&self, number: u64) -> Option<u64> {
         self.control
             .as_ref()
             .and_then(|control| control.committed_length(number))
@@ -351,14 +375,27 @@ impl Shared {
         }
     }
 
-    /// Whether this process knows the object. O(segments).
+    /// Indexes a record of an unsealed segment; a whole one takes the place of a damaged one. O(1).
+    pub(crate) fn note(&self, id: Id, location: Location) {
+        if self.damaged.is_empty() {
+            return self.recent.insert(id, location);
+        }
+        match self.recent.get(&id) {
+            Some(known) if self.damaged.has(&id, known.slot, known.offset()) => self.recent.replace(id, location),
+            _ => self.recent.insert(id, location),
+        }
+    }
+
+    /// Whether this process knows the object, and not only of damaged copies of it. O(segments).
     pub(crate) fn knows(&self, id: &Id) -> bool {
-        self.recent.contains(id)
-            || self
-                .sealed_indexes()
-                .iter()
-                .rev()
-                .any(|index| index.lookup(id).is_some())
+        self.recent
+            .get(id)
+            .is_some_and(|found| !self.damaged.has(id, found.slot, found.offset()))
+            || self.sealed_indexes().iter().rev().any(|index| {
+                index
+                    .lookup(id)
+                    .is_some_and(|entry| !self.damaged.has(id, index.slot, entry.offset))
+            })
     }
 
     /// The content of a known object: the first copy that is whole. `None` if none is known; an error if all are damaged.
@@ -385,15 +422,16 @@ impl Shared {
             }
         }
         let Some(failure) = failure else { return Ok(None) };
-        // The index of recent objects knows one place for each; a copy that another writer stored may still be whole.
-        match self.find_unsealed_copy(kind, id)? {
+        // An index knows one place for each object; another copy in the same segment, or of another writer, may still be whole.
+        match self.find_copy(kind, id)? {
             Some(content) => Ok(Some(content)),
             None => Err(failure),
         }
     }
 
-    /// Looks for a whole copy of an object in all unsealed segments. O(bytes in them): only for objects found damaged.
-    fn find_unsealed_copy(&self, kind: Kind, id: &Id) -> Result<Option<Bytes>> {
+    /// Looks for a whole copy of an object in all unsealed segments, and remembers it. O(bytes in them): only for objects found
+    /// damaged.
+    fn find_copy(&self, kind: Kind, id: &Id) -> Result<Option<Bytes>> {
         for segment in self.segments() {
             let tail = *segment.tail.lock();
             if tail.sealed {
@@ -405,7 +443,10 @@ impl Shared {
             let failed = |error| Error::storage("read", self.segment_path(segment.number), error);
             let found = scan(segment.file.as_ref(), SEGMENT_HEADER_BYTES, to).map_err(failed)?;
             for record in found.records.iter().filter(|record| record.header.id == *id) {
-                if let Ok(content) = self.read(kind, id, &location(segment.slot, record.offset, &record.header)) {
+                let place = location(segment.slot, record.offset, &record.header);
+                if let Ok(content) = self.read(kind, id, &place) {
+                    // The next look finds it at once.
+                    self.recent.replace(*id, place);
                     return Ok(Some(content));
                 }
             }
@@ -424,6 +465,7 @@ impl Shared {
             .map_err(|error| Error::storage("read", self.segment_path(segment.number), error))?;
         let damaged = || {
             self.report_damage(segment.number, offset, record.len() as u64);
+            self.damaged.add(id, location.slot, offset);
             let place = format!("{} offset {offset}", self.segment_path(segment.number).display());
             Error::corrupt(format!("{kind} {id}"), place)
         };
@@ -441,6 +483,8 @@ impl Shared {
         if kind.id_of(&record[HEADER_BYTES..]) != *id {
             return Err(damaged());
         }
+        // Somebody repaired it in its place.
+        self.damaged.remove(id, location.slot, offset);
         Ok(Bytes::from(record).slice(HEADER_BYTES..))
     }
 }
@@ -456,7 +500,7 @@ pub(crate) fn location(slot: u32, offset: u64, header: &Header) -> Location {
     }
 }
 
-fn entry_location(slot: u32, entry: &IndexEntry) -> Location {
+pub(crate) fn entry_location(slot: u32, entry: &IndexEntry) -> Location {
     Location {
         slot,
         position: (entry.offset / 8) as u32,

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::file_store::FileStore;
 use crate::id::Id;
 use crate::kind::Kind;
 use crate::segment::Damage;
@@ -71,6 +72,11 @@ pub trait ObjectStore: Send + Sync {
 
     /// The refs that live beside the objects. O(1).
     fn refs(&self) -> &dyn RefStore;
+
+    /// The store on disk, if this is one: what has files can be scrubbed, repaired and backed up. O(1).
+    fn on_disk(&self) -> Option<&FileStore> {
+        None
+    }
 }
 
 /// Named values that change by compare-and-swap. All calls may be made from any thread.

@@ -110,7 +110,7 @@ impl Writer {
             file.set_len(result.end).map_err(failed("cut the torn tail of"))?;
         }
         for found in &result.records {
-            shared.recent.insert(
+            shared.note(
                 found.header.id,
                 crate::shared::location(segment.slot, found.offset, &found.header),
             );
@@ -173,6 +173,11 @@ impl Writer {
         }
     }
 
+    /// Where the next batch goes. O(1).
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Whether a batch of so many bytes still goes into this segment. A larger one than the limit stands alone.
     pub(crate) fn has_room(&self, bytes: u64, limit_bytes: u64) -> bool {
         has_room(self.end, bytes, limit_bytes)
@@ -200,7 +205,7 @@ impl Writer {
                 kind: entry.kind as u8,
                 encoding: crate::record::PLAIN,
             };
-            shared.recent.insert(entry.id, location);
+            shared.note(entry.id, location);
         }
         self.end += size;
         if let (Some(slot), Some(control)) = (self.slot, &shared.control) {
