@@ -34,9 +34,10 @@ pub enum PutBack {
 }
 
 impl FileStore {
-    /// Stores an object again of which only damaged copies are left, or none. Errors: `InvalidArgument` if the content does not have this id,
+    /// Stores an object again of which only damaged copies are left, or none. `spots` are damaged places where its record may have stood: where
+    /// one has its length, it is filled. Errors: `InvalidArgument` if the content does not have this id,
     /// `Storage`, `Closed`. O(length), a flush.
-    pub fn put_back(&self, kind: Kind, id: &Id, content: &[u8]) -> Result<PutBack> {
+    pub fn put_back(&self, kind: Kind, id: &Id, content: &[u8], spots: &[&Fault]) -> Result<PutBack> {
         if kind.id_of(content) != *id {
             return Err(Error::invalid(format!("content that does not have the id {id} of the {kind} to repair")));
         }
@@ -44,6 +45,7 @@ impl FileStore {
         let _gate = fork::enter();
         if let Ok(Some(_)) = self.shared.read_known(kind, id)
             && self.damaged_places(id).is_empty()
+            && spots.is_empty()
         {
             return Ok(PutBack::Whole);
         }
@@ -51,6 +53,12 @@ impl FileStore {
         for place in self.places(id) {
             let fits = place.kind == kind as u8 && place.encoding == PLAIN && place.length as usize == content.len();
             if fits && self.write_in_place(&place, kind, id, content)? {
+                in_place = true;
+            }
+        }
+        for spot in spots {
+            // One is enough, and another object may need the next.
+            if !in_place && self.fill(spot, kind, id, content)? {
                 in_place = true;
             }
         }
@@ -64,6 +72,25 @@ impl FileStore {
         batch.put(kind, id, content)?;
         self.commit(&mut batch)?;
         Ok(PutBack::Appended)
+    }
+
+    /// What a damaged record holds, by the hash of its payload: its kind, id and content. `None` if its header tells too little.
+    pub fn salvage_at(&self, spot: &Fault) -> Option<(Kind, Id, Bytes)> {
+        let _gate = fork::enter();
+        let StoreFile::Segment(number) = spot.file else { return None };
+        let segment = self.shared.segment_numbered(number).filter(|_| spot.flaw == Flaw::Record)?;
+        let mut record = vec![0u8; usize::try_from(spot.length).ok()?];
+        let read = read_full(segment.file.as_ref(), &mut record, spot.offset).ok()?;
+        if read < record.len() || read < HEADER_BYTES {
+            return None;
+        }
+        let header = Header::decode(&record);
+        let kind = Kind::from_number(header.kind)?;
+        if header.record_bytes() != spot.length || header.encoding != PLAIN {
+            return None;
+        }
+        let content = Bytes::from(record).slice(HEADER_BYTES..HEADER_BYTES + header.length as usize);
+        Some((kind, kind.id_of(&content), content))
     }
 
     /// The content of a damaged object whose payload is whole: only the header of its record was hit. `None` if it is not so. One read for each
@@ -169,6 +196,32 @@ impl FileStore {
         let mut places = self.places(id);
         places.retain(|place| self.shared.damaged.has(id, place.slot, place.offset()));
         places
+    }
+
+    /// Writes a record where one of its length was. `false` if it does not fit, or cannot be done.
+    fn fill(&self, spot: &Fault, kind: Kind, id: &Id, content: &[u8]) -> Result<bool> {
+        let (StoreFile::Segment(number), Flaw::Record) = (spot.file, spot.flaw) else {
+            return Ok(false);
+        };
+        if record::padded((HEADER_BYTES + content.len()) as u64) != spot.length {
+            return Ok(false);
+        }
+        let (Some(segment), Ok(length)) = (self.shared.segment_numbered(number), u32::try_from(content.len())) else {
+            return Ok(false);
+        };
+        let place = Location {
+            slot: segment.slot,
+            position: (spot.offset / 8) as u32,
+            length,
+            kind: kind as u8,
+            encoding: PLAIN,
+        };
+        let done = self.write_in_place(&place, kind, id, content)?;
+        if done {
+            // If a damaged copy was what is known, this one is better.
+            self.shared.note(*id, place);
+        }
+        Ok(done)
     }
 
     /// Writes a record where it stood. `false` if somebody writes to the segment, or something whole stands there.

@@ -28,8 +28,9 @@ use crate::vfs::{OpenMode, read_full};
 pub struct ScrubOptions<'a> {
     /// Read no faster than this; `None`: as fast as the disk.
     pub bytes_per_second: Option<u64>,
-    /// Called after each piece with the bytes read so far and their likely sum.
-    pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+    /// Called after each piece with the bytes read so far and their likely sum; `false` ends the scrub with an error
+    /// (`Storage`, interrupted).
+    pub progress: Option<&'a (dyn Fn(u64, u64) -> bool + Sync)>,
 }
 
 /// What a scrub found.
@@ -185,9 +186,12 @@ impl FileStore {
         suspects.compare(segment.slot, &named, &pass);
         for (id, place) in named.iter().filter(|(id, place)| suspects.is_bad(id, place)) {
             self.shared.damaged.add(id, segment.slot, place.offset());
-            if let Some(fault) = pass.faults.iter_mut().find(|fault| {
-                fault.id.is_none() && (fault.offset..fault.offset + fault.length.max(1)).contains(&place.offset())
-            }) {
+            // What the index says counts for more than what a damaged header says.
+            let hit = pass.faults.iter_mut().find(|fault| {
+                fault.offset == place.offset()
+                    || fault.id.is_none() && (fault.offset..fault.offset + fault.length.max(1)).contains(&place.offset())
+            });
+            if let Some(fault) = hit {
                 fault.id = Some(*id);
             }
         }
@@ -296,11 +300,12 @@ impl FileStore {
             list.push((*id, kind));
         }
         for (id, kind) in claimed {
-            if let Some(kind) = Kind::from_number(kind)
-                && !bad.contains_key(&id)
-                && !self.shared.knows(&id)
-            {
-                scrubbed.claimed.push((id, kind));
+            let Some(kind) = Kind::from_number(kind).filter(|_| !bad.contains_key(&id)) else {
+                continue;
+            };
+            match self.shared.read_known(kind, &id) {
+                Ok(Some(_)) => scrubbed.healed.push((id, kind)),
+                _ => scrubbed.claimed.push((id, kind)),
             }
         }
         for list in [&mut scrubbed.damaged, &mut scrubbed.healed, &mut scrubbed.claimed] {

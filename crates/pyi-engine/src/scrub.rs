@@ -32,6 +32,8 @@ pub struct ScrubReport {
     pub mended: Vec<Fault>,
     /// How long it took.
     pub seconds: f64,
+    /// What damaged records say that they were, where nobody misses it.
+    claimed: Vec<(Id, Kind)>,
     /// Every checkpoint that has a record.
     checkpoints: Vec<Id>,
     /// Whether something may be missing that nothing in the store tells of any more.
@@ -89,6 +91,7 @@ impl Repository {
             unexplained: found.faults.iter().any(is_unexplained) || !found.orphans.is_empty(),
             faults: found.faults,
             healed: found.healed,
+            claimed: found.claimed,
             checkpoints: found.checkpoints,
             ..ScrubReport::default()
         };
@@ -130,18 +133,21 @@ impl Repository {
         }
         for (id, kind) in &report.healed {
             if let Ok(Some(content)) = store.get(*kind, id) {
-                store.put_back(*kind, id, &content)?;
+                store.put_back(*kind, id, &content, &report.spots(id))?;
                 report.repaired.insert(*id);
             }
         }
+        report.salvage(store)?;
         loop {
             let mut progress = false;
-            let wanted: Vec<(Id, Kind)> = report.lost();
+            let mut wanted: Vec<(Id, Kind)> = report.lost();
+            let unmissed = report.claimed.iter().filter(|(id, _)| !report.repaired.contains(id));
+            wanted.extend(unmissed.filter(|(id, _)| !report.damaged.contains_key(id)));
             for (id, kind) in &wanted {
                 let Some(content) = store.salvage(*kind, id).or_else(|| fetch(&others, *kind, id)) else {
                     continue;
                 };
-                let _: PutBack = store.put_back(*kind, id, &content)?;
+                let _: PutBack = store.put_back(*kind, id, &content, &report.spots(id))?;
                 report.repaired.insert(*id);
                 progress = true;
             }
@@ -244,6 +250,33 @@ impl ScrubReport {
                 .or_insert(found);
         }
         self.affected.merge(&reached.affected);
+    }
+
+    /// Damaged places where the record of an object may have stood: those that say so, then those of which nobody knows whose they were.
+    fn spots(&self, id: &Id) -> Vec<&Fault> {
+        let known = |other: Id| self.damaged.contains_key(&other) || self.healed.iter().any(|(healed, _)| *healed == other);
+        let named = self.faults.iter().filter(|fault| fault.id == Some(*id));
+        let others = self.faults.iter().filter(|fault| fault.id.is_none_or(|other| !known(other)));
+        named.chain(others.filter(|fault| fault.id != Some(*id))).filter(|fault| fault.flaw == Flaw::Record).collect()
+    }
+
+    /// Puts back what damaged records still hold: only their headers were hit.
+    fn salvage(&mut self, store: &FileStore) -> Result<()> {
+        let mut found = Vec::new();
+        for fault in &self.faults {
+            if let Some((kind, id, content)) = store.salvage_at(fault)
+                && (fault.id == Some(id) || self.damaged.contains_key(&id))
+            {
+                store.put_back(kind, &id, &content, &[fault])?;
+                // What the header said before may have been a wrong id.
+                found.push((id, fault.clone()));
+            }
+        }
+        for (id, fault) in found {
+            self.repaired.insert(id);
+            self.faults.iter_mut().filter(|known| **known == fault).for_each(|known| known.id = Some(id));
+        }
+        Ok(())
     }
 
     /// Damaged objects that are not repaired yet.

@@ -233,7 +233,7 @@ fn every_damage_is_found_and_named_and_repaired() {
         names
     });
 
-    let (mut injected, mut refused, mut in_logs, mut affecting) = (0, 0, 0, 0);
+    let (mut injected, mut refused, mut in_logs, mut affecting, mut clean) = (0, 0, 0, 0, 0);
     let mut number = 0;
     while injected < places {
         number += 1;
@@ -286,6 +286,13 @@ fn every_damage_is_found_and_named_and_repaired() {
         assert!(report.lost().is_empty(), "{what}: not repaired {:?}", report.lost());
         let again = repo.scrub(&ScrubOptions::default()).unwrap();
         assert!(again.lost().is_empty(), "{what}: after the repair {:?}", again.lost());
+        let left = again.faults.iter().filter(|fault| !fault.file.to_string().starts_with("refs/"));
+        let left: Vec<_> = left.collect();
+        clean += u32::from(left.is_empty());
+        if std::env::var_os("PYI_DAMAGE_SHOW").is_some() && !left.is_empty() {
+            println!("{what}: left {left:?}");
+        }
+        assert_eq!(report.is_clean(), again.is_clean(), "{what}: {:?} {:?}", report.faults, again.faults);
         repo.close().unwrap();
         let fresh = open(&store).unwrap();
         for (id, content) in &truth {
@@ -294,5 +301,6 @@ fn every_damage_is_found_and_named_and_repaired() {
         fresh.close().unwrap();
         fs::remove_dir_all(&store).unwrap();
     }
-    println!("{injected} places, {refused} of them refused at opening, {in_logs} in ref logs, {affecting} that made a checkpoint unreadable");
+    println!("{injected} places, {refused} of them refused at opening, {in_logs} in ref logs, {affecting} that made a checkpoint unreadable, {clean} \
+         without a trace in segments after the repair");
 }

@@ -15,14 +15,14 @@ const STEP: Duration = Duration::from_millis(20);
 /// Keeps to a speed and tells how far the work is.
 pub(crate) struct Pace<'a> {
     bytes_per_second: Option<u64>,
-    progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+    progress: Option<&'a (dyn Fn(u64, u64) -> bool + Sync)>,
     pub(crate) total_bytes: u64,
     pub(crate) done_bytes: u64,
     started: Instant,
 }
 
 impl<'a> Pace<'a> {
-    pub(crate) fn new(bytes_per_second: Option<u64>, progress: Option<&'a (dyn Fn(u64, u64) + Sync)>) -> Pace<'a> {
+    pub(crate) fn new(bytes_per_second: Option<u64>, progress: Option<&'a (dyn Fn(u64, u64) -> bool + Sync)>) -> Pace<'a> {
         Pace {
             bytes_per_second,
             progress,
@@ -32,8 +32,8 @@ impl<'a> Pace<'a> {
         }
     }
 
-    /// Counts bytes that were read, and waits if that was too fast.
-    pub(crate) fn add(&mut self, bytes: u64) {
+    /// Counts bytes that were read, and waits if that was too fast. Errors: `Interrupted` if whoever watches wants it to end.
+    pub(crate) fn add(&mut self, bytes: u64) -> io::Result<()> {
         self.done_bytes += bytes;
         if let Some(rate) = self.bytes_per_second {
             let due = Duration::from_secs_f64(self.done_bytes as f64 / rate.max(1) as f64);
@@ -41,8 +41,11 @@ impl<'a> Pace<'a> {
                 std::thread::sleep(left.min(Duration::from_millis(200)));
             }
         }
-        if let Some(progress) = self.progress {
-            progress(self.done_bytes, self.total_bytes.max(self.done_bytes));
+        match self.progress {
+            Some(progress) if !progress(self.done_bytes, self.total_bytes.max(self.done_bytes)) => {
+                Err(io::ErrorKind::Interrupted.into())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -115,8 +118,7 @@ impl<'f, 'p, 'c> Reader<'f, 'p, 'c> {
             Err(error) if error.raw_os_error() == Some(libc::EIO) => self.read_sectors(known, at),
             Err(error) => return Err(error),
         }
-        self.pace.add(size as u64);
-        Ok(())
+        self.pace.add(size as u64)
     }
 
     /// Reads sector by sector what could not be read in one piece.

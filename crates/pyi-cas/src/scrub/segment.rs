@@ -67,10 +67,22 @@ pub(crate) fn pass(
         }
         let (next, zeros) = next_record(&mut reader, offset)?;
         let to = next.unwrap_or(reader.end);
+        let first = result.claimed.len();
         claim(&mut reader, offset, to, &mut result.claimed)?;
         match next {
             Some(next) => {
-                result.faults.push(Fault::at(name, offset, next - offset, Flaw::Record));
+                // One place for each record that still says what it was, and one for the rest.
+                for found in &result.claimed[first..] {
+                    let fault = Fault::at(name, found.offset, found.header.record_bytes(), Flaw::Record);
+                    result.faults.push(Fault {
+                        id: Some(found.header.id),
+                        ..fault
+                    });
+                    offset = found.offset + found.header.record_bytes();
+                }
+                if offset < next {
+                    result.faults.push(Fault::at(name, offset, next - offset, Flaw::Record));
+                }
                 offset = next;
             }
             None => {
