@@ -17,6 +17,7 @@ import pytest
 import pyi
 from pyi.backup import save
 from pyi.backup.target import open_target
+from pyi.config import native_program
 from pyi.errors import Conflict, Corrupt, InvalidArgument, NotFound, StorageError
 
 
@@ -331,7 +332,7 @@ def test_one_backup_at_a_time_is_not_needed(tmp_path: Path) -> None:
 
 def test_the_command_line(tmp_path: Path) -> None:
     def run(*words: str, status: int = 0) -> str:
-        done = subprocess.run(["pyi", *words], cwd=tmp_path / "project", capture_output=True, text=True)
+        done = subprocess.run([str(native_program()), *words], cwd=tmp_path / "project", capture_output=True, text=True)
         assert done.returncode == status, done.stderr
         return done.stdout
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import pyi
+from pyi.config import native_program
 from pyi.errors import Corrupt, InvalidArgument
 
 
@@ -147,7 +148,7 @@ def test_the_speed_is_kept_and_progress_is_told(project: Path) -> None:
 
 def test_the_command_line(project: Path, tmp_path: Path) -> None:
     def run(*words: str, status: int = 0) -> str:
-        done = subprocess.run(["pyi", *words], cwd=project, capture_output=True, text=True)
+        done = subprocess.run([str(native_program()), *words], cwd=project, capture_output=True, text=True)
         assert done.returncode == status, (done.stdout, done.stderr)
         return done.stdout
 

@@ -53,8 +53,16 @@ impl FileStore {
         let number = segment.number;
         let path = self.shared.segment_path(number);
         let name = StoreFile::Segment(number);
-        let length = segment.file.len().map_err(|error| Error::storage("read", &path, error))?;
-        let head = check_header(segment.file.as_ref(), number, &self.shared.store, &path.display().to_string())?;
+        let length = segment
+            .file
+            .len()
+            .map_err(|error| Error::storage("read", &path, error))?;
+        let head = check_header(
+            segment.file.as_ref(),
+            number,
+            &self.shared.store,
+            &path.display().to_string(),
+        )?;
         if head == HeaderState::Damaged {
             faults.push(Fault::at(name, 0, 64, Flaw::Header));
         }
@@ -75,7 +83,11 @@ impl FileStore {
         } else {
             need
         };
-        let end = if tail.sealed { length } else { self.own_end(number).unwrap_or(tail.scanned) };
+        let end = if tail.sealed {
+            length
+        } else {
+            self.own_end(number).unwrap_or(tail.scanned)
+        };
         if end < must {
             faults.push(Fault::at(name, end, must - end, Flaw::Short));
         }

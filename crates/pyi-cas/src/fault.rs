@@ -104,7 +104,14 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} offset {} length {}: {}", self.file, self.offset, self.length, self.flaw.word())?;
+        write!(
+            f,
+            "{} offset {} length {}: {}",
+            self.file,
+            self.offset,
+            self.length,
+            self.flaw.word()
+        )?;
         if let Some(id) = &self.id {
             write!(f, " of object {id}")?;
         }

@@ -22,7 +22,11 @@ pub(crate) struct Format {
 
 impl Format {
     pub(crate) fn render(&self) -> String {
-        let rest = format!("hash blake3\nstore {}\ncreated {}\n", to_hex(&self.store), self.created_ns);
+        let rest = format!(
+            "hash blake3\nstore {}\ncreated {}\n",
+            to_hex(&self.store),
+            self.created_ns
+        );
         let crc = crc32c::crc32c(format!("{FIRST_LINE}{rest}").as_bytes());
         // Second, so that a file that was cut somewhere does not look like an older one without this line.
         format!("{FIRST_LINE}crc {crc:08x}\n{rest}")

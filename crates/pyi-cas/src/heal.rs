@@ -39,7 +39,9 @@ impl FileStore {
     /// `Storage`, `Closed`. O(length), a flush.
     pub fn put_back(&self, kind: Kind, id: &Id, content: &[u8], spots: &[&Fault]) -> Result<PutBack> {
         if kind.id_of(content) != *id {
-            return Err(Error::invalid(format!("content that does not have the id {id} of the {kind} to repair")));
+            return Err(Error::invalid(format!(
+                "content that does not have the id {id} of the {kind} to repair"
+            )));
         }
         self.check_writable()?;
         let _gate = fork::enter();
@@ -77,8 +79,13 @@ impl FileStore {
     /// What a damaged record holds, by the hash of its payload: its kind, id and content. `None` if its header tells too little.
     pub fn salvage_at(&self, spot: &Fault) -> Option<(Kind, Id, Bytes)> {
         let _gate = fork::enter();
-        let StoreFile::Segment(number) = spot.file else { return None };
-        let segment = self.shared.segment_numbered(number).filter(|_| spot.flaw == Flaw::Record)?;
+        let StoreFile::Segment(number) = spot.file else {
+            return None;
+        };
+        let segment = self
+            .shared
+            .segment_numbered(number)
+            .filter(|_| spot.flaw == Flaw::Record)?;
         let mut record = vec![0u8; usize::try_from(spot.length).ok()?];
         let read = read_full(segment.file.as_ref(), &mut record, spot.offset).ok()?;
         if read < record.len() || read < HEADER_BYTES {
@@ -122,7 +129,9 @@ impl FileStore {
                 (StoreFile::Segment(number), Flaw::Header | Flaw::NotZero | Flaw::Garbage) => {
                     self.mend_segment(number, fault)?
                 }
-                (StoreFile::RefLog(_), Flaw::NotZero) => self.zero(&self.directory.join(fault.file.to_string()), fault)?,
+                (StoreFile::RefLog(_), Flaw::NotZero) => {
+                    self.zero(&self.directory.join(fault.file.to_string()), fault)?
+                }
                 _ => false,
             };
             if done {
@@ -132,8 +141,9 @@ impl FileStore {
         Ok(mended)
     }
 
-    /// Looks again at the segments of these faults, and forgets the damage of those that are whole. O(bytes of those segments).
-    pub fn look_again_at(&self, faults: &[Fault]) -> Result<()> {
+    /// Looks again at the segments of these faults, and forgets the damage of those that are whole. Returns which of the faults are none any more:
+    /// whole records stand there. O(bytes of those segments).
+    pub fn look_again_at(&self, faults: &[Fault]) -> Result<Vec<Fault>> {
         let _gate = fork::enter();
         let mut numbers: Vec<u64> = faults
             .iter()
@@ -144,6 +154,7 @@ impl FileStore {
             .collect();
         numbers.sort_unstable();
         numbers.dedup();
+        let mut whole = Vec::new();
         for number in numbers {
             let Some(segment) = self.shared.segment_numbered(number) else {
                 continue;
@@ -151,7 +162,12 @@ impl FileStore {
             let path = self.shared.segment_path(number);
             let found = scan(segment.file.as_ref(), SEGMENT_HEADER_BYTES, u64::MAX)
                 .map_err(|error| Error::storage("read", &path, error))?;
-            let head = check_header(segment.file.as_ref(), number, &self.shared.store, &path.display().to_string())?;
+            let head = check_header(
+                segment.file.as_ref(),
+                number,
+                &self.shared.store,
+                &path.display().to_string(),
+            )?;
             self.shared.forget_damage(number);
             for (offset, length) in &found.gaps {
                 self.shared.report_damage(number, *offset, *length);
@@ -163,8 +179,18 @@ impl FileStore {
             if counted && found.gaps.is_empty() && head == HeaderState::Good {
                 self.rebuild_index(number)?;
             }
+            let is_whole = |fault: &&Fault| {
+                let end = fault.offset + fault.length;
+                let records = matches!(fault.flaw, Flaw::Record | Flaw::Short | Flaw::Unreadable);
+                let apart = found
+                    .gaps
+                    .iter()
+                    .all(|(at, length)| end <= *at || at + length <= fault.offset);
+                fault.file == StoreFile::Segment(number) && records && apart && end <= found.end
+            };
+            whole.extend(faults.iter().filter(is_whole).cloned());
         }
-        Ok(())
+        Ok(whole)
     }
 
     fn index_counts_damage(&self, segment: &Segment) -> bool {
@@ -318,7 +344,8 @@ impl FileStore {
 
     /// Zeroes the bytes of a fault.
     fn zero(&self, path: &std::path::Path, fault: &Fault) -> Result<bool> {
-        let file = (self.shared.vfs.open(path, OpenMode::ReadWrite)).map_err(|error| Error::storage("open", path, error))?;
+        let file =
+            (self.shared.vfs.open(path, OpenMode::ReadWrite)).map_err(|error| Error::storage("open", path, error))?;
         write_all(file.as_ref(), &vec![0u8; fault.length as usize], fault.offset)
             .and_then(|()| file.sync_data())
             .map_err(|error| Error::storage("repair", path, error))?;
@@ -349,7 +376,12 @@ pub(crate) fn write_index(shared: &Shared, number: u64, file: &dyn VfsFile) -> R
     file.sync_data().map_err(failed("flush"))?;
     let damaged = found.gaps.len() as u64 + u64::from(head != HeaderState::Good);
     let index_path = shared.index_path(number);
-    write_whole(shared.vfs.as_ref(), &index_path, &encode_index(number, &found, damaged), true)
-        .map_err(|error| Error::storage("write", &index_path, error))?;
+    write_whole(
+        shared.vfs.as_ref(),
+        &index_path,
+        &encode_index(number, &found, damaged),
+        true,
+    )
+    .map_err(|error| Error::storage("write", &index_path, error))?;
     sync_dir(shared.vfs.as_ref(), &shared.directory)
 }

@@ -54,7 +54,8 @@ impl ImageFile {
         let size = size.min(usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX));
         let mut bytes = vec![0u8; size];
         let name = || self.file.to_string();
-        let read = read_full(self.handle.as_ref(), &mut bytes, offset).map_err(|error| Error::storage("read", name(), error))?;
+        let read = read_full(self.handle.as_ref(), &mut bytes, offset)
+            .map_err(|error| Error::storage("read", name(), error))?;
         if read < size {
             return Err(Error::corrupt("a file that became shorter", name()));
         }
@@ -107,8 +108,15 @@ impl FileStore {
             if length < SEGMENT_HEADER_BYTES {
                 continue;
             }
-            let seal = if tail.sealed { self.seal_of(segment.number)? } else { Vec::new() };
-            let real = segment.file.len().map_err(|error| Error::storage("read", &path, error))?;
+            let seal = if tail.sealed {
+                self.seal_of(segment.number)?
+            } else {
+                Vec::new()
+            };
+            let real = segment
+                .file
+                .len()
+                .map_err(|error| Error::storage("read", &path, error))?;
             files.push(ImageFile {
                 file: StoreFile::Segment(segment.number),
                 // A file that lost its end is copied as far as it goes; what is missing is a scrub's to say.
@@ -141,7 +149,8 @@ impl FileStore {
     fn seal_of(&self, number: u64) -> Result<Vec<u8>> {
         let path = self.shared.index_path(number);
         let mut seal = vec![0u8; 64];
-        let read = (self.shared.vfs.open(&path, OpenMode::Read)).and_then(|file| read_full(file.as_ref(), &mut seal, 0));
+        let read =
+            (self.shared.vfs.open(&path, OpenMode::Read)).and_then(|file| read_full(file.as_ref(), &mut seal, 0));
         match read {
             Ok(64) => Ok(seal),
             // Cut short, or a collection unlinked it just now.

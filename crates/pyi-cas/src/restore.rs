@@ -126,7 +126,8 @@ pub fn lay_out(vfs: Arc<dyn Vfs>, directory: &Path, position: Option<u64>, seale
         if sealed.contains(&number) {
             write_index(&shared, number, file.as_ref())?;
         } else {
-            file.sync_data().map_err(|error| Error::storage("flush", &path, error))?;
+            file.sync_data()
+                .map_err(|error| Error::storage("flush", &path, error))?;
         }
     }
     for path in [&shared.directory, &refs, directory] {
@@ -140,7 +141,10 @@ fn cut_logs(vfs: &dyn Vfs, refs: &Path, store: &[u8; 16], position: Option<u64>)
     let newest = numbers.last().copied().unwrap_or(0);
     let wanted = position.unwrap_or(newest << 32 | 0xffff_ffff);
     let too_early = || Error::NotFound {
-        what: format!("position {wanted} in the ref logs of {}; they begin later", refs.display()),
+        what: format!(
+            "position {wanted} in the ref logs of {}; they begin later",
+            refs.display()
+        ),
     };
     let (number, limit) = (wanted >> 32, wanted & 0xffff_ffff);
     if !numbers.contains(&number) {
@@ -155,7 +159,8 @@ fn cut_logs(vfs: &dyn Vfs, refs: &Path, store: &[u8; 16], position: Option<u64>)
         .ok_or_else(too_early)?;
     for later in numbers.iter().filter(|later| **later > number) {
         let path = refs.join(log_name(*later));
-        vfs.remove(&path).map_err(|error| Error::storage("remove", &path, error))?;
+        vfs.remove(&path)
+            .map_err(|error| Error::storage("remove", &path, error))?;
     }
     for kept in numbers.iter().filter(|kept| **kept <= number) {
         let path = refs.join(log_name(*kept));
@@ -163,9 +168,11 @@ fn cut_logs(vfs: &dyn Vfs, refs: &Path, store: &[u8; 16], position: Option<u64>)
             .open(&path, OpenMode::ReadWrite)
             .map_err(|error| Error::storage("open", &path, error))?;
         if *kept == number {
-            file.set_len(last.end).map_err(|error| Error::storage("cut", &path, error))?;
+            file.set_len(last.end)
+                .map_err(|error| Error::storage("cut", &path, error))?;
         }
-        file.sync_data().map_err(|error| Error::storage("flush", &path, error))?;
+        file.sync_data()
+            .map_err(|error| Error::storage("flush", &path, error))?;
     }
     Ok(log_position(number, last.end))
 }

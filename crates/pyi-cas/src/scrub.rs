@@ -105,7 +105,8 @@ impl FileStore {
     pub(crate) fn check_format(&self) -> Result<Option<Fault>> {
         let path = self.directory.join("format");
         let mut bytes = vec![0u8; 64 * 1024];
-        let read = (self.shared.vfs.open(&path, OpenMode::Read)).and_then(|file| read_full(file.as_ref(), &mut bytes, 0));
+        let read =
+            (self.shared.vfs.open(&path, OpenMode::Read)).and_then(|file| read_full(file.as_ref(), &mut bytes, 0));
         let sound = match read {
             Ok(length) => Format::is_sound(&bytes[..length]),
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
@@ -158,7 +159,12 @@ impl FileStore {
         let recent = self.shared.recent.of_segment(segment.slot);
         let extent = self.extent(segment)?;
         segment.file.forget_cached();
-        let head = check_header(segment.file.as_ref(), number, &self.shared.store, &path.display().to_string())?;
+        let head = check_header(
+            segment.file.as_ref(),
+            number,
+            &self.shared.store,
+            &path.display().to_string(),
+        )?;
         let mut bytes = [0u8; SEGMENT_HEADER_BYTES as usize];
         let read = read_full(segment.file.as_ref(), &mut bytes, 0).map_err(failed)?;
         match head {
@@ -168,7 +174,9 @@ impl FileStore {
             HeaderState::Good => {}
             HeaderState::Unborn if recent.is_empty() && !extent.sealed && need <= SEGMENT_HEADER_BYTES => return Ok(()),
             HeaderState::Unborn | HeaderState::Damaged => {
-                scrubbed.faults.push(Fault::at(name, 0, SEGMENT_HEADER_BYTES, Flaw::Header));
+                scrubbed
+                    .faults
+                    .push(Fault::at(name, 0, SEGMENT_HEADER_BYTES, Flaw::Header));
             }
         }
         let decode = |header: &Header, payload: &[u8]| self.decoded(header, payload);
@@ -189,13 +197,17 @@ impl FileStore {
             // What the index says counts for more than what a damaged header says.
             let hit = pass.faults.iter_mut().find(|fault| {
                 fault.offset == place.offset()
-                    || fault.id.is_none() && (fault.offset..fault.offset + fault.length.max(1)).contains(&place.offset())
+                    || fault.id.is_none()
+                        && (fault.offset..fault.offset + fault.length.max(1)).contains(&place.offset())
             });
             if let Some(fault) = hit {
                 fault.id = Some(*id);
             }
         }
-        let checkpoints = pass.records.iter().filter(|found| found.header.kind == Kind::Checkpoint as u8);
+        let checkpoints = pass
+            .records
+            .iter()
+            .filter(|found| found.header.kind == Kind::Checkpoint as u8);
         scrubbed.checkpoints.extend(checkpoints.map(|found| found.header.id));
         scrubbed.faults.append(&mut pass.faults);
         Ok(())
@@ -222,9 +234,19 @@ impl FileStore {
     ) -> Result<Option<SealedIndex>> {
         let name = StoreFile::Index(segment.number);
         let path = self.shared.index_path(segment.number);
-        let there = self.shared.vfs.exists(&path).map_err(|error| Error::storage("look for", &path, error))?;
+        let there = self
+            .shared
+            .vfs
+            .exists(&path)
+            .map_err(|error| Error::storage("look for", &path, error))?;
         if !there {
-            if extent.sealed && self.shared.vfs.exists(&self.shared.segment_path(segment.number)).unwrap_or(true) {
+            if extent.sealed
+                && self
+                    .shared
+                    .vfs
+                    .exists(&self.shared.segment_path(segment.number))
+                    .unwrap_or(true)
+            {
                 scrubbed.faults.push(Fault::at(name, 0, 0, Flaw::Missing));
             }
             return Ok(None);
@@ -251,13 +273,18 @@ impl FileStore {
         let name = StoreFile::Segment(segment.number);
         let must = index.map_or(need, |index| index.segment_bytes);
         if pass.end < must {
-            let flaw = if extent.length < must { Flaw::Short } else { Flaw::Record };
+            let flaw = if extent.length < must {
+                Flaw::Short
+            } else {
+                Flaw::Record
+            };
             pass.faults.push(Fault::at(name, pass.end, must - pass.end, flaw));
         } else if let Some(torn) = pass.torn
             && extent.sealed
         {
             // Of an unsealed one it is what a writer leaves that dies in a write.
-            pass.faults.push(Fault::at(name, torn, extent.length.saturating_sub(torn), Flaw::Garbage));
+            pass.faults
+                .push(Fault::at(name, torn, extent.length.saturating_sub(torn), Flaw::Garbage));
         }
     }
 
@@ -265,7 +292,10 @@ impl FileStore {
     fn orphans(&self) -> Result<Vec<(u64, Vec<(Id, Kind)>)>> {
         let (segments, indexes) = self.shared.list()?;
         let mut orphans = Vec::new();
-        for number in indexes.into_iter().filter(|number| segments.binary_search(number).is_err()) {
+        for number in indexes
+            .into_iter()
+            .filter(|number| segments.binary_search(number).is_err())
+        {
             let path = self.shared.index_path(number);
             match SealedIndex::open(self.shared.vfs.as_ref(), &path, number, 0) {
                 Ok(Some(index)) => {

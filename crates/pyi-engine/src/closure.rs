@@ -103,7 +103,9 @@ pub(crate) fn walk(engine: &Engine, scope: &Scope<'_>) -> Result<Reached> {
     let heads = names.iter().flat_map(|name| name.heads.iter().copied());
     let named: IdSet = heads.clone().collect();
     let damaged = scope.damaged.iter().filter(|(_, kind)| *kind == Kind::Checkpoint);
-    let all = heads.chain(scope.checkpoints.iter().copied()).chain(damaged.map(|(id, _)| *id));
+    let all = heads
+        .chain(scope.checkpoints.iter().copied())
+        .chain(damaged.map(|(id, _)| *id));
     walker.walk_checkpoints(all.collect(), &named)?;
     walker.report(&names)
 }
@@ -212,7 +214,10 @@ impl Walker<'_> {
             if self.checkpoints.contains_key(&id) {
                 continue;
             }
-            let below = match self.get(Kind::Checkpoint, &id)?.map(|bytes| CheckpointRoot::decode(&bytes)) {
+            let below = match self
+                .get(Kind::Checkpoint, &id)?
+                .map(|bytes| CheckpointRoot::decode(&bytes))
+            {
                 Some(Ok(root)) => {
                     let mut below = BTreeSet::new();
                     for node in [Some(root.files), root.state, root.journal].into_iter().flatten() {
@@ -276,7 +281,9 @@ impl Walker<'_> {
         if let Some(known) = self.nodes.get(&id) {
             return Ok(Some(known.clone()));
         }
-        let node = self.get(Kind::Node, &id)?.and_then(|bytes| Node::decode(&bytes, id).ok());
+        let node = self
+            .get(Kind::Node, &id)?
+            .and_then(|bytes| Node::decode(&bytes, id).ok());
         let Some(node) = node else {
             let below = self.lost(id, Kind::Node);
             self.nodes.insert(id, below.clone());
@@ -293,7 +300,11 @@ impl Walker<'_> {
     }
 
     fn blob(&mut self, id: Id) -> Result<Below> {
-        Ok(if self.has(&id)? { None } else { self.lost(id, Kind::Blob) })
+        Ok(if self.has(&id)? {
+            None
+        } else {
+            self.lost(id, Kind::Blob)
+        })
     }
 
     fn array(&mut self, id: Id) -> Result<Below> {

@@ -160,8 +160,11 @@ impl Repository {
             report.take(reached, &lost);
         }
         report.mended.extend(store.mend(&report.faults)?);
-        store.look_again_at(&report.faults)?;
-        report.note_mended(store);
+        for fault in store.look_again_at(&report.faults)? {
+            if !report.mended.contains(&fault) {
+                report.mended.push(fault);
+            }
+        }
         report.seconds += start.elapsed().as_secs_f64();
         Ok(())
     }
@@ -254,10 +257,17 @@ impl ScrubReport {
 
     /// Damaged places where the record of an object may have stood: those that say so, then those of which nobody knows whose they were.
     fn spots(&self, id: &Id) -> Vec<&Fault> {
-        let known = |other: Id| self.damaged.contains_key(&other) || self.healed.iter().any(|(healed, _)| *healed == other);
+        let known =
+            |other: Id| self.damaged.contains_key(&other) || self.healed.iter().any(|(healed, _)| *healed == other);
         let named = self.faults.iter().filter(|fault| fault.id == Some(*id));
-        let others = self.faults.iter().filter(|fault| fault.id.is_none_or(|other| !known(other)));
-        named.chain(others.filter(|fault| fault.id != Some(*id))).filter(|fault| fault.flaw == Flaw::Record).collect()
+        let others = self
+            .faults
+            .iter()
+            .filter(|fault| fault.id.is_none_or(|other| !known(other)));
+        named
+            .chain(others.filter(|fault| fault.id != Some(*id)))
+            .filter(|fault| fault.flaw == Flaw::Record)
+            .collect()
     }
 
     /// Puts back what damaged records still hold: only their headers were hit.
@@ -274,7 +284,10 @@ impl ScrubReport {
         }
         for (id, fault) in found {
             self.repaired.insert(id);
-            self.faults.iter_mut().filter(|known| **known == fault).for_each(|known| known.id = Some(id));
+            self.faults
+                .iter_mut()
+                .filter(|known| **known == fault)
+                .for_each(|known| known.id = Some(id));
         }
         Ok(())
     }
@@ -285,32 +298,15 @@ impl ScrubReport {
         let lost = self.damaged.iter().filter(|(id, _)| !self.repaired.contains(*id));
         lost.map(|(id, (kind, _))| (*id, *kind)).collect()
     }
-
-    /// Places where a whole record stands again.
-    fn note_mended(&mut self, store: &FileStore) {
-        let damage = store.stats().map(|stats| stats.damage).unwrap_or_default();
-        for fault in &self.faults {
-            let StoreFile::Segment(number) = fault.file else { continue };
-            let left = damage.iter().any(|place| {
-                place.number == number
-                    && place.file == pyi_cas::DamagedFile::Segment
-                    && place.offset < fault.offset + fault.length.max(1)
-                    && fault.offset < place.offset + place.length.max(1)
-            });
-            let whole = matches!(fault.flaw, Flaw::Record | Flaw::Short | Flaw::Unreadable)
-                && fault.id.is_none_or(|id| self.repaired.contains(&id))
-                && fault.id.is_some();
-            if whole && !left && !self.mended.contains(fault) {
-                self.mended.push(fault.clone());
-            }
-        }
-    }
 }
 
 /// Whether objects may have gone here that nothing names.
 fn is_unexplained(fault: &Fault) -> bool {
     matches!(fault.file, StoreFile::Segment(_))
-        && matches!(fault.flaw, Flaw::Record | Flaw::Short | Flaw::Unreadable | Flaw::Missing | Flaw::Header)
+        && matches!(
+            fault.flaw,
+            Flaw::Record | Flaw::Short | Flaw::Unreadable | Flaw::Missing | Flaw::Header
+        )
 }
 
 fn fetch(sources: &[FileStore], kind: Kind, id: &Id) -> Option<pyi_cas::Bytes> {

@@ -86,9 +86,14 @@ fn make(store: &Path) -> Vec<Id> {
                     ws.write(path.as_bytes(), random.bytes(length), None).unwrap();
                 }
             }
-            ws.write(format!("{branch}.txt").as_bytes(), Bytes::from(format!("{branch} {round}")), None)
+            ws.write(
+                format!("{branch}.txt").as_bytes(),
+                Bytes::from(format!("{branch} {round}")),
+                None,
+            )
+            .unwrap();
+            ws.state_set("step", &StateValue::Value(Value::Int(i128::from(round))))
                 .unwrap();
-            ws.state_set("step", &StateValue::Value(Value::Int(i128::from(round)))).unwrap();
             let array = ArrayValue {
                 dtype: "|u1".into(),
                 shape: vec![70_000],
@@ -137,11 +142,17 @@ fn read(repo: &Repository, id: &Id) -> Option<BTreeMap<String, Bytes>> {
             found.insert(path.clone(), ws.read(path.as_bytes())?);
         }
         for key in ws.state_keys()? {
-            found.insert(format!("state {key}"), Bytes::from(format!("{:?}", ws.state_get(&key)?)));
+            found.insert(
+                format!("state {key}"),
+                Bytes::from(format!("{:?}", ws.state_get(&key)?)),
+            );
         }
         let mut journal = ws.journal()?;
         for index in 0..journal.len() {
-            found.insert(format!("event {index}"), Bytes::from(format!("{:?}", journal.get(index)?)));
+            found.insert(
+                format!("event {index}"),
+                Bytes::from(format!("{:?}", journal.get(index)?)),
+            );
         }
         Ok(found)
     };
@@ -149,7 +160,10 @@ fn read(repo: &Repository, id: &Id) -> Option<BTreeMap<String, Bytes>> {
         Ok(found) => Some(found),
         Err(error) => {
             assert!(
-                matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::UnsupportedFormat),
+                matches!(
+                    error.kind(),
+                    ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::UnsupportedFormat
+                ),
                 "{error}"
             );
             None
@@ -171,7 +185,10 @@ fn files(store: &Path) -> Vec<PathBuf> {
 fn damage(store: &Path, random: &mut Random) -> Option<String> {
     let files = files(store);
     // Segments hold the most, so they get the most.
-    let segments: Vec<&PathBuf> = files.iter().filter(|file| file.extension().is_some_and(|e| e == "seg")).collect();
+    let segments: Vec<&PathBuf> = files
+        .iter()
+        .filter(|file| file.extension().is_some_and(|e| e == "seg"))
+        .collect();
     let path = match random.below(3) {
         0 => &files[random.below(files.len() as u64) as usize],
         _ => segments[random.below(segments.len() as u64) as usize],
@@ -221,8 +238,10 @@ fn every_damage_is_found_and_named_and_repaired() {
     let whole = scratch.path().join("whole");
     let checkpoints = make(&whole);
     let repo = open(&whole).unwrap();
-    let truth: BTreeMap<Id, BTreeMap<String, Bytes>> =
-        checkpoints.iter().map(|id| (*id, read(&repo, id).expect("whole"))).collect();
+    let truth: BTreeMap<Id, BTreeMap<String, Bytes>> = checkpoints
+        .iter()
+        .map(|id| (*id, read(&repo, id).expect("whole")))
+        .collect();
     let branches = repo.branches().unwrap();
     let clean = repo.scrub(&ScrubOptions::default()).unwrap();
     assert!(clean.is_clean() && clean.checked > 200, "{clean:?}");
@@ -250,7 +269,10 @@ fn every_damage_is_found_and_named_and_repaired() {
             Ok(repo) => repo,
             // The format file or the head of the ref log: nothing can be read without it, and nothing is.
             Err(error) => {
-                assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::UnsupportedFormat), "{what}: {error}");
+                assert!(
+                    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::UnsupportedFormat),
+                    "{what}: {error}"
+                );
                 refused += 1;
                 fs::remove_dir_all(&store).unwrap();
                 continue;
@@ -272,10 +294,16 @@ fn every_damage_is_found_and_named_and_repaired() {
         let named: BTreeSet<Id> = report.affected.checkpoints.iter().copied().collect();
         let missed: Vec<_> = unreadable.difference(&named).collect();
         assert!(missed.is_empty(), "{what}: {missed:?} not named; {:?}", report.faults);
-        let extra: Vec<_> = named.difference(&unreadable).filter(|id| truth.contains_key(id)).collect();
+        let extra: Vec<_> = named
+            .difference(&unreadable)
+            .filter(|id| truth.contains_key(id))
+            .collect();
         assert!(extra.is_empty(), "{what}: {extra:?} named and readable");
         affecting += u32::from(!unreadable.is_empty());
-        let in_log = report.faults.iter().any(|fault| fault.file.to_string().starts_with("refs/"));
+        let in_log = report
+            .faults
+            .iter()
+            .any(|fault| fault.file.to_string().starts_with("refs/"));
         in_logs += u32::from(in_log);
         if !in_log {
             let hit: BTreeSet<&String> = unreadable.iter().filter_map(|id| names.get(id)).flatten().collect();
@@ -286,21 +314,35 @@ fn every_damage_is_found_and_named_and_repaired() {
         assert!(report.lost().is_empty(), "{what}: not repaired {:?}", report.lost());
         let again = repo.scrub(&ScrubOptions::default()).unwrap();
         assert!(again.lost().is_empty(), "{what}: after the repair {:?}", again.lost());
-        let left = again.faults.iter().filter(|fault| !fault.file.to_string().starts_with("refs/"));
+        let left = again
+            .faults
+            .iter()
+            .filter(|fault| !fault.file.to_string().starts_with("refs/"));
         let left: Vec<_> = left.collect();
         clean += u32::from(left.is_empty());
         if std::env::var_os("PYI_DAMAGE_SHOW").is_some() && !left.is_empty() {
             println!("{what}: left {left:?}");
         }
-        assert_eq!(report.is_clean(), again.is_clean(), "{what}: {:?} {:?}", report.faults, again.faults);
+        assert_eq!(
+            report.is_clean(),
+            again.is_clean(),
+            "{what}: {:?} {:?}",
+            report.faults,
+            again.faults
+        );
         repo.close().unwrap();
         let fresh = open(&store).unwrap();
         for (id, content) in &truth {
-            assert!(read(&fresh, id).as_ref() == Some(content), "{what}: {id} after the repair");
+            assert!(
+                read(&fresh, id).as_ref() == Some(content),
+                "{what}: {id} after the repair"
+            );
         }
         fresh.close().unwrap();
         fs::remove_dir_all(&store).unwrap();
     }
-    println!("{injected} places, {refused} of them refused at opening, {in_logs} in ref logs, {affecting} that made a checkpoint unreadable, {clean} \
-         without a trace in segments after the repair");
+    println!(
+        "{injected} places, {refused} of them refused at opening, {in_logs} in ref logs, {affecting} that made a checkpoint unreadable, {clean} \
+         without a trace in segments after the repair"
+    );
 }

@@ -234,14 +234,20 @@ pub(crate) fn missing<'py>(py: Python<'py>, repository: &Repository) -> PyResult
 /// The positions of a repository's ref logs: position, unix ns, message.
 pub(crate) fn positions(py: Python<'_>, repository: &Repository) -> PyResult<Vec<(u64, u64, String)>> {
     let found = long(py, || repository.log_positions())?;
-    Ok(found.into_iter().map(|at| (at.position, at.time_ns, at.message)).collect())
+    Ok(found
+        .into_iter()
+        .map(|at| (at.position, at.time_ns, at.message))
+        .collect())
 }
 
 /// The positions of the ref logs in a directory, of the store of this name.
 #[pyfunction]
 pub(crate) fn log_positions_in(py: Python<'_>, directory: Directory, store: &str) -> PyResult<Vec<(u64, u64, String)>> {
     let found = long(py, || pyi_engine::positions_in(&directory.0, store))?;
-    Ok(found.into_iter().map(|at| (at.position, at.time_ns, at.message)).collect())
+    Ok(found
+        .into_iter()
+        .map(|at| (at.position, at.time_ns, at.message))
+        .collect())
 }
 
 /// Makes a store of files that were laid out; returns the position that its refs are at.

@@ -54,9 +54,16 @@ pub(crate) fn pass(
         };
         let failed = |error| Error::storage("read", &path, error);
         let length = file.len().map_err(failed)?;
-        let wanted = if newest_only && !newest { LOG_HEADER_BYTES } else { length };
+        let wanted = if newest_only && !newest {
+            LOG_HEADER_BYTES
+        } else {
+            length
+        };
         let mut reader = Reader::new(file.as_ref(), pace, wanted.min(length));
-        let bytes = reader.at(0, usize::try_from(wanted).unwrap_or(usize::MAX)).map_err(failed)?.to_vec();
+        let bytes = reader
+            .at(0, usize::try_from(wanted).unwrap_or(usize::MAX))
+            .map_err(failed)?
+            .to_vec();
         let name = StoreFile::RefLog(*number);
         for (offset, length) in reader.unreadable {
             result.faults.push(Fault::at(name, offset, length, Flaw::Unreadable));
@@ -158,6 +165,7 @@ pub(crate) fn check_end(pass: &mut LogPass, seen: u64) {
     let Some((number, end)) = pass.newest else { return };
     if seen > log_position(number, end) {
         let length = (seen & 0xffff_ffff).saturating_sub(end);
-        pass.faults.push(Fault::at(StoreFile::RefLog(number), end, length, Flaw::Short));
+        pass.faults
+            .push(Fault::at(StoreFile::RefLog(number), end, length, Flaw::Short));
     }
 }

@@ -22,7 +22,10 @@ pub(crate) struct Pace<'a> {
 }
 
 impl<'a> Pace<'a> {
-    pub(crate) fn new(bytes_per_second: Option<u64>, progress: Option<&'a (dyn Fn(u64, u64) -> bool + Sync)>) -> Pace<'a> {
+    pub(crate) fn new(
+        bytes_per_second: Option<u64>,
+        progress: Option<&'a (dyn Fn(u64, u64) -> bool + Sync)>,
+    ) -> Pace<'a> {
         Pace {
             bytes_per_second,
             progress,
@@ -52,7 +55,9 @@ impl<'a> Pace<'a> {
     /// Bytes of one read: small ones at a low speed, so that it is kept evenly.
     fn piece_bytes(&self) -> usize {
         let tenth = self.bytes_per_second.map_or(PIECE_BYTES as u64, |rate| rate / 10);
-        PIECE_BYTES.min(usize::try_from(tenth).unwrap_or(PIECE_BYTES)).max(SECTOR_BYTES)
+        PIECE_BYTES
+            .min(usize::try_from(tenth).unwrap_or(PIECE_BYTES))
+            .max(SECTOR_BYTES)
     }
 }
 

@@ -71,13 +71,8 @@ pub(crate) const VERBS: &[Verb] = &[
 ];
 
 /// The verbs in Python.
-pub(crate) const PYTHON_VERBS: &[PythonVerb] = &[
-    race::VERB,
-    swarm::VERB,
-    scrub::VERB,
-    backup::VERB,
-    restore_backup::VERB,
-];
+pub(crate) const PYTHON_VERBS: &[PythonVerb] =
+    &[race::VERB, swarm::VERB, scrub::VERB, backup::VERB, restore_backup::VERB];
 
 /// The verbs as the help lists them.
 pub(crate) const GROUPS: &[(&str, &[&str])] = &[
@@ -88,7 +83,10 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
         &["fork", "checkpoint", "rewind", "join", "publish", "workspaces"],
     ),
     ("Looking", &["checkpoints", "changes", "stats"]),
-    ("Care of the store", &["fsck-store", "scrub", "backup", "restore-backup"]),
+    (
+        "Care of the store",
+        &["fsck-store", "scrub", "backup", "restore-backup"],
+    ),
     ("Your shell", &["completion"]),
 ];
 
