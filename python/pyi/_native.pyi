@@ -133,6 +133,7 @@ class ScrubCore:
 
 def log_positions_in(directory: _Directory, store: str) -> list[tuple[int, int, str]]: ...
 def assemble_store(directory: _Directory, position: int | None, sealed: Iterable[int]) -> int: ...
+
 @final
 class Workspace:
     @property

@@ -289,7 +289,11 @@ def test_a_damaged_backup_is_refused(tmp_path: Path) -> None:
             try:
                 with pyi.restore_backup(target, tmp_path / "restored") as repo:
                     assert bytes(repo.workspace().read("n")) in {number * 1000 for number in (b"0", b"1", b"2")}
-                    assert damaged != manifests[-1] or bytes(repo.workspace().read("n")) == b"1" * 1000 or at == len(whole) - 1
+                    assert (
+                        damaged != manifests[-1]
+                        or bytes(repo.workspace().read("n")) == b"1" * 1000
+                        or at == len(whole) - 1
+                    )
                 shutil.rmtree(tmp_path / "restored")
             except Corrupt:
                 assert not (tmp_path / "restored").exists()

@@ -67,8 +67,11 @@ impl FileStore {
     /// What the store holds now. The refs are read first: everything that they name was stored before. Errors: `Storage`, `Corrupt`, `Closed`.
     /// O(segments), one open for each log.
     pub fn image(&self) -> Result<Image> {
+        self.hold_for_image(|| self.take_image())
+    }
+
+    fn take_image(&self) -> Result<Image> {
         self.check_open()?;
-        let _held = self.hold_for_image();
         let (number, offset) = self.refs.end()?;
         let _gate = fork::enter();
         if offset > u64::from(u32::MAX) {
@@ -144,7 +147,9 @@ impl FileStore {
 
     /// GUARD AGAINST A COLLECTION, the one place for it: between the reading of the refs and the opening of the segments nothing may be removed
     /// that the refs reach. A collector waits for sections that began before, so a section is held here where the store has them.
-    fn hold_for_image(&self) {}
+    fn hold_for_image<T>(&self, take: impl FnOnce() -> T) -> T {
+        take()
+    }
 
     fn seal_of(&self, number: u64) -> Result<Vec<u8>> {
         let path = self.shared.index_path(number);

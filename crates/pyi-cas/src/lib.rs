@@ -63,7 +63,7 @@ pub use kind::Kind;
 pub use memory::MemoryStore;
 pub use os::OsFs;
 pub use restore::{LogPosition, lay_out, log_positions};
-pub use scrub::{ScrubOptions, Scrubbed};
+pub use scrub::{Orphan, ScrubOptions, Scrubbed};
 pub use segment::{Damage, DamagedFile};
 pub use store::{Committed, Guard, ObjectStore, RefOutcome, RefStore, RefTransaction, StoreStats};
 pub use vfs::{Mapped, OpenMode, SharedWords, Vfs, VfsFile};

@@ -154,8 +154,7 @@ fn cut_logs(vfs: &dyn Vfs, refs: &Path, store: &[u8; 16], position: Option<u64>)
     // A seal would send readers on to the next log, which goes.
     let last = found
         .iter()
-        .filter(|record| record.end <= limit && (position.is_none() || record.action != Action::Seal))
-        .next_back()
+        .rfind(|record| record.end <= limit && (position.is_none() || record.action != Action::Seal))
         .ok_or_else(too_early)?;
     for later in numbers.iter().filter(|later| **later > number) {
         let path = refs.join(log_name(*later));

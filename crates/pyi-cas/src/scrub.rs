@@ -50,10 +50,13 @@ pub struct Scrubbed {
     /// only if somebody misses them (or if nobody could, as with checkpoints).
     pub claimed: Vec<(Id, Kind)>,
     /// Indexes without their segment, and what they name: a loss if somebody misses it, else what a collection that was killed left.
-    pub orphans: Vec<(u64, Vec<(Id, Kind)>)>,
+    pub orphans: Vec<Orphan>,
     /// Every checkpoint that has a whole record.
     pub checkpoints: Vec<Id>,
 }
+
+/// An index without its segment: the segment's number, and what was in it.
+pub type Orphan = (u64, Vec<(Id, Kind)>);
 
 /// How far a segment goes, and what is known of it.
 struct Extent {
@@ -289,7 +292,7 @@ impl FileStore {
     }
 
     /// Indexes whose segment is not there.
-    fn orphans(&self) -> Result<Vec<(u64, Vec<(Id, Kind)>)>> {
+    fn orphans(&self) -> Result<Vec<Orphan>> {
         let (segments, indexes) = self.shared.list()?;
         let mut orphans = Vec::new();
         for number in indexes

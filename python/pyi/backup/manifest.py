@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import json
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class Manifest:
     position: int
     taken_ns: int
     objects: int
-    format: bytes
+    format: builtins.bytes
     files: tuple[File, ...]
 
     @property
@@ -65,7 +66,7 @@ class Manifest:
         """Return the bytes of all files."""
         return sum(file.bytes for file in self.files)
 
-    def encode(self) -> bytes:
+    def encode(self) -> builtins.bytes:
         """Return the bytes of the manifest."""
         body: dict[str, Any] = {
             "pyi-backup": _VERSION,
@@ -156,7 +157,7 @@ def load(target: Target, name: str) -> Manifest:
 
 
 def all_manifests(target: Target) -> list[Manifest]:
-    """Read all manifests that are whole, oldest first; if there are some and none is whole, the error of the last one."""
+    """Read all manifests that are whole, oldest first; if there are some and none is whole, raise what is wrong."""
     found: list[Manifest] = []
     failure: Corrupt | None = None
     for name in names_of(target):

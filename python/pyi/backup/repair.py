@@ -36,8 +36,8 @@ def scrub(
     Args:
         repo: The repository.
         repair_from: None: change nothing. A backup (directory or ``s3://`` URL), another store or the directory that it
-            belongs to, a git repository, or several of these. An empty sequence repairs what needs no source: indexes, headers,
-            records of which only the header was hit.
+            belongs to, a git repository, or several of these. An empty sequence repairs what needs no source: indexes,
+            headers, records of which only the header was hit.
         bytes_per_second: Read no faster.
         progress: Called with the bytes read and their likely sum.
 
@@ -45,7 +45,7 @@ def scrub(
         InvalidArgument: A source is none of these, or the speed is none.
         StorageError: The store cannot be read or written. Sectors that cannot be read are damage, and no error.
 
-    Cost: the store's bytes, at the disk's speed; repair costs a restore of the backup, or an import of the git repository.
+    Cost: the store's bytes, at the disk's speed; repair costs a restore of the backup, or an import of the repository.
     """
     if bytes_per_second is not None and bytes_per_second <= 0:
         raise InvalidArgument(f"bytes_per_second={bytes_per_second}: more than 0, or None for no limit")

@@ -33,8 +33,8 @@ def restore_backup(
     Args:
         source: What `Repository.backup` wrote to.
         path: The store's directory: a new or an empty one.
-        at: None for the last backup; a position (see `Repository.log_positions`), of which the last change at or before it
-            counts; or a time, likewise (without a time zone: local time).
+        at: None for the last backup; a position (see `Repository.log_positions`), of which the last change at or before
+            it counts; or a time, likewise (without a time zone: local time).
         verify: Look whether everything that a name leads to is there. Every byte is checked against the manifest in any
             case.
         progress: Called with the bytes done and their sum.
@@ -86,7 +86,7 @@ def _choose(manifests: list[Manifest], at: int | datetime | None, url: str) -> M
     if at is None:
         return newest
     chosen: Manifest | None = None
-    # From the newest one back, as long as they hold it: beyond the first that does not, a store may have gone another way.
+    # From the newest one back, as long as they hold it: what is before one that does not may be of another course.
     for manifest in reversed(manifests):
         reaches = manifest.position >= at if isinstance(at, int) else manifest.taken_ns >= _ns(at)
         if not reaches:
@@ -136,9 +136,7 @@ def _position_at(manifest: Manifest, directory: Path, at: datetime | None) -> in
     return found[-1]
 
 
-def _fetch(
-    target: Target, file: File, directory: Path, done: int, total: int, progress: Progress | None
-) -> int:
+def _fetch(target: Target, file: File, directory: Path, done: int, total: int, progress: Progress | None) -> int:
     path = directory / file.name
     try:
         with path.open("xb") as out:
@@ -163,6 +161,6 @@ def _verify(directory: Path) -> None:
     if missing:
         names = sorted({name for who in missing.values() for name in (*who["branches"], *who["workspaces"])})
         raise Corrupt(
-            f"{len(missing)} objects of {', '.join(names[:5]) or 'older checkpoints'} were not there any more when the backup"
-            " was taken; choose another position, or verify=False for what is there"
+            f"{len(missing)} objects of {', '.join(names[:5]) or 'older checkpoints'} were not there any more when the"
+            " backup was taken; choose another position, or verify=False for what is there"
         )

@@ -26,8 +26,8 @@ def back_up(
 ) -> BackupReport:
     """Copy `repo` as it is now to `target`, while writers go on; what an earlier backup copied is not copied again.
 
-    A manifest that is written last makes the parts a backup: one that is interrupted leaves the earlier ones as they were,
-    and what it copied is found by the next one.
+    A manifest that is written last makes the parts a backup: one that is interrupted leaves the earlier ones as they
+    were, and what it copied is found by the next one.
 
     Raises:
         InvalidArgument: The target is none, or holds the backups of another store.
@@ -74,9 +74,7 @@ def _previous(target: Target) -> Manifest | None:
 class _Copier:
     """Copies the files of an image."""
 
-    def __init__(
-        self, image: StoreImage, target: Target, earlier: dict[str, File], progress: Progress | None
-    ) -> None:
+    def __init__(self, image: StoreImage, target: Target, earlier: dict[str, File], progress: Progress | None) -> None:
         self._image = image
         self._target = target
         self._earlier = earlier

@@ -1,4 +1,4 @@
-"""Where backups are: a directory, or an S3-compatible store. Whatever is there under a name is whole and never changes."""
+"""Where backups are: a directory or an S3-compatible store. What is there under a name is whole and never changes."""
 
 from __future__ import annotations
 

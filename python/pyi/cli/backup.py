@@ -33,9 +33,10 @@ exit status: 0 done; 1 no store here; 2 wrong usage; 3 a failed run; 128 + n aft
 """
 
 _RESTORE = """\
-Make a store at PATH, a new or empty directory, of the backups at SOURCE: as it was at the last backup, or with --at as it
-was after the last change at or before a position (a number, see --list) or a time (ISO 8601; without a zone: local time).
-Every byte is checked on the way, and at the end whether everything that a name leads to is there.
+Make a store at PATH, a new or empty directory, of the backups at SOURCE: as it was at the last backup, or with --at as
+it was after the last change at or before a position (a number, as `repo.log_positions()` gives) or a time (ISO 8601;
+without a zone: local time). Every byte is checked on the way, and at the end whether everything that a name leads to is
+there.
 """
 
 _RESTORE_EPILOG = """\
@@ -45,7 +46,8 @@ examples:
   pyi restore-backup /mnt/backups/project --list
   pyi restore-backup s3://backups/project /srv/restored --at 4294968512 --json
 
-exit status: 0 done; 1 no such backup or position, or PATH is taken; 2 wrong usage; 3 a failed run; 128 + n after signal n
+exit status: 0 done; 1 no such backup or position, or PATH is taken; 2 wrong usage; 3 a failed run; 128 + n after
+signal n
 """
 
 
@@ -72,8 +74,12 @@ def add_parsers(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     restore.set_defaults(run=run_restore)
     restore.add_argument("source", metavar="SOURCE", help="what `pyi backup` wrote to")
     restore.add_argument("path", metavar="PATH", nargs="?", help="the store's directory: new or empty")
-    restore.add_argument("--at", metavar="POSITION|TIME", type=_moment, help="go back to here (default: the last backup)")
-    restore.add_argument("--list", action="store_true", help="list the backups and the moments that they hold, and stop")
+    restore.add_argument(
+        "--at", metavar="POSITION|TIME", type=_moment, help="go back to here (default: the last backup)"
+    )
+    restore.add_argument(
+        "--list", action="store_true", help="list the backups and the moments that they hold, and stop"
+    )
     restore.add_argument("--no-verify", action="store_true", help="leave out the look at what names lead to")
     restore.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
 
@@ -84,7 +90,9 @@ def _moment(text: str) -> int | datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a position nor a time such as 2026-11-22T14:30") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a position nor a time such as 2026-11-22T14:30"
+        ) from None
 
 
 def run_backup(options: argparse.Namespace) -> int:
@@ -122,8 +130,9 @@ def run_restore(options: argparse.Namespace) -> int:
         )
     with repo:
         position = repo._image().position
-        facts = {"store": str(repo.path), "position": position, "branches": repo.branches()}
-        names = f"{len(facts['branches'])} branches, {len(repo.workspaces())} workspaces"
+        branches = repo.branches()
+        facts = {"store": str(repo.path), "position": position, "branches": branches}
+        names = f"{len(branches)} branches, {len(repo.workspaces())} workspaces"
     show(json.dumps(facts) if options.json else f"Restored to {facts['store']}: position {position}, {names}")
     return 0
 

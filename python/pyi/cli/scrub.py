@@ -86,7 +86,9 @@ def summary(report: ScrubReport, *, repaired: bool) -> str:
     for place in report.places[:_ROWS]:
         done = ", mended" if place["mended"] else ""
         keys = f", keys {', '.join(place['keys'][:5])}" if place["keys"] else ""
-        lines.append(f"  {place['file']} offset {place['offset']} length {place['length']}: {place['flaw']}{keys}{done}")
+        lines.append(
+            f"  {place['file']} offset {place['offset']} length {place['length']}: {place['flaw']}{keys}{done}"
+        )
     if len(report.places) > _ROWS:
         lines.append(f"  and {len(report.places) - _ROWS} more (--json lists all)")
     for what, names in report.affected.items():

@@ -10,7 +10,7 @@ from pyi.config import store_override
 from pyi.errors import NotFound
 
 if TYPE_CHECKING:
-    from pyi import Repository
+    from pyi._native import Repository
 
 __all__ = ["add_store", "open_store"]
 
@@ -28,15 +28,15 @@ def open_store(given: str | None) -> Repository:
     Raises:
         NotFound: There is none.
     """
-    import pyi
+    from pyi._native import open
 
     place = store_override(given)
     if place is not None:
-        return pyi.open(place, create=False, store=place)
+        return open(place, create=False, store=place)
     here = Path.cwd()
     for directory in (here, *here.parents):
         try:
-            return pyi.open(directory, create=False)
+            return open(directory, create=False)
         except NotFound:
             if (directory / ".git").exists():
                 break
