@@ -128,7 +128,7 @@ impl Shared {
             return false;
         };
         let goes = condemned.is_some_and(|numbers| numbers.contains(&number));
-        let damaged = self.damaged.load(Ordering::Acquire) && self.is_damaged_at(number, location.offset());
+        let damaged = self.any_damage.load(Ordering::Acquire) && self.is_damaged_at(number, location.offset());
         !goes && !damaged
     }
 

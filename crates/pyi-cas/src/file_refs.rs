@@ -25,6 +25,7 @@ mod log;
 mod recovery;
 mod trail;
 
+pub(crate) use log::log_position;
 use log::{Log, create_log, log_numbers, open_log};
 
 /// First look at the log; what others appended since the last look is rarely more.
@@ -126,6 +127,15 @@ impl FileRefs {
     /// Damaged places of the logs that were read, up to the end of the current one.
     pub(crate) fn damage(&self) -> Result<Vec<Damage>> {
         self.with_fresh(|_| self.damage.lock().clone())
+    }
+
+    /// Number of the current log and the end of its last whole record.
+    pub(crate) fn end(&self) -> Result<(u64, u64)> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        let mut log = self.log.write();
+        self.catch_up(&mut log, None)?;
+        Ok((log.number, log.offset))
     }
 
     /// Remembers damage, each place once.
@@ -461,6 +471,9 @@ impl RefStore for FileRefs {
             if let Some(outcome) = self.catch_up(&mut log, Some(&operation)).map_err(unknown)? {
                 // The transaction stands; a log that could not be rotated is none of its business.
                 let _ = self.rotate_if_long(&mut log);
+                if let Some(control) = &self.shared.control {
+                    control.set_ref_end(log_position(log.number, log.offset));
+                }
                 return Ok(outcome);
             }
             if log.number == number {

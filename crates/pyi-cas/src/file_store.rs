@@ -68,8 +68,8 @@ pub struct FileStore {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) options: OpenOptions,
     /// Asked for, or all that the permissions allow.
-    read_only: bool,
-    directory: PathBuf,
+    pub(crate) read_only: bool,
+    pub(crate) directory: PathBuf,
     writer: Mutex<Option<Writer>>,
     flushing: GroupCommit,
     /// What a loss of power took from unsealed segments, found at the opening.
@@ -268,7 +268,16 @@ impl FileStore {
         Ok(bytes)
     }
 
-    fn check_open(&self) -> Result<()> {
+    /// Where this store's own segment ends, if that is the one.
+    pub(crate) fn own_end(&self, number: u64) -> Option<u64> {
+        let writer = self.writer.lock();
+        writer
+            .as_ref()
+            .filter(|writer| writer.segment.number == number)
+            .map(Writer::end)
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             Err(Error::Closed)
         } else {
@@ -539,6 +548,10 @@ impl ObjectStore for FileStore {
         }
         collect::collect(self, mark, options)
     }
+
+    fn on_disk(&self) -> Option<&FileStore> {
+        Some(self)
+    }
 }
 
 impl Drop for FileStore {
@@ -571,7 +584,7 @@ fn create_durably(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     }
 }
 
-fn sync_dir(vfs: &dyn Vfs, path: &Path) -> Result<()> {
+pub(crate) fn sync_dir(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     vfs.sync_dir(path).map_err(|error| Error::storage("flush", path, error))
 }
 

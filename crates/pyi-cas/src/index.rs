@@ -144,6 +144,11 @@ impl SealedIndex {
         }))
     }
 
+    /// Whether the reserved bytes of the header, which no checksum covers, are what they were. O(1).
+    pub(crate) fn reserved_is_zero(&self) -> bool {
+        self.map.bytes()[56..64] == [0; 8]
+    }
+
     /// Number of objects.
     pub(crate) fn len(&self) -> usize {
         self.count

@@ -71,9 +71,20 @@ impl Recent {
         }
     }
 
-    /// As [`Recent::insert`], in place of any other copy. O(1).
-    pub(crate) fn relocate(&self, id: Id, location: Location) {
+    /// As [`Recent::insert`], in the place of any other copy: that one is damaged, or about to go. O(1).
+    pub(crate) fn replace(&self, id: Id, location: Location) {
         self.shard(id.0[0]).write().insert(id, location);
+    }
+
+    /// All records of a segment. O(recent objects).
+    pub(crate) fn of_segment(&self, slot: u32) -> Vec<(Id, Location)> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read();
+            let there = shard.iter().filter(|(_, location)| location.slot == slot);
+            found.extend(there.map(|(id, location)| (*id, *location)));
+        }
+        found
     }
 
     /// Forgets a segment. O(recent objects), a shard at a time.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use crate::batch::Batch;
 use crate::collect::{CollectOptions, Collected, Mark};
 use crate::error::Result;
+use crate::file_store::FileStore;
 use crate::id::Id;
 use crate::kind::Kind;
 use crate::ref_history::RefChange;
@@ -108,6 +109,11 @@ pub trait ObjectStore: Send + Sync {
     /// dead ones are sealed first. Nobody else is stopped. Not to be called within a section of the same store. Errors: those of
     /// `mark` (nothing is removed), `Storage` (what was removed was garbage), `Closed`. O(objects + bytes copied), a few flushes.
     fn collect(&self, mark: &mut dyn Mark, options: &CollectOptions<'_>) -> Result<Collected>;
+
+    /// The store on disk, if this is one: what has files can be scrubbed, repaired and backed up. O(1).
+    fn on_disk(&self) -> Option<&FileStore> {
+        None
+    }
 }
 
 /// Named values that change by compare-and-swap. All calls may be made from any thread.

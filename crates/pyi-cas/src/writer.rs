@@ -225,6 +225,11 @@ impl Writer {
         }
     }
 
+    /// Where the next batch goes. O(1).
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Whether a batch of so many bytes still goes into this segment. A larger one than the limit stands alone.
     pub(crate) fn has_room(&self, bytes: u64, limit_bytes: u64) -> bool {
         self.records < RECORDS_MAX && has_room(self.end, bytes, limit_bytes)
@@ -273,11 +278,6 @@ impl Writer {
             segment: self.segment.number,
             offset_end: self.end,
         }
-    }
-
-    /// Where the next record goes.
-    pub(crate) fn end(&self) -> u64 {
-        self.end
     }
 
     /// Appends so many records that were finished for this place. On an error the writer must not be used any more. One write.
