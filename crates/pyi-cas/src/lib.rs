@@ -26,6 +26,9 @@ mod file_refs;
 mod file_store;
 mod fork;
 mod format;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod id;
 mod index;
 mod kind;
