@@ -63,7 +63,8 @@ def run(lab: Lab) -> Iterator[Finding]:
             Finding(
                 hypothesis,
                 f"FileStore::open of {objects:,} objects of {_PAYLOAD_BYTES} bytes"
-                f" in {processes[0]['segments']} segments, in each of {_PROCESSES} processes, from Rust; files in the page cache",
+                f" in {processes[0]['segments']} segments, in each of {_PROCESSES} processes, from Rust;"
+                " files in the page cache",
                 Distribution.of([each["open_us"] * 1000 for each in processes]),
                 durability=workloads.DURABILITY,
                 checks=[below("slowest open", slowest_s, limit, "s")],
