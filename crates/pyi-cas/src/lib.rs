@@ -38,6 +38,9 @@ mod file_store;
 mod fork;
 mod format;
 mod frame;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gc_file;
 mod group;
 mod heal;
