@@ -375,6 +375,23 @@ fn damage() {
     assert_eq!(store.stats().unwrap().damage, []);
 }
 
+/// An index is derived: where one does not check, the collector makes it anew, and then looks at its segment as at any other.
+#[test]
+fn a_damaged_index() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), tiny());
+    let ids: Vec<Id> = (0..20).map(|i| put(&store, &content(i, 200))).collect();
+    set(&store, b"a", Some(&ids[0]));
+    drop(store);
+    let index = files(&directory.path().join("segments"), "idx").remove(0);
+    flip(&index, 100);
+    let store = open_with(directory.path(), tiny());
+    assert!(has(&store, &ids[0]));
+    assert_eq!(collect(&store).objects_removed, 19);
+    assert!(has(&store, &ids[0]));
+    assert_eq!(store.stats().unwrap().damage, []);
+}
+
 fn flip(path: &Path, at: usize) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes[at] ^= 1;
