@@ -347,6 +347,47 @@ fn pins_and_sections_go_from_thread_to_thread() {
     may::<pyi_cas::Section>();
 }
 
+/// Two writers stored one object; the copy that a reader knows first is collected, the other one is not.
+#[test]
+fn the_second_copy_is_found_when_the_first_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let [first, second, reader, late] = [(); 4].map(|()| open(directory.path()));
+    let id = put(&first, b"twice");
+    assert!(has(&reader, &id) && has(&late, &id));
+    put(&second, b"twice");
+    let next = put(&second, b"more, so that they look");
+    assert!(has(&reader, &next));
+    assert_eq!(
+        collect(&first).objects_removed,
+        0,
+        "the second copy is in a segment that is written to"
+    );
+    assert_eq!(files(&directory.path().join("segments"), "seg").len(), 1);
+    {
+        let _section = second.section();
+        assert!(second.contains_hint(&id));
+        set(&second, b"a", Some(&id));
+    }
+    drop(reader.section());
+    for store in [&first, &second, &reader, &late] {
+        assert!(has(store, &id));
+    }
+}
+
+/// The same where the second copy is one's own.
+#[test]
+fn the_own_copy_is_found_when_another_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let [first, second] = [(); 2].map(|()| open(directory.path()));
+    let id = put(&first, b"twice");
+    assert!(has(&second, &id));
+    put(&second, b"twice");
+    collect(&first);
+    drop(second.section());
+    assert!(second.contains_hint(&id) && has(&second, &id));
+    assert!(has(&first, &id));
+}
+
 /// Of two copies the damaged one does not hide the whole one, and a segment with something that cannot be read stays.
 #[test]
 fn damage() {
