@@ -454,6 +454,30 @@ fn more_pins_than_one_page_holds() {
     assert_eq!(collect(&store).objects_removed, 500);
 }
 
+/// Where no session can be had, nobody knows of a section: in it nothing is relied on and nothing stored.
+#[test]
+fn a_section_without_a_session() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let id = put(&store, b"x");
+    let sessions = directory.path().join("sessions");
+    std::fs::write(&sessions, b"no directory").unwrap();
+    let section = store.section();
+    assert!(!store.contains_hint(&id));
+    let mut batch = Batch::new();
+    batch.put_new(Kind::Blob, b"y").unwrap();
+    let refused = store.commit(&mut batch).unwrap_err();
+    assert!(
+        refused.to_string().contains("sessions") && refused.errno().is_some(),
+        "{refused}"
+    );
+    std::fs::remove_file(&sessions).unwrap();
+    drop(section);
+    let _section = store.section();
+    assert!(store.contains_hint(&id));
+    store.commit(&mut batch).unwrap();
+}
+
 #[test]
 fn a_read_only_store_collects_nothing() {
     let directory = tempfile::tempdir().unwrap();
