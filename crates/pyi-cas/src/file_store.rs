@@ -28,6 +28,7 @@ use crate::segment::Damage;
 use crate::session::{Pin, Section, Sessions};
 use crate::shared::{Segment, Shared};
 use crate::store::{Committed, ObjectStore, RefStore, StoreStats};
+use crate::survey;
 use crate::vfs::{OpenMode, Vfs};
 use crate::writer::{Retired, Writer};
 
@@ -534,6 +535,12 @@ impl ObjectStore for FileStore {
         let _gate = fork::enter();
         let (_, location) = self.shared.places(id).ok()?.into_iter().next()?;
         Some(crate::condemned::record_bytes(location.length))
+    }
+
+    fn parts(&self, id: &Id) -> Result<Vec<Id>> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        survey::parts(&self.shared, id)
     }
 
     fn collect(&self, mark: &mut dyn Mark, options: &CollectOptions<'_>) -> Result<Collected> {

@@ -244,8 +244,9 @@ impl Repository {
     /// # Errors
     /// `NotFound`.
     pub fn workspace(&self, branch: &str) -> Result<Arc<Workspace>> {
-        let value = self.refs()?.get(&branch_key(branch))?;
-        let Some(value) = value else {
+        let refs = self.refs()?;
+        let _section = self.engine.store().section();
+        let Some(value) = refs.get(&branch_key(branch))? else {
             if branch != "main" {
                 return self.branch(branch).and_then(|id| self.workspace_from(branch, id));
             }
@@ -483,7 +484,7 @@ fn hide_from_git(store: &Path) -> Result<()> {
 
 /// A checkpoint that a ref names: if the store has it not, that is damage.
 pub(crate) fn hold_named(engine: &Engine, what: &str, name: &str, id: &Id) -> Result<Arc<Held>> {
-    engine.hold(id).map_err(|error| match error.kind() {
+    engine.hold_named(id).map_err(|error| match error.kind() {
         ErrorKind::NotFound => Error::corrupt(format!(
             "{what} {name:?} names checkpoint {id}, which the store does not have; restore the store from a backup"
         )),

@@ -147,7 +147,7 @@ impl Workspace {
         content.synced.set(directory, seen, pins.clone());
         if !report.changes.is_empty() {
             // What the directory has now may be in the store for its own sake only.
-            content.pins.extend(pins);
+            content.rely_on(pins);
             content.files = after;
             content.dirty = true;
         }
@@ -205,7 +205,7 @@ impl Workspace {
             return Ok(None);
         }
         self.check_lease(&mut content)?;
-        content.pins.extend(pins);
+        content.rely_on(pins);
         content.files = after;
         content.dirty = true;
         Ok(Some(report))
