@@ -33,8 +33,6 @@ __all__ = [
     "Walk",
     "Workspace",
     "__version__",
-    "assemble_store",
-    "log_positions_in",
     "open",
 ]
 
@@ -132,8 +130,8 @@ class ScrubCore:
     def lost(self) -> list[str]: ...
     def facts(self) -> dict[str, Any]: ...
 
-def log_positions_in(directory: _Directory, store: str) -> list[tuple[int, int, str]]: ...
-def assemble_store(directory: _Directory, position: int | None, sealed: Iterable[int]) -> int: ...
+def _log_positions_in(directory: _Directory, store: str) -> list[tuple[int, int, str]]: ...
+def _assemble_store(directory: _Directory, position: int | None, sealed: Iterable[int]) -> int: ...
 
 @final
 class Workspace:
