@@ -1,6 +1,9 @@
 //! Garbage collection: the one collector of a store marks what lives, copies it out of segments that hold much else, and removes them.
 //! The protocol, and why nobody loses anything, is in `docs/design/009-durability-and-garbage.md`.
 
+#[path = "compact.rs"]
+mod compact;
+
 use std::collections::HashSet;
 use std::io;
 use std::time::Duration;
@@ -13,7 +16,7 @@ use crate::id::{Id, IdSet};
 use crate::output::{Outputs, UNFINISHED};
 use crate::peers::{Peers, Stuck};
 use crate::shared::Shared;
-use crate::survey::{Victim, expand, read_record, survey};
+use crate::survey::{Victim, expand, places, read_record, sealed_indexes, segment_in, survey};
 
 /// How often the collector starts again because something came back to life, before it leaves it for another day.
 const ROUNDS: usize = 16;
@@ -38,7 +41,7 @@ pub trait Mark {
 pub struct CollectOptions<'a> {
     /// A sealed segment with a smaller dead share than this is left as it is; 0.0: every segment with a dead byte goes.
     pub dead_share: f64,
-    /// Rewrite every sealed segment.
+    /// Rewrite every sealed segment, and store what lives in the smallest way.
     pub compact: bool,
     /// How long to wait for the section of another process before giving up.
     pub patience: Duration,
@@ -158,6 +161,7 @@ pub(crate) fn collect(store: &FileStore, mark: &mut dyn Mark, options: &CollectO
     // What a collector that died left.
     end(gc);
     remove_debris(shared)?;
+    look(shared)?;
     store.seal_free()?;
     look(shared)?;
     let mut collected = Collected {
@@ -216,9 +220,10 @@ fn remove_debris(shared: &Shared) -> Result<()> {
             let _ = shared.vfs.remove(&shared.directory.join(name));
         }
     }
-    let (segments, indexed) = shared.list()?;
-    let highest = segments.iter().chain(&indexed).max().copied();
-    for number in indexed {
+    let listing = shared.list()?;
+    let (segments, indexed) = (&listing.segments, &listing.indexed);
+    let highest = segments.iter().chain(indexed).chain(&listing.merged).max().copied();
+    for number in indexed.iter().copied() {
         let gone = !segments.contains(&number) && Some(number) != highest;
         if gone && matches!(shared.vfs.exists(&shared.segment_path(number)), Ok(false)) {
             let _ = shared.vfs.remove(&shared.index_path(number));
@@ -236,7 +241,7 @@ impl Collection<'_> {
 
     fn run(&mut self, mark: &mut dyn Mark, collected: &mut Collected) -> Step<()> {
         // What is sealed from here on may hold what a section has just stored, so it is left for the next collector.
-        let candidates: HashSet<u64> = self.shared.sealed_indexes().iter().map(|index| index.number).collect();
+        let candidates: HashSet<u64> = sealed_indexes(self.shared)?.iter().map(|index| index.number).collect();
         self.progress("mark", 0.0);
         self.mark(mark)?;
         let options = self.options;
@@ -249,6 +254,9 @@ impl Collection<'_> {
         )?;
         self.victims = found.victims;
         self.victims.truncate(VICTIMS_MAX);
+        if options.compact {
+            self.compact(mark)?;
+        }
         self.copy("copy")?;
         // A segment in which something that lives cannot be read stays: somebody may still be able to repair it.
         self.victims.retain(|victim| victim.removable);
@@ -297,8 +305,11 @@ impl Collection<'_> {
         look(self.shared)?;
         let mut roots = unstuck(self.peers.pins(self.since))?;
         let windows = values.iter().flat_map(|value| value.windows(ID_BYTES));
-        let ids = windows.filter_map(|window| window.try_into().ok()).map(Id);
-        roots.extend(ids.filter(|id| !self.live.contains(id) && !self.shared.places(id).is_empty()));
+        for id in windows.filter_map(|window| window.try_into().ok()).map(Id) {
+            if !self.live.contains(&id) && !places(self.shared, &id)?.is_empty() {
+                roots.push(id);
+            }
+        }
         mark.mark(&roots, &mut self.live)?;
         expand(self.shared, &mut self.live, &mut self.expanded)?;
         Ok(())
@@ -342,11 +353,11 @@ impl Collection<'_> {
 
     /// Whether a whole copy stands in a segment that stays. A read, for the few objects that have two.
     fn stands_elsewhere(&self, id: &Id, victims: &HashSet<u64>) -> Result<bool> {
-        for (number, location) in self.shared.places(id) {
+        for (number, location) in places(self.shared, id)? {
             if victims.contains(&number) {
                 continue;
             }
-            if let Some(segment) = self.shared.segment(location.slot)
+            if let Some(segment) = segment_in(self.shared, location.slot)
                 && read_record(self.shared, &segment, id, &location)?.is_some()
             {
                 return Ok(true);
@@ -378,7 +389,11 @@ impl Collection<'_> {
         let mut removed = IdSet::default();
         for victim in &gone {
             let dead = victim.index.entries().map(|entry| entry.id);
-            removed.extend(dead.filter(|id| !self.live.contains(id) && self.shared.places(id).is_empty()));
+            for id in dead.filter(|id| !self.live.contains(id)) {
+                if places(self.shared, &id)?.is_empty() {
+                    removed.insert(id);
+                }
+            }
         }
         collected.segments_removed = gone.len() as u64;
         collected.objects_removed = removed.len() as u64;

@@ -9,11 +9,11 @@ use parking_lot::{Mutex, RwLock};
 use crate::error::{Error, Result};
 use crate::gc_file::GcFile;
 use crate::id::{Id, IdSet};
-use crate::index::IndexEntry;
+use crate::index::{IndexEntry, SealedIndex};
 use crate::kind::Kind;
 use crate::recent::Location;
 use crate::record::{HEADER_BYTES, padded};
-use crate::shared::{Shared, entry_location};
+use crate::shared::Shared;
 
 /// The segments that a collector is about to remove, as this process saw it last.
 pub(crate) struct Condemned {
@@ -98,11 +98,12 @@ impl Shared {
             }
             {
                 let mut sealed = self.sealed.write();
-                Arc::make_mut(&mut sealed).retain(|index| index.slot != segment.slot);
+                *sealed = Arc::new(sealed.without_segment(segment.slot));
             }
             {
                 let mut table = self.table.write();
                 table.by_number.remove(&segment.number);
+                table.unsealed.retain(|open| open.number != segment.number);
                 if let Some(entry) = table.segments.get_mut(segment.slot as usize) {
                     *entry = None;
                 }
@@ -127,12 +128,12 @@ impl Shared {
             return false;
         };
         let goes = condemned.is_some_and(|numbers| numbers.contains(&number));
-        let damaged = self.damaged.load(Ordering::Acquire) && self.is_damaged_at(number, location.offset());
+        let damaged = self.any_damage.load(Ordering::Acquire) && self.is_damaged_at(number, location.offset());
         !goes && !damaged
     }
 
     /// The number of the segment in a slot, if it was not removed.
-    fn number_of(&self, slot: u32) -> Option<u64> {
+    pub(crate) fn number_of(&self, slot: u32) -> Option<u64> {
         let table = self.table.read();
         table
             .segments
@@ -164,52 +165,60 @@ impl Shared {
         {
             return true;
         }
-        self.sealed_indexes().iter().rev().any(|index| {
-            index
-                .lookup(id)
-                .is_some_and(|entry| self.is_sound(&entry_location(index.slot, &entry), condemned))
-        })
+        // Where the indexes cannot be read, storing it once more does no harm.
+        let mut copies = self.sealed_copies(id).into_iter().flatten();
+        copies.any(|location| self.is_sound(&location, condemned))
     }
 
     /// Whether the only copies of an object are in segments that are about to go. One load as a rule.
-    pub(crate) fn is_condemned(&self, id: &Id) -> bool {
+    pub(crate) fn is_condemned(&self, id: &Id) -> Result<bool> {
         let Some(condemned) = self.condemned.numbers() else {
-            return false;
+            return Ok(false);
         };
-        let mut found = false;
-        for (number, _) in self.places(id) {
-            if !condemned.contains(&number) {
-                return false;
-            }
-            found = true;
-        }
-        found
+        let places = self.places(id)?;
+        Ok(!places.is_empty() && places.iter().all(|(number, _)| condemned.contains(number)))
     }
 
-    /// All known places of an object: numbers of segments and places in them. O(segments).
-    pub(crate) fn places(&self, id: &Id) -> Vec<(u64, Location)> {
-        let recent = self.recent.get(id).and_then(|location| {
-            let segment = self.segment(location.slot)?;
-            Some((segment.number, location))
-        });
-        let mut places: Vec<(u64, Location)> = recent.into_iter().collect();
-        for index in self.sealed_indexes().iter().rev() {
-            if let Some(entry) = index.lookup(id) {
-                places.push((index.number, entry_location(index.slot, &entry)));
-            }
-        }
-        places
+    /// All known places of an object: numbers of segments and places in them. Errors: `Storage`. O(indexes).
+    pub(crate) fn places(&self, id: &Id) -> Result<Vec<(u64, Location)>> {
+        let known = self.recent.get(id).into_iter().chain(self.sealed_copies(id)?);
+        let numbered = known.filter_map(|location| Some((self.segment(location.slot)?.number, location)));
+        Ok(numbered.collect())
     }
 
-    /// All ids of a kind. O(objects).
-    pub(crate) fn ids(&self, kind: Kind) -> Vec<Id> {
+    /// The index of each sealed segment, by itself. Errors: `Storage`; `Corrupt` if one does not check, which a scrub makes good.
+    /// O(bytes of the indexes that only count as part of a merged one).
+    pub(crate) fn sealed_indexes(&self) -> Result<Vec<Arc<SealedIndex>>> {
+        let mut indexes = self.sealed().single.clone();
+        let known: HashSet<u32> = indexes.iter().map(|index| index.slot).collect();
+        for segment in self.segments() {
+            if known.contains(&segment.slot) || !segment.tail.lock().sealed {
+                continue;
+            }
+            let path = self.index_path(segment.number);
+            match SealedIndex::open(self.vfs.as_ref(), &path, segment.number, segment.slot) {
+                Ok(Some(index)) => indexes.push(Arc::new(index)),
+                Ok(None) => return Err(Error::corrupt("an index of a segment", path.display().to_string())),
+                // Removed meanwhile.
+                Err(error)
+                    if error.is_missing_file()
+                        && !self.vfs.exists(&self.segment_path(segment.number)).unwrap_or(true) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        indexes.sort_unstable_by_key(|index| index.number);
+        Ok(indexes)
+    }
+
+    /// All ids of a kind. Errors as [`Shared::sealed_indexes`]. O(objects).
+    pub(crate) fn ids(&self, kind: Kind) -> Result<Vec<Id>> {
         let mut ids = IdSet::default();
         self.recent.for_each(|id, location| {
             if location.kind == kind as u8 {
                 ids.insert(*id);
             }
         });
-        for index in self.sealed_indexes().iter() {
+        for index in &self.sealed_indexes()? {
             ids.extend(
                 index
                     .entries()
@@ -217,7 +226,7 @@ impl Shared {
                     .map(|entry| entry.id),
             );
         }
-        ids.into_iter().collect()
+        Ok(ids.into_iter().collect())
     }
 }
 

@@ -11,19 +11,25 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::batch::Batch;
+use crate::boot::Boot;
 use crate::collect::{self, CollectOptions, Collected, Mark};
 use crate::control::Control;
 use crate::error::{Error, Result};
+use crate::evacuate::{evacuate, mend};
 use crate::file_refs::{Access, FileRefs};
 use crate::fork;
 use crate::format::Format;
+use crate::group::GroupCommit;
 use crate::id::{Id, to_hex};
 use crate::kind::Kind;
+use crate::merge::merge_if_due;
 use crate::prefix::HexPrefix;
+use crate::segment::Damage;
 use crate::session::{Pin, Section, Sessions};
-use crate::shared::Shared;
+use crate::shared::{Segment, Shared};
 use crate::store::{Committed, ObjectStore, RefStore, StoreStats};
-use crate::vfs::Vfs;
+use crate::survey;
+use crate::vfs::{OpenMode, Vfs};
 use crate::writer::{Retired, Writer};
 
 /// How a store is opened.
@@ -37,6 +43,8 @@ pub struct OpenOptions {
     pub segment_limit_bytes: u64,
     /// A ref log is sealed when it is longer than this. 4 MiB; smaller in tests.
     pub ref_log_limit_bytes: u64,
+    /// Segments are filled with zeros so far ahead, so that flushes are quick; 0: not at all, until somebody waits for the power class.
+    pub write_ahead_bytes: u64,
     /// Seal on a thread beside the commit. Off where a test needs every step in order.
     pub background_seal: bool,
 }
@@ -48,6 +56,7 @@ impl Default for OpenOptions {
             read_only: false,
             segment_limit_bytes: 64 << 20,
             ref_log_limit_bytes: 4 << 20,
+            write_ahead_bytes: 0,
             background_seal: true,
         }
     }
@@ -60,9 +69,12 @@ pub struct FileStore {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) options: OpenOptions,
     /// Asked for, or all that the permissions allow.
-    read_only: bool,
-    directory: PathBuf,
+    pub(crate) read_only: bool,
+    pub(crate) directory: PathBuf,
     writer: Mutex<Option<Writer>>,
+    flushing: GroupCommit,
+    /// What a loss of power took from unsealed segments, found at the opening.
+    lost: Vec<Damage>,
     /// Threads that seal, each with the process generation it was started in: after a fork they exist in the parent only.
     sealing: Mutex<Vec<(u64, JoinHandle<()>)>>,
     closed: AtomicBool,
@@ -104,35 +116,48 @@ impl FileStore {
         let control = Control::open(vfs.as_ref(), &directory.join("control"), !options.read_only)?.map(Arc::new);
         // Who cannot write the control file cannot tell others of a commit, so it only reads.
         let read_only = options.read_only || !control.as_ref().is_some_and(|control| control.is_writable());
-        let shared = Shared::new(Arc::clone(&vfs), segments, format.store, control.clone());
+        let boot = Boot::look(vfs.as_ref(), directory)?;
+        let shared = Shared::new(Arc::clone(&vfs), segments, format.store, control, boot.tag());
+        shared
+            .write_ahead_bytes
+            .store(options.write_ahead_bytes, Ordering::Relaxed);
         shared.look_again(true)?;
-        let limit = options.ref_log_limit_bytes;
+        let shared = Arc::new(shared);
         // The first log is created before anything is stored, so a store with segments and no log has lost it.
         let create_log = !read_only && shared.segments().is_empty();
         let refs_directory = refs.clone();
-        let refs = FileRefs::open(
-            Arc::clone(&vfs),
-            refs,
-            format.store,
-            control,
-            Access { read_only, create_log },
-            limit,
-        )?;
+        let access = Access {
+            read_only,
+            create_log,
+            recover: boot.is_new,
+            limit_bytes: options.ref_log_limit_bytes,
+        };
+        let refs = FileRefs::open(Arc::clone(&shared), refs, access)?;
         if create_log {
             // Who created the format or the log may have died before its name was durable. From here on segments can appear,
             // and refs can be flushed, so it has to be.
             sync_dir(vfs.as_ref(), directory)?;
             sync_dir(vfs.as_ref(), &refs_directory)?;
         }
+        let mut lost = Vec::new();
+        if !read_only {
+            if boot.is_new {
+                lost = mend(&shared, || refs.renew());
+            }
+            // Before anything is written that could be taken for what was lost.
+            boot.note(vfs.as_ref(), directory)?;
+        }
         let sessions = Sessions::new(vfs, directory.to_path_buf(), read_only);
         Ok(FileStore {
-            shared: Arc::new(shared),
+            shared,
             refs,
             sessions: Arc::new(sessions),
             options,
             read_only,
             directory: directory.to_path_buf(),
             writer: Mutex::new(None),
+            flushing: GroupCommit::default(),
+            lost,
             sealing: Mutex::default(),
             closed: AtomicBool::new(false),
         })
@@ -171,12 +196,12 @@ impl FileStore {
     /// Whether an object is only where a collector has decided to remove it; one that has not is told to spare it. One load
     /// as a rule.
     fn goes(&self, id: &Id) -> Result<bool> {
-        if !self.shared.is_condemned(id) {
+        if !self.shared.is_condemned(id)? {
             return Ok(false);
         }
         // A copy of it may be there already.
         self.shared.refresh_since(self.shared.seen())?;
-        if !self.shared.is_condemned(id) {
+        if !self.shared.is_condemned(id)? {
             return Ok(false);
         }
         Ok(self.sessions.current().is_some_and(|taken| !taken.gc.veto()))
@@ -225,21 +250,35 @@ impl FileStore {
     /// Makes it safe to remove objects: a loss of power brings nothing back that reached them.
     pub(crate) fn settle(&self) -> Result<()> {
         self.flush()?;
-        self.refs.rotate()
+        self.refs.renew()
     }
 
     /// Bytes in segments. O(segments).
     pub(crate) fn segment_bytes(&self) -> Result<u64> {
+        let _gate = fork::enter();
         let mut bytes = 0;
         for segment in self.shared.segments() {
             let path = self.shared.segment_path(segment.number);
-            let length = segment.file.len();
-            bytes += length.map_err(|error| Error::storage("read", &path, error))?;
+            bytes += match segment.file.len() {
+                Ok(length) => length,
+                // Removed, and never opened here.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                Err(error) => return Err(Error::storage("read", &path, error)),
+            };
         }
         Ok(bytes)
     }
 
-    fn check_open(&self) -> Result<()> {
+    /// Where this store's own segment ends, if that is the one.
+    pub(crate) fn own_end(&self, number: u64) -> Option<u64> {
+        let writer = self.writer.lock();
+        writer
+            .as_ref()
+            .filter(|writer| writer.segment.number == number)
+            .map(Writer::end)
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             Err(Error::Closed)
         } else {
@@ -262,6 +301,71 @@ impl FileStore {
         // If no thread can be had, the segments stay unsealed for now, which is allowed: the next opener seals them.
         if let Ok(thread) = builder.spawn(move || seal_all(&shared, retired)) {
             sealing.push((self.shared.vfs.process_generation(), thread));
+        }
+    }
+
+    /// Flushes all that this process committed or has seen and that may not be durable: segments, then their names, then the refs, which
+    /// must not reach the disk alone.
+    fn make_durable(&self) -> Result<()> {
+        for segment in self.shared.unsealed() {
+            if let Err(error) = segment.flush(&self.shared) {
+                self.give_up(&segment).map_err(|_| error)?;
+            }
+        }
+        if self.shared.flush_names().is_err() {
+            // Those whose names may be lost count as failed now.
+            for segment in self.shared.unsealed() {
+                if self.shared.is_failed(&segment) {
+                    self.give_up(&segment)?;
+                }
+            }
+        }
+        self.refs.flush()
+    }
+
+    /// Copies a segment whose flush failed to a new one, and lets the refs depend on it no more. This store's own is removed then and the
+    /// new one takes its place; another writer's is left to that one.
+    fn give_up(&self, segment: &Segment) -> Result<()> {
+        if self.read_only {
+            let error = io::Error::from_raw_os_error(libc::EROFS);
+            return Err(Error::storage("write to the read-only store", &self.directory, error));
+        }
+        let mut guard = self.writer.lock();
+        let own = guard.take_if(|writer| writer.segment.number == segment.number);
+        let copy = match evacuate(&self.shared, segment) {
+            Ok(copy) => copy,
+            Err(error) => {
+                // Nothing more goes into it: what stands there is read by whoever can.
+                if let Some(own) = own {
+                    own.release();
+                }
+                return Err(error);
+            }
+        };
+        segment.marks.raise_durable(segment.marks.committed());
+        if guard.is_none() {
+            *guard = Some(copy);
+        } else {
+            copy.release();
+        }
+        drop(guard);
+        let renewed = self.refs.renew();
+        match own {
+            Some(own) if renewed.is_ok() => own.abandon(&self.shared),
+            Some(own) => own.release(),
+            None if renewed.is_ok() => self.remove_ownerless(segment),
+            None => {}
+        }
+        renewed
+    }
+
+    /// Removes a segment that was copied elsewhere, if its writer is dead.
+    fn remove_ownerless(&self, segment: &Segment) {
+        let path = self.shared.segment_path(segment.number);
+        if let Ok(file) = self.shared.vfs.open(&path, OpenMode::ReadWrite)
+            && file.try_lock_exclusive().unwrap_or(false)
+        {
+            self.shared.remove(segment);
         }
     }
 
@@ -316,7 +420,7 @@ impl ObjectStore for FileStore {
         let _gate = fork::enter();
         self.check_open()?;
         let seen = self.shared.seen();
-        let known = self.shared.knows(id) || self.shared.refresh_since(seen)? && self.shared.knows(id);
+        let known = self.shared.knows(id)? || self.shared.refresh_since(seen)? && self.shared.knows(id)?;
         Ok(known && !self.goes(id)?)
     }
 
@@ -363,9 +467,7 @@ impl ObjectStore for FileStore {
         let prefix = HexPrefix::parse(hex)?;
         self.shared.refresh_since(self.shared.seen())?;
         let mut found = self.shared.recent.find(&prefix, kind as u8);
-        for index in self.shared.sealed_indexes().iter() {
-            found.extend(index.find(&prefix, kind as u8));
-        }
+        found.extend(self.shared.find_sealed(&prefix, kind as u8)?);
         Ok(prefix.finish(found))
     }
 
@@ -373,13 +475,14 @@ impl ObjectStore for FileStore {
         let _gate = fork::enter();
         self.check_open()?;
         self.shared.refresh_since(self.shared.seen())?;
-        let sealed = self.shared.sealed_indexes();
         let mut stats = StoreStats {
             damage: self.shared.damage(),
+            lost: self.lost.iter().chain(self.refs.holes()).copied().collect(),
+            lost_refs: self.refs.lost().to_vec(),
             ..StoreStats::default()
         };
         stats.damage.extend(self.refs.damage()?);
-        stats.objects = self.shared.recent.len() as u64 + sealed.iter().map(|index| index.len() as u64).sum::<u64>();
+        stats.objects = self.shared.recent.len() as u64 + self.shared.sealed().objects();
         for segment in self.shared.segments() {
             stats.segments += 1;
             stats.segments_sealed += u64::from(segment.tail.lock().sealed);
@@ -396,17 +499,17 @@ impl ObjectStore for FileStore {
         let _gate = fork::enter();
         self.check_open()?;
         self.shared.refresh_since(self.shared.seen())?;
-        for segment in self.shared.segments() {
-            if !segment.tail.lock().sealed {
-                let path = self.shared.segment_path(segment.number);
-                segment
-                    .file
-                    .sync_data()
-                    .map_err(|error| Error::storage("flush", &path, error))?;
-            }
+        self.flushing.run(|| self.make_durable())
+    }
+
+    fn wait_durable(&self) -> Result<()> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        if self.shared.write_ahead_bytes.load(Ordering::Relaxed) == 0 {
+            let bytes = WRITE_AHEAD_BYTES.min(self.options.segment_limit_bytes / 4);
+            self.shared.write_ahead_bytes.store(bytes, Ordering::Relaxed);
         }
-        sync_dir(self.shared.vfs.as_ref(), &self.shared.directory)?;
-        self.refs.flush()
+        self.flushing.run(|| self.make_durable())
     }
 
     fn refs(&self) -> &dyn RefStore {
@@ -425,13 +528,19 @@ impl ObjectStore for FileStore {
         let _gate = fork::enter();
         self.check_open()?;
         self.shared.refresh_since(self.shared.seen())?;
-        Ok(self.shared.ids(kind))
+        self.shared.ids(kind)
     }
 
     fn record_bytes(&self, id: &Id) -> Option<u64> {
         let _gate = fork::enter();
-        let (_, location) = self.shared.places(id).into_iter().next()?;
+        let (_, location) = self.shared.places(id).ok()?.into_iter().next()?;
         Some(crate::condemned::record_bytes(location.length))
+    }
+
+    fn parts(&self, id: &Id) -> Result<Vec<Id>> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        survey::parts(&self.shared, id)
     }
 
     fn collect(&self, mark: &mut dyn Mark, options: &CollectOptions<'_>) -> Result<Collected> {
@@ -445,6 +554,10 @@ impl ObjectStore for FileStore {
             ));
         }
         collect::collect(self, mark, options)
+    }
+
+    fn on_disk(&self) -> Option<&FileStore> {
+        Some(self)
     }
 }
 
@@ -478,13 +591,17 @@ fn create_durably(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     }
 }
 
-fn sync_dir(vfs: &dyn Vfs, path: &Path) -> Result<()> {
+pub(crate) fn sync_dir(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     vfs.sync_dir(path).map_err(|error| Error::storage("flush", path, error))
 }
+
+/// So far ahead segments are filled for the power class.
+const WRITE_AHEAD_BYTES: u64 = 4 << 20;
 
 fn seal_all(shared: &Shared, retired: Vec<Retired>) {
     for segment in retired {
         // A segment that cannot be sealed now (the disk is full) stays as it is; the next opener tries again.
         let _ = segment.seal(shared);
     }
+    merge_if_due(shared);
 }

@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 
 use crate::batch::Batch;
 use crate::collect::{CollectOptions, Collected, Mark};
+use crate::encoding::{self, CHUNKS, Payload};
 use crate::error::Result;
 use crate::id::{Id, IdMap, IdSet};
 use crate::kind::Kind;
@@ -22,9 +23,42 @@ use crate::store::{Committed, ObjectStore, RefOutcome, RefStore, RefTransaction,
 /// Objects and refs that live as long as the value does.
 #[derive(Default)]
 pub struct MemoryStore {
-    objects: RwLock<IdMap<(Kind, Bytes)>>,
+    objects: RwLock<IdMap<(Kind, Stored)>>,
     stored_bytes: AtomicU64,
     refs: MemoryRefs,
+}
+
+/// An object: its content, or the list of the chunks that share it with other objects.
+enum Stored {
+    Plain(Bytes),
+    Chunks(Bytes),
+}
+
+impl Stored {
+    fn bytes(&self) -> &Bytes {
+        match self {
+            Stored::Plain(bytes) | Stored::Chunks(bytes) => bytes,
+        }
+    }
+
+    /// The content; `None` if a chunk is missing, which [`Batch::put_chunked`] does not let happen.
+    fn content(&self, objects: &IdMap<(Kind, Stored)>) -> Option<Bytes> {
+        let list = match self {
+            Stored::Plain(content) => return Some(content.clone()),
+            Stored::Chunks(list) => list,
+        };
+        let Ok(Some(Payload::Chunks(list))) = encoding::parse(CHUNKS, list) else {
+            return None;
+        };
+        let mut content = Vec::with_capacity(usize::try_from(list.plain_bytes).ok()?);
+        for (id, _) in list.rows() {
+            match objects.get(&id)? {
+                (Kind::Chunk, Stored::Plain(chunk)) => content.extend_from_slice(chunk),
+                _ => return None,
+            }
+        }
+        Some(content.into())
+    }
 }
 
 impl MemoryStore {
@@ -37,9 +71,8 @@ impl MemoryStore {
 impl ObjectStore for MemoryStore {
     fn get(&self, kind: Kind, id: &Id) -> Result<Option<Bytes>> {
         let objects = self.objects.read();
-        Ok(objects
-            .get(id)
-            .and_then(|(found, content)| (*found == kind).then(|| content.clone())))
+        let found = objects.get(id).filter(|(found, _)| *found == kind);
+        Ok(found.and_then(|(_, stored)| stored.content(&objects)))
     }
 
     fn contains(&self, id: &Id) -> Result<bool> {
@@ -56,9 +89,14 @@ impl ObjectStore for MemoryStore {
         }
         let mut objects = self.objects.write();
         for entry in batch.entries() {
-            objects
-                .entry(entry.id)
-                .or_insert_with(|| (entry.kind, Bytes::copy_from_slice(batch.payload(entry))));
+            objects.entry(entry.id).or_insert_with(|| {
+                let payload = Bytes::copy_from_slice(batch.payload(entry));
+                let stored = match entry.encoding {
+                    CHUNKS => Stored::Chunks(payload),
+                    _ => Stored::Plain(payload),
+                };
+                (entry.kind, stored)
+            });
         }
         let size = batch.size_bytes() as u64;
         let offset_end = self.stored_bytes.fetch_add(size, Ordering::AcqRel) + size;
@@ -82,10 +120,16 @@ impl ObjectStore for MemoryStore {
             segments: 0,
             segments_sealed: 0,
             damage: Vec::new(),
+            lost: Vec::new(),
+            lost_refs: Vec::new(),
         })
     }
 
     fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn wait_durable(&self) -> Result<()> {
         Ok(())
     }
 
@@ -112,17 +156,33 @@ impl ObjectStore for MemoryStore {
     }
 
     fn record_bytes(&self, id: &Id) -> Option<u64> {
-        self.objects.read().get(id).map(|(_, content)| size_of_record(content))
+        self.objects
+            .read()
+            .get(id)
+            .map(|(_, stored)| size_of_record(stored.bytes()))
     }
 
     fn collect(&self, mark: &mut dyn Mark, _options: &CollectOptions<'_>) -> Result<Collected> {
+        // What comes while the marking goes on stays.
+        let old: IdSet = self.objects.read().keys().copied().collect();
         let mut live = IdSet::default();
         mark.mark(&[], &mut live)?;
         let mut objects = self.objects.write();
-        let bytes = |objects: &IdMap<(Kind, Bytes)>| objects.values().map(|(_, content)| size_of_record(content)).sum();
+        let lists: Vec<Id> = live.iter().copied().collect();
+        for id in lists {
+            if let Some((_, Stored::Chunks(list))) = objects.get(&id)
+                && let Ok(Some(Payload::Chunks(list))) = encoding::parse(CHUNKS, list)
+            {
+                live.extend(list.rows().map(|(chunk, _)| chunk));
+            }
+        }
+        let bytes = |objects: &IdMap<(Kind, Stored)>| -> u64 {
+            let sizes = objects.values().map(|(_, stored)| size_of_record(stored.bytes()));
+            sizes.sum()
+        };
         let (before, bytes_before) = (objects.len(), bytes(&objects));
-        objects.retain(|id, _| live.contains(id));
-        let live_bytes: u64 = bytes(&objects);
+        objects.retain(|id, _| live.contains(id) || !old.contains(id));
+        let live_bytes = bytes(&objects);
         self.stored_bytes.store(live_bytes, Ordering::Release);
         Ok(Collected {
             bytes_before,

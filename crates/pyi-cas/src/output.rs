@@ -167,8 +167,7 @@ impl Output {
 
     fn publish(&mut self, shared: &Shared) -> Result<()> {
         self.write()?;
-        let (segments, indexed) = shared.list()?;
-        let mut number = segments.iter().chain(&indexed).max().copied().unwrap_or(0) + 1;
+        let mut number = shared.list()?.next_number(shared);
         let path = loop {
             let header = encode_header(number, &shared.store, shared.vfs.now_ns());
             write_all(self.file.as_ref(), &header, 0)

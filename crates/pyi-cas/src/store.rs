@@ -6,6 +6,7 @@ use bytes::Bytes;
 use crate::batch::Batch;
 use crate::collect::{CollectOptions, Collected, Mark};
 use crate::error::Result;
+use crate::file_store::FileStore;
 use crate::id::Id;
 use crate::kind::Kind;
 use crate::ref_history::RefChange;
@@ -34,6 +35,10 @@ pub struct StoreStats {
     pub segments_sealed: u64,
     /// Places where segments and the ref log are damaged.
     pub damage: Vec<Damage>,
+    /// Places of unsealed segments that a loss of power took, found when the store was opened. Nothing there was flushed.
+    pub lost: Vec<Damage>,
+    /// Keys of refs that went back to an earlier value when the store was opened, as a loss of power had taken what they named.
+    pub lost_refs: Vec<Vec<u8>>,
 }
 
 /// Immutable objects by id. All calls may be made from any thread.
@@ -66,8 +71,14 @@ pub trait ObjectStore: Send + Sync {
     fn stats(&self) -> Result<StoreStats>;
 
     /// Makes everything that any process committed before the call durable against power loss: flushes every unsealed
-    /// segment (sealed ones were flushed when they were sealed) and the ref log. Errors: `Storage`, `Closed`. One flush a segment.
+    /// segment (sealed ones were flushed when they were sealed) and the ref log. Errors: `Storage` (nothing is promised then; a later
+    /// call starts again from what is known to be durable), `Closed`. One flush for each file that grew.
     fn flush(&self) -> Result<()>;
+
+    /// Returns when everything that this process committed or has seen before the call survives a loss of power. Callers that wait at the same
+    /// time share the flushes. From the first call on segments are filled ahead, so that one flush is quick. Errors: as
+    /// [`ObjectStore::flush`]. Where only this process writes and no ref moved: one `fdatasync` for all who wait.
+    fn wait_durable(&self) -> Result<()>;
 
     /// Ends the use of the store and gives back what this process holds of it (its segment); later calls return `Closed`.
     /// Idempotent. Errors: `Storage`.
@@ -94,10 +105,22 @@ pub trait ObjectStore: Send + Sync {
     /// it. O(segments), touches no file.
     fn record_bytes(&self, id: &Id) -> Option<u64>;
 
+    /// The chunks that the object is stored in, or the object that it is stored as a difference to; none for one that is stored by
+    /// itself. Errors: `Storage`, `Closed`. O(indexes), and a read for what is not stored by itself.
+    fn parts(&self, id: &Id) -> Result<Vec<Id>> {
+        let _ = id;
+        Ok(Vec::new())
+    }
+
     /// Removes the objects that `mark` does not reach from sealed segments, by copying the others; the segments of this process and of
     /// dead ones are sealed first. Nobody else is stopped. Not to be called within a section of the same store. Errors: those of
     /// `mark` (nothing is removed), `Storage` (what was removed was garbage), `Closed`. O(objects + bytes copied), a few flushes.
     fn collect(&self, mark: &mut dyn Mark, options: &CollectOptions<'_>) -> Result<Collected>;
+
+    /// The store on disk, if this is one: what has files can be scrubbed, repaired and backed up. O(1).
+    fn on_disk(&self) -> Option<&FileStore> {
+        None
+    }
 }
 
 /// Named values that change by compare-and-swap. All calls may be made from any thread.

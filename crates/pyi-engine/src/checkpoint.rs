@@ -48,6 +48,16 @@ impl Checkpoint {
         }
     }
 
+    /// Returns when the checkpoint, and everything that it reaches, survives a loss of power, whatever class it was made with. Whoever waits
+    /// at the same time shares the flush. In a repository in memory it returns at once, as nothing there survives.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub fn wait_durable(&self) -> Result<()> {
+        self.engine.open()?;
+        Ok(self.engine.store().wait_durable()?)
+    }
+
     /// The repository that this checkpoint belongs to.
     #[must_use]
     pub fn repository(&self) -> Repository {

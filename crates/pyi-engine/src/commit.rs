@@ -8,6 +8,7 @@ use pyi_tree::refs::{Origin, branch_key, decode_branch, workspace_key};
 use pyi_tree::{CheckpointRoot, Sealer, Tree, seal};
 
 use crate::checkpoint::Checkpoint;
+use crate::durability::Durability;
 use crate::engine::{Engine, SNAPSHOT_BYTES, Snapshot, now_ns};
 use crate::hold::Held;
 use crate::lease::Claim;
@@ -95,13 +96,21 @@ pub(crate) fn adopt(content: &mut Content, snapshot: Arc<Held>) {
 }
 
 impl Workspace {
-    /// Makes a checkpoint: files, state, journal, git and metadata under one id, durable against kill -9 when this returns.
+    /// Makes a checkpoint: files, state, journal, git and metadata under one id, durable by the repository's class when this returns.
     /// O(changed).
     ///
     /// # Errors
-    /// `Storage` if the disk is full or fails, `QuotaExceeded` if the store is above its cap, `LeaseLost` if somebody else owns the name by now, `Conflict` if it was dropped; the
-    /// workspace is then as it was.
+    /// As [`Workspace::checkpoint_as`].
     pub fn checkpoint(&self, message: &str, metadata: Value) -> Result<Checkpoint> {
+        self.checkpoint_as(message, metadata, self.engine.durability)
+    }
+
+    /// As [`Workspace::checkpoint`], durable by this class. Everybody sees the checkpoint before it is durable.
+    ///
+    /// # Errors
+    /// `Storage` if the disk is full or fails, `QuotaExceeded` if the store is above its cap, `LeaseLost` if somebody else owns the name
+    /// by now, `Conflict` if it was dropped; the workspace is then as it was. Where only the flush failed, the checkpoint stands, as after `kill -9`.
+    pub fn checkpoint_as(&self, message: &str, metadata: Value, durability: Durability) -> Result<Checkpoint> {
         self.engine.open()?;
         if !matches!(metadata, Value::Null | Value::Map(_)) {
             return Err(Error::invalid("metadata is a mapping with text keys"));
@@ -117,6 +126,7 @@ impl Workspace {
         adopt(&mut content, snapshot.clone());
         drop(content);
         self.engine.warm.used(&self.weak);
+        self.engine.acknowledge(durability)?;
         Ok(Checkpoint::new(self.engine.clone(), snapshot.id, snapshot.root.clone()))
     }
 
@@ -168,6 +178,10 @@ impl Workspace {
         self.move_name(&mut content, snapshot.id, None, "restore", Vec::new())?;
         content.git = Arc::new(snapshot.root.git.clone());
         adopt(&mut content, snapshot);
+        drop(content);
+        if self.name().is_some() {
+            self.engine.acknowledge(self.engine.durability)?;
+        }
         Ok(())
     }
 
@@ -232,7 +246,7 @@ impl Workspace {
             transaction.epoch = lease.epoch;
         }
         let before = refs.generation();
-        match refs.commit(&transaction)? {
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => {
                 content.origin = origin.map(Arc::new);
                 if let Some(claim) = &mut content.claim {
@@ -281,6 +295,8 @@ impl Workspace {
         self.move_name(&mut content, head, Some(id), "journal", place.into_iter().collect())?;
         content.journal_pin = Some(Arc::new(self.engine.store().pin(&id)));
         content.journal = journal;
+        drop(content);
+        self.engine.acknowledge(self.engine.durability)?;
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use pyi_tree::merge::Contents;
 use pyi_tree::{CheckpointRoot, Loader, Pending, StoreLoader, Tree};
 
 use crate::cap::Cap;
+use crate::durability::{Durability, Scratch};
 use crate::git::GitMap;
 use crate::hold::{LastCollection, LastHeld};
 use crate::lease::Leases;
@@ -34,6 +35,10 @@ pub(crate) struct Snapshot {
 pub(crate) struct Engine {
     pub(crate) loader: StoreLoader,
     pub(crate) path: PathBuf,
+    /// What this repository promises of each acknowledged change.
+    pub(crate) durability: Durability,
+    /// Holds what `path` names, in a repository that is not on disk.
+    _scratch: Option<Scratch>,
     pub(crate) git_dir: Option<PathBuf>,
     pub(crate) git_map: GitMap,
     blobs: BlobCache,
@@ -97,11 +102,15 @@ impl Engine {
         path: PathBuf,
         git_dir: Option<PathBuf>,
         cache_bytes: usize,
+        durability: Durability,
+        scratch: Option<Scratch>,
     ) -> Self {
         let git_map = GitMap::new(path.join("gitmap"));
         Engine {
             loader: StoreLoader::new(store),
             path,
+            durability,
+            _scratch: scratch,
             git_dir,
             git_map,
             blobs: BlobCache::new(cache_bytes),

@@ -294,6 +294,8 @@ impl Engine {
             (collected, None) => collected?,
         };
         if collected.gave_up.is_none() {
+            // Until what the newest log begins with is durable, a loss of power goes back to the logs before it.
+            self.store().flush()?;
             self.store().refs().forget_before(keep_from)?;
             crate::sandbox::remove_stale_caches(&self.path);
         }

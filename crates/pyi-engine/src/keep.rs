@@ -12,7 +12,7 @@ impl Repository {
     /// # Errors
     /// `NotFound` if this repository has no such checkpoint.
     pub fn keep(&self, id: &Id) -> Result<()> {
-        let refs = self.refs()?;
+        self.engine.open()?;
         let _section = self.engine.store().section();
         self.engine.hold(id)?;
         let transaction = RefTransaction {
@@ -20,7 +20,7 @@ impl Repository {
             message: format!("keep {id}"),
             ..RefTransaction::default()
         };
-        refs.commit(&transaction)?;
+        self.engine.commit_refs(&transaction)?;
         Ok(())
     }
 
@@ -35,7 +35,7 @@ impl Repository {
             message: format!("unkeep {id}"),
             ..RefTransaction::default()
         };
-        match self.refs()?.commit(&transaction)? {
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => Ok(()),
             RefOutcome::Conflict { .. } => Err(Error::not_found(format!(
                 "checkpoint {id} is not kept; repo.kept() lists those that are"

@@ -132,7 +132,13 @@ impl<'a> Marker<'a> {
                     Some(bytes) => self.chunks(&id, &bytes)?,
                     None => self.absent(kind, &id)?,
                 },
+                Kind::Chunk => {}
                 Kind::Blob | Kind::Checkpoint => {
+                    if self.count_bytes {
+                        // What a large content is cut into takes most of the room.
+                        let parts = self.store.parts(&id)?;
+                        self.waiting.extend(parts.into_iter().map(|part| (Kind::Chunk, part)));
+                    }
                     if self.look_for_contents && !self.store.contains(&id)? {
                         self.absent(kind, &id)?;
                     }

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pyi_cas::{Batch, Committed, FileStore, Guard, Id, Kind, OpenOptions, OsFs, RefOutcome, RefTransaction};
+use pyi_cas::{
+    Batch, Committed, FileStore, Guard, Id, Kind, MemoryStore, OpenOptions, OsFs, RefOutcome, RefTransaction,
+};
 use pyi_tree::cbor::Value;
 use pyi_tree::refs::{Origin, WorkspaceRecord, branch_key, decode_branch, workspace_key};
 use pyi_tree::{CheckpointRoot, Sealer, Tree, seal};
 
 use crate::checkpoint::Checkpoint;
 use crate::commit::{Expect, branch_conflict};
+use crate::durability::{Durability, Scratch};
 use crate::engine::Engine;
 use crate::entry::EntryIds;
 use crate::history::{History, resolve};
@@ -31,6 +34,8 @@ pub struct RepositoryOptions {
     pub store: Option<PathBuf>,
     /// Sets the cap of the store, for all processes (see [`crate::Retention::cap_bytes`]); `None` leaves it as it is.
     pub cap_bytes: Option<u64>,
+    /// What an acknowledged change survives. [`Durability::Memory`]: nothing is read or written where the store would be.
+    pub durability: Durability,
     /// Memory for contents that were read or written lately, in bytes; half as much again for recent checkpoints.
     pub cache_bytes: usize,
 }
@@ -41,10 +46,14 @@ impl Default for RepositoryOptions {
             create: true,
             store: None,
             cap_bytes: None,
+            durability: Durability::default(),
             cache_bytes: 32 << 20,
         }
     }
 }
+
+/// So far ahead segments are filled with zeros in a repository that survives a loss of power.
+const WRITE_AHEAD_BYTES: u64 = 4 << 20;
 
 /// A repository: one store, shared by any number of processes. Cloning is O(1).
 #[derive(Clone)]
@@ -89,6 +98,9 @@ impl Repository {
         }
         // The working directory may change while the store is open, and agents are told where it is.
         let store_dir = std::path::absolute(&store_dir).map_err(|error| Error::io("find", &store_dir, &error))?;
+        if options.durability == Durability::Memory {
+            return Repository::in_memory(&store_dir, place.git_dir, options);
+        }
         if !options.create && !store_dir.join("format").exists() {
             return Err(Error::not_found(format!(
                 "{}: no PYI store here; make one with pyi.open(path) or `pyi import`",
@@ -97,6 +109,11 @@ impl Repository {
         }
         let cas_options = OpenOptions {
             create: options.create,
+            write_ahead_bytes: if options.durability == Durability::Power {
+                WRITE_AHEAD_BYTES
+            } else {
+                0
+            },
             ..OpenOptions::default()
         };
         let is_new = options.create && !store_dir.join("format").exists();
@@ -107,7 +124,14 @@ impl Repository {
         if is_new {
             hide_from_git(&store_dir)?;
         }
-        let engine = Engine::new(Arc::new(store), store_dir, place.git_dir, options.cache_bytes);
+        let engine = Engine::new(
+            Arc::new(store),
+            store_dir,
+            place.git_dir,
+            options.cache_bytes,
+            options.durability,
+            None,
+        );
         let repository = Repository {
             engine: Arc::new(engine),
         };
@@ -117,6 +141,32 @@ impl Repository {
             repository.set_retention(&retention)?;
         }
         Ok(repository)
+    }
+
+    /// A repository that lives as long as its handle.
+    fn in_memory(store: &Path, git_dir: Option<PathBuf>, options: &RepositoryOptions) -> Result<Self> {
+        if store.join("format").exists() {
+            return Err(Error::invalid(format!(
+                "{}: there is a store on disk here; open it with durability \"process\" or \"power\", or name another path",
+                store.display()
+            )));
+        }
+        if !options.create {
+            return Err(Error::not_found(
+                "a repository in memory cannot be opened a second time",
+            ));
+        }
+        let scratch = Scratch::new()?;
+        Ok(Repository {
+            engine: Arc::new(Engine::new(
+                Arc::new(MemoryStore::new()),
+                scratch.path(),
+                git_dir,
+                options.cache_bytes,
+                Durability::Memory,
+                Some(scratch),
+            )),
+        })
     }
 
     /// The store's directory.
@@ -194,7 +244,7 @@ impl Repository {
             message: format!("delete branch {name}"),
             ..RefTransaction::default()
         };
-        match self.refs()?.commit(&transaction)? {
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => Ok(()),
             RefOutcome::Conflict { found: None, .. } => self.branch(name).map(drop),
             RefOutcome::Conflict { found, .. } => Err(branch_conflict(name, found.as_deref())),
@@ -287,7 +337,7 @@ impl Repository {
             message: format!("drop {name}"),
             ..RefTransaction::default()
         };
-        match self.refs()?.commit(&transaction)? {
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => Ok(()),
             RefOutcome::Conflict { .. } if self.drop_superposition(name)? => Ok(()),
             RefOutcome::Conflict { .. } => Err(Error::not_found(format!(
@@ -364,7 +414,7 @@ impl Repository {
             dependencies: vec![(stored.segment, stored.offset_end)],
             ..RefTransaction::default()
         };
-        match self.refs()?.commit(&transaction)? {
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => {
                 self.engine.grown(IMPORT_BYTES);
                 self.workspace_from(branch, *id)
@@ -402,7 +452,7 @@ impl Repository {
             message: format!("set {branch}"),
             ..RefTransaction::default()
         };
-        match self.refs()?.commit(&transaction)? {
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => Ok(()),
             RefOutcome::Conflict { found, .. } => Err(branch_conflict(branch, found.as_deref())),
         }
@@ -416,9 +466,14 @@ fn check_fresh(store: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::io("open", store, &error)),
     };
-    const OURS: [&str; 7] = [
+    const OURS: [&str; 12] = [
         "format",
         "control",
+        "boot",
+        "gc",
+        "gc.lock",
+        "sessions",
+        "merged",
         "segments",
         "refs",
         "gitmap",

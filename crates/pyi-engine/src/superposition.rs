@@ -179,7 +179,7 @@ impl Repository {
         }
         let record = inner.encode();
         transaction.puts.push((superposition_key(name), Some(record.clone())));
-        if let RefOutcome::Conflict { key, .. } = self.engine.store().refs().commit(&transaction)? {
+        if let RefOutcome::Conflict { key, .. } = self.engine.commit_refs(&transaction)? {
             return Err(Error::conflict(format!(
                 "the name {:?} is taken; choose another one",
                 name_of(&key)?
@@ -236,7 +236,7 @@ impl Repository {
         for candidate in record.candidates.iter().filter(|_| record.collapsed.is_none()) {
             transaction.puts.push((workspace_key(candidate), None));
         }
-        match refs.commit(&transaction)? {
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => Ok(true),
             RefOutcome::Conflict { .. } => Err(changed_elsewhere(name)),
         }
@@ -422,7 +422,7 @@ impl Superposition {
             message: format!("{verb} {name}"),
             ..RefTransaction::default()
         };
-        match self.engine().store().refs().commit(&transaction)? {
+        match self.engine().commit_refs(&transaction)? {
             RefOutcome::Done => {
                 inner.record = Some(record);
                 Ok(())
@@ -520,6 +520,7 @@ impl Superposition {
         inner.weights.clear();
         drop(inner);
         self.collapsed.notify_all();
+        self.engine().acknowledge(self.engine().durability)?;
         Ok(result)
     }
 

@@ -258,7 +258,7 @@ impl Repository {
                 "there is nothing to undo: all stands where it stood before",
             ));
         }
-        match refs.commit(&transaction)? {
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => Ok(Operation {
                 position: self.last_changes(1)?.back().map_or(0, |change| change.position),
                 time_ns: crate::engine::now_ns(),

@@ -413,7 +413,7 @@ impl Workspace {
             epoch: lease.epoch,
             ..RefTransaction::default()
         };
-        if let RefOutcome::Conflict { .. } = self.engine.store().refs().commit(&transaction)? {
+        if let RefOutcome::Conflict { .. } = self.engine.commit_refs(&transaction)? {
             return Err(Error::conflict(format!(
                 "workspace {name:?} exists already; open it with open_workspace, or choose another name"
             )));

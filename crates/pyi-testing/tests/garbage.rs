@@ -29,15 +29,15 @@ fn script() -> Vec<Op> {
     }
     ops.push(Op::Flush { who: 0 });
     ops.extend([
-        Op::Ref {
+        Op::Store {
             who: 1,
-            key: 0,
             blob: 7,
+            then: Then::Ref(0),
         },
-        Op::Ref {
+        Op::Store {
             who: 0,
-            key: 1,
             blob: 2,
+            then: Then::Ref(1),
         },
         Op::Unpin { nth: 0 },
     ]);
@@ -216,7 +216,7 @@ fn an_error_at_every_call() {
 /// The collection went by, and the other process cannot find out what was removed: it relies on nothing, or stores nothing.
 #[test]
 fn an_error_while_following() {
-    for begun in [false, true] {
+    for (begun, first) in [(false, 1), (true, 1), (true, 5), (true, 9)] {
         for nth in 0.. {
             let (disk, mut world) = prepared(4);
             if begun {
@@ -225,7 +225,7 @@ fn an_error_while_following() {
             world.run(Op::UnpinAll);
             world.collect(0, Vec::new()).unwrap();
             let count = fault_at(&disk, nth, Fault::Error(libc::EIO), Some(world.process(1)));
-            for blob in 0..BLOBS {
+            for blob in first..BLOBS {
                 world.try_store(1, blob, Then::Ref(blob as u8 % 4)).ok();
             }
             disk.clear_faults();

@@ -51,7 +51,8 @@ impl Sink {
         self.keep_bytes = 0;
         self.relied = true;
         if !engine.store().contains_hint(id) {
-            self.batch.put(Kind::Blob, id, &content)?;
+            let known = |chunk: &Id| engine.store().contains_hint(chunk);
+            self.batch.put_chunked(Kind::Blob, id, &content, &known)?;
         }
         if self.batch.size_bytes() >= BATCH_BYTES {
             engine.store().commit(&mut self.batch)?;

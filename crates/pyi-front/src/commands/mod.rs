@@ -1,5 +1,6 @@
 //! The verbs: one file each.
 
+mod backup;
 mod capture;
 mod changes;
 mod checkpoint;
@@ -8,13 +9,16 @@ mod collapse;
 mod completion;
 mod export;
 mod fork;
+mod fsck_store;
 mod import;
 mod join;
 mod materialize;
 mod publish;
 mod race;
 mod reclaim;
+mod restore_backup;
 mod rewind;
+mod scrub;
 mod stats;
 mod swarm;
 mod undo;
@@ -66,11 +70,13 @@ pub(crate) const VERBS: &[Verb] = &[
     stats::VERB,
     undo::VERB,
     reclaim::VERB,
+    fsck_store::VERB,
     completion::VERB,
 ];
 
 /// The verbs in Python.
-pub(crate) const PYTHON_VERBS: &[PythonVerb] = &[race::VERB, swarm::VERB];
+pub(crate) const PYTHON_VERBS: &[PythonVerb] =
+    &[race::VERB, swarm::VERB, scrub::VERB, backup::VERB, restore_backup::VERB];
 
 /// The verbs as the help lists them.
 pub(crate) const GROUPS: &[(&str, &[&str])] = &[
@@ -81,7 +87,10 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
         &["fork", "checkpoint", "rewind", "join", "publish", "workspaces"],
     ),
     ("Looking", &["checkpoints", "changes", "stats"]),
-    ("The store", &["undo", "reclaim"]),
+    (
+        "Care of the store",
+        &["undo", "reclaim", "fsck-store", "scrub", "backup", "restore-backup"],
+    ),
     ("Your shell", &["completion"]),
 ];
 

@@ -121,7 +121,11 @@ pub fn histories(most: usize) -> impl Strategy<Value = Vec<Act>> {
 
 /// Every third one is a checkpoint, as far as the store is concerned.
 pub fn kind(blob: usize) -> Kind {
-    if blob % 3 == 0 { Kind::Checkpoint } else { Kind::Blob }
+    if blob.is_multiple_of(3) {
+        Kind::Checkpoint
+    } else {
+        Kind::Blob
+    }
 }
 
 pub fn content(blob: usize) -> Vec<u8> {
