@@ -45,19 +45,18 @@ def test_another_process_takes_a_name_and_a_dead_one_holds_nothing(repo: pyi.Rep
 
 
 def test_threads_share_the_handle_of_a_name(repo: pyi.Repository) -> None:
-    repo.workspace().fork("agent")
+    ws = repo.workspace().fork("agent")
 
     def write(number: int) -> None:
-        ws = repo.open_workspace("agent")
+        same = repo.open_workspace("agent")
         for step in range(20):
-            ws.write(f"{number}/{step}", "x")
+            same.write(f"{number}/{step}", "x")
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    ws = repo.open_workspace("agent")
     ws.checkpoint()
     assert len(ws) == 160
 
