@@ -19,6 +19,9 @@ const RUNS_AHEAD: usize = 4;
 /// An object to be recoded, and the one that it may become a delta on; from [`crate::plan`].
 pub type Planned = (Kind, Id, Option<Id>);
 
+/// Takes what became of an object: `None` if there is none, or why it could not be read.
+pub type Write<'a> = dyn FnMut(Kind, &Id, Result<Option<Recoded>>) -> Result<()> + 'a;
+
 /// Recodes `objects` and hands each to `write`, in order, with the error of reading it in its place if there was one. `read` gives the
 /// content of an object and is called from `threads` threads; where a base cannot be read, the object is stored whole.
 ///
@@ -27,7 +30,7 @@ pub fn recode_all(
     objects: &[Planned],
     read: &(dyn Fn(Kind, &Id) -> Result<Option<Bytes>> + Sync),
     threads: usize,
-    write: &mut dyn FnMut(Kind, &Id, Result<Option<Recoded>>) -> Result<()>,
+    write: &mut Write<'_>,
 ) -> Result<()> {
     let threads = threads.clamp(1, objects.len().div_ceil(RUN).max(1));
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
