@@ -16,7 +16,7 @@ use crate::id::{Id, IdSet};
 use crate::output::{Outputs, UNFINISHED};
 use crate::peers::{Peers, Stuck};
 use crate::shared::Shared;
-use crate::survey::{Victim, expand, read_record, survey};
+use crate::survey::{Victim, expand, places, read_record, sealed_indexes, segment_in, survey};
 
 /// How often the collector starts again because something came back to life, before it leaves it for another day.
 const ROUNDS: usize = 16;
@@ -161,6 +161,7 @@ pub(crate) fn collect(store: &FileStore, mark: &mut dyn Mark, options: &CollectO
     // What a collector that died left.
     end(gc);
     remove_debris(shared)?;
+    look(shared)?;
     store.seal_free()?;
     look(shared)?;
     let mut collected = Collected {
@@ -240,7 +241,7 @@ impl Collection<'_> {
 
     fn run(&mut self, mark: &mut dyn Mark, collected: &mut Collected) -> Step<()> {
         // What is sealed from here on may hold what a section has just stored, so it is left for the next collector.
-        let candidates: HashSet<u64> = self.shared.sealed_indexes()?.iter().map(|index| index.number).collect();
+        let candidates: HashSet<u64> = sealed_indexes(self.shared)?.iter().map(|index| index.number).collect();
         self.progress("mark", 0.0);
         self.mark(mark)?;
         let options = self.options;
@@ -305,7 +306,7 @@ impl Collection<'_> {
         let mut roots = unstuck(self.peers.pins(self.since))?;
         let windows = values.iter().flat_map(|value| value.windows(ID_BYTES));
         for id in windows.filter_map(|window| window.try_into().ok()).map(Id) {
-            if !self.live.contains(&id) && !self.shared.places(&id)?.is_empty() {
+            if !self.live.contains(&id) && !places(self.shared, &id)?.is_empty() {
                 roots.push(id);
             }
         }
@@ -352,11 +353,11 @@ impl Collection<'_> {
 
     /// Whether a whole copy stands in a segment that stays. A read, for the few objects that have two.
     fn stands_elsewhere(&self, id: &Id, victims: &HashSet<u64>) -> Result<bool> {
-        for (number, location) in self.shared.places(id)? {
+        for (number, location) in places(self.shared, id)? {
             if victims.contains(&number) {
                 continue;
             }
-            if let Some(segment) = self.shared.segment(location.slot)
+            if let Some(segment) = segment_in(self.shared, location.slot)
                 && read_record(self.shared, &segment, id, &location)?.is_some()
             {
                 return Ok(true);
@@ -389,7 +390,7 @@ impl Collection<'_> {
         for victim in &gone {
             let dead = victim.index.entries().map(|entry| entry.id);
             for id in dead.filter(|id| !self.live.contains(id)) {
-                if self.shared.places(&id)?.is_empty() {
+                if places(self.shared, &id)?.is_empty() {
                     removed.insert(id);
                 }
             }

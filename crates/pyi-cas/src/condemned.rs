@@ -124,11 +124,22 @@ impl Shared {
 
     /// Whether a place can be relied on: its segment is there and stays, and no damage is known at it.
     fn is_sound(&self, location: &Location, condemned: Option<&HashSet<u64>>) -> bool {
-        let Some(segment) = self.segment(location.slot) else {
+        let Some(number) = self.number_of(location.slot) else {
             return false;
         };
-        !condemned.is_some_and(|numbers| numbers.contains(&segment.number))
-            && !(self.damaged.load(Ordering::Acquire) && self.is_damaged_at(segment.number, location.offset()))
+        let goes = condemned.is_some_and(|numbers| numbers.contains(&number));
+        let damaged = self.any_damage.load(Ordering::Acquire) && self.is_damaged_at(number, location.offset());
+        !goes && !damaged
+    }
+
+    /// The number of the segment in a slot, if it was not removed.
+    pub(crate) fn number_of(&self, slot: u32) -> Option<u64> {
+        let table = self.table.read();
+        table
+            .segments
+            .get(slot as usize)?
+            .as_ref()
+            .map(|segment| segment.number)
     }
 
     fn is_damaged_at(&self, number: u64, offset: u64) -> bool {

@@ -24,6 +24,7 @@ const SEGMENT_GENERATION: usize = 3;
 const REF_GENERATION: usize = 4;
 const OVERFLOW: usize = 5;
 const REFS_DURABLE: usize = 6;
+const REF_END: usize = 7;
 
 /// The mapped control file.
 pub(crate) struct Control {
@@ -114,6 +115,18 @@ impl Control {
 
     pub(crate) fn ref_generation(&self) -> u64 {
         self.word(REF_GENERATION).load(Ordering::Acquire)
+    }
+
+    /// Where the ref log ended when its last writer looked: log number << 32 | offset; 0 if nobody has said so.
+    pub(crate) fn ref_end(&self) -> u64 {
+        self.word(REF_END).load(Ordering::Acquire)
+    }
+
+    /// Says where the ref log ends, so that a scrub sees when its end went missing.
+    pub(crate) fn set_ref_end(&self, position: u64) {
+        if self.writable {
+            self.word(REF_END).store(position, Ordering::Release);
+        }
     }
 
     /// Moves the generation after a commit; returns what it was.

@@ -127,7 +127,7 @@ fn write(shared: &Shared, writer: &mut Writer, buffer: &mut Vec<u8>, headers: &m
         .collect();
     writer.append_raw(shared, buffer, places.len() as u64)?;
     for (id, place) in places {
-        shared.recent.relocate(id, place);
+        shared.recent.replace(id, place);
     }
     buffer.clear();
     headers.clear();

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::error::{Error, Result};
 use crate::fork;
 use crate::id::to_hex;
+use crate::ref_history::{self, RefChange};
 use crate::reflog::{self, Action, BODY_MAX_BYTES, Broken, LOG_HEADER_BYTES};
 use crate::refstate::{OperationId, RefState};
 use crate::segment::{Damage, DamagedFile};
@@ -22,7 +23,9 @@ use crate::vfs::read_full;
 mod flush;
 mod log;
 mod recovery;
+mod trail;
 
+pub(crate) use log::log_position;
 use log::{Log, create_log, log_numbers, open_log};
 
 /// First look at the log; what others appended since the last look is rarely more.
@@ -124,6 +127,15 @@ impl FileRefs {
     /// Damaged places of the logs that were read, up to the end of the current one.
     pub(crate) fn damage(&self) -> Result<Vec<Damage>> {
         self.with_fresh(|_| self.damage.lock().clone())
+    }
+
+    /// Number of the current log and the end of its last whole record.
+    pub(crate) fn end(&self) -> Result<(u64, u64)> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        let mut log = self.log.write();
+        self.catch_up(&mut log, None)?;
+        Ok((log.number, log.offset))
     }
 
     /// Remembers damage, each place once.
@@ -378,32 +390,6 @@ impl FileRefs {
         self.seal(log)
     }
 
-    /// Begins or ends to keep the values that keys are set to, for a collector.
-    pub(crate) fn keep_trail(&self, keep: bool) -> Result<()> {
-        let _gate = fork::enter();
-        let mut log = self.log.write();
-        if keep {
-            self.catch_up(&mut log, None)?;
-        }
-        *self.trail.lock() = keep.then(Vec::new);
-        Ok(())
-    }
-
-    /// The values that keys were set to by any process since the last call. O(bytes appended).
-    pub(crate) fn take_trail(&self) -> Result<Vec<Bytes>> {
-        let _gate = fork::enter();
-        let mut log = self.log.write();
-        self.catch_up(&mut log, None)?;
-        Ok(self.trail.lock().as_mut().map(std::mem::take).unwrap_or_default())
-    }
-
-    fn leave_trail(&self, transaction: &RefTransaction) {
-        if let Some(trail) = self.trail.lock().as_mut() {
-            let values = transaction.puts.iter().filter_map(|(_, value)| value.as_ref());
-            trail.extend(values.map(|value| Bytes::copy_from_slice(value)));
-        }
-    }
-
     fn is_damaged(&self, log: &Log) -> bool {
         self.damage.lock().iter().any(|place| place.number == log.number)
     }
@@ -485,6 +471,9 @@ impl RefStore for FileRefs {
             if let Some(outcome) = self.catch_up(&mut log, Some(&operation)).map_err(unknown)? {
                 // The transaction stands; a log that could not be rotated is none of its business.
                 let _ = self.rotate_if_long(&mut log);
+                if let Some(control) = &self.shared.control {
+                    control.set_ref_end(log_position(log.number, log.offset));
+                }
                 return Ok(outcome);
             }
             if log.number == number {
@@ -498,6 +487,18 @@ impl RefStore for FileRefs {
         Err(Error::Conflict {
             what: format!("the ref log in {}", self.directory.display()),
         })
+    }
+
+    fn history(&self, visit: &mut dyn FnMut(RefChange)) -> Result<()> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        ref_history::walk(self.shared.vfs.as_ref(), &self.directory, &self.shared.store, visit)
+    }
+
+    fn forget_before(&self, position: u64) -> Result<u64> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        ref_history::forget(self.shared.vfs.as_ref(), &self.directory, position)
     }
 
     fn generation(&self) -> u64 {

@@ -28,6 +28,7 @@ use crate::segment::Damage;
 use crate::session::{Pin, Section, Sessions};
 use crate::shared::{Segment, Shared};
 use crate::store::{Committed, ObjectStore, RefStore, StoreStats};
+use crate::survey;
 use crate::vfs::{OpenMode, Vfs};
 use crate::writer::{Retired, Writer};
 
@@ -68,8 +69,8 @@ pub struct FileStore {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) options: OpenOptions,
     /// Asked for, or all that the permissions allow.
-    read_only: bool,
-    directory: PathBuf,
+    pub(crate) read_only: bool,
+    pub(crate) directory: PathBuf,
     writer: Mutex<Option<Writer>>,
     flushing: GroupCommit,
     /// What a loss of power took from unsealed segments, found at the opening.
@@ -254,6 +255,7 @@ impl FileStore {
 
     /// Bytes in segments. O(segments).
     pub(crate) fn segment_bytes(&self) -> Result<u64> {
+        let _gate = fork::enter();
         let mut bytes = 0;
         for segment in self.shared.segments() {
             let path = self.shared.segment_path(segment.number);
@@ -267,7 +269,16 @@ impl FileStore {
         Ok(bytes)
     }
 
-    fn check_open(&self) -> Result<()> {
+    /// Where this store's own segment ends, if that is the one.
+    pub(crate) fn own_end(&self, number: u64) -> Option<u64> {
+        let writer = self.writer.lock();
+        writer
+            .as_ref()
+            .filter(|writer| writer.segment.number == number)
+            .map(Writer::end)
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             Err(Error::Closed)
         } else {
@@ -526,6 +537,12 @@ impl ObjectStore for FileStore {
         Some(crate::condemned::record_bytes(location.length))
     }
 
+    fn parts(&self, id: &Id) -> Result<Vec<Id>> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        survey::parts(&self.shared, id)
+    }
+
     fn collect(&self, mark: &mut dyn Mark, options: &CollectOptions<'_>) -> Result<Collected> {
         self.check_open()?;
         if self.read_only {
@@ -537,6 +554,10 @@ impl ObjectStore for FileStore {
             ));
         }
         collect::collect(self, mark, options)
+    }
+
+    fn on_disk(&self) -> Option<&FileStore> {
+        Some(self)
     }
 }
 
@@ -570,7 +591,7 @@ fn create_durably(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     }
 }
 
-fn sync_dir(vfs: &dyn Vfs, path: &Path) -> Result<()> {
+pub(crate) fn sync_dir(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     vfs.sync_dir(path).map_err(|error| Error::storage("flush", path, error))
 }
 

@@ -167,3 +167,74 @@ fn fresh() -> Vec<u8> {
     bytes[8..16].copy_from_slice(&VERSION.to_le_bytes());
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::OsFs;
+
+    #[test]
+    fn all_see_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gc");
+        let (one, other) = (GcFile::open(&OsFs, &path).unwrap(), GcFile::open(&OsFs, &path).unwrap());
+        assert_eq!((other.condemned(), other.phase()), ((0, vec![]), Phase::Idle));
+        one.set(Phase::Condemned, &[3, 5]);
+        assert_eq!(one.move_epoch(), 1);
+        assert_eq!((other.condemned(), other.phase()), ((1, vec![3, 5]), Phase::Condemned));
+        assert!(one.says(Phase::Condemned, 2) && !one.says(Phase::Closing, 2) && !one.says(Phase::Condemned, 1));
+        let many: Vec<u64> = (1..5000).collect();
+        one.set(Phase::Condemned, &many);
+        assert_eq!(other.condemned().1, many[..VICTIMS_MAX]);
+        one.set(Phase::Idle, &[]);
+        assert_eq!(other.condemned().1, []);
+    }
+
+    #[test]
+    fn a_veto_is_in_time_before_the_removal() {
+        let directory = tempfile::tempdir().unwrap();
+        let gc = GcFile::open(&OsFs, &directory.path().join("gc")).unwrap();
+        for (phase, in_time, counted) in [
+            (Phase::Idle, true, 0),
+            (Phase::Condemned, true, 0),
+            (Phase::Closing, true, 1),
+            (Phase::Removing, false, 1),
+        ] {
+            gc.set_phase(phase);
+            let before = gc.vetoes();
+            assert_eq!(gc.veto(), in_time, "{phase:?}");
+            assert_eq!(gc.vetoes() - before, counted, "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn one_collector_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gc");
+        GcFile::open(&OsFs, &path).unwrap();
+        let lock = GcFile::lock(&OsFs, &path).unwrap();
+        assert!(lock.is_some() && GcFile::lock(&OsFs, &path).unwrap().is_none());
+        drop(lock);
+        assert!(GcFile::lock(&OsFs, &path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_damaged_one_is_started_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gc");
+        let mapped = GcFile::open(&OsFs, &path).unwrap();
+        mapped.set(Phase::Condemned, &[3]);
+        mapped.word(0).store(1, SeqCst);
+        assert!(!mapped.says(Phase::Condemned, 1));
+        let epoch = mapped.epoch();
+        GcFile::open(&OsFs, &path).unwrap();
+        assert_eq!((mapped.phase(), mapped.epoch()), (Phase::Idle, epoch + 1), "in place");
+        mapped.word(1).store(2, SeqCst);
+        let newer = GcFile::open(&OsFs, &path);
+        assert!(matches!(newer.err(), Some(Error::UnsupportedFormat { .. })));
+        drop(mapped);
+        std::fs::write(&path, b"short").unwrap();
+        assert_eq!(GcFile::open(&OsFs, &path).unwrap().condemned(), (0, vec![]));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), BYTES as u64);
+    }
+}

@@ -111,6 +111,20 @@ impl SealedIndex {
         SealedIndex::from_map(map, number, slot, path)
     }
 
+    /// An index in memory, of the segment that it names.
+    #[cfg(fuzzing)]
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Option<SealedIndex> {
+        struct Memory(Vec<u8>);
+        impl Mapped for Memory {
+            fn bytes(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        let number = bytes.get(16..24).map_or(0, |_| u64_at(&bytes, 16));
+        let index = SealedIndex::from_map(Arc::new(Memory(bytes)), number, 0, Path::new("memory"));
+        index.ok().flatten()
+    }
+
     fn from_map(map: Arc<dyn Mapped>, number: u64, slot: u32, path: &Path) -> Result<Option<SealedIndex>> {
         let bytes = map.bytes();
         if bytes.len() < HEADER_BYTES || bytes[..8] != *MAGIC || u32_at(bytes, 52) != crc32c::crc32c(&bytes[..52]) {
@@ -142,6 +156,11 @@ impl SealedIndex {
             count,
             words,
         }))
+    }
+
+    /// Whether the reserved bytes of the header, which no checksum covers, are what they were. O(1).
+    pub(crate) fn reserved_is_zero(&self) -> bool {
+        self.map.bytes()[56..64] == [0; 8]
     }
 
     /// Number of objects.

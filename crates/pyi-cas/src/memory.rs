@@ -1,6 +1,8 @@
 //! The store in memory: the same contract without files. The model in tests, and the `memory` durability class.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -13,6 +15,7 @@ use crate::id::{Id, IdMap, IdSet};
 use crate::kind::Kind;
 use crate::prefix::HexPrefix;
 use crate::record::{HEADER_BYTES, padded};
+use crate::ref_history::{KeyChange, RefChange, changed};
 use crate::refstate::RefState;
 use crate::session::{Pin, Section};
 use crate::store::{Committed, ObjectStore, RefOutcome, RefStore, RefTransaction, StoreStats};
@@ -199,7 +202,32 @@ fn size_of_record(content: &Bytes) -> u64 {
 #[derive(Default)]
 struct MemoryRefs {
     state: RwLock<RefState>,
+    history: RwLock<VecDeque<RefChange>>,
     generation: AtomicU64,
+}
+
+/// So many changes of refs are remembered.
+const HISTORY_MAX: usize = 10_000;
+/// The one log that refs in memory are in.
+const LOG: u64 = 1 << 32;
+
+impl MemoryRefs {
+    fn remember(&self, number: u64, transaction: &RefTransaction, changes: Vec<KeyChange>) {
+        if changes.is_empty() {
+            return;
+        }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut history = self.history.write();
+        history.push_back(RefChange {
+            position: LOG | number,
+            time_ns: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+            message: transaction.message.clone(),
+            changes,
+        });
+        if history.len() > HISTORY_MAX {
+            history.pop_front();
+        }
+    }
 }
 
 impl RefStore for MemoryRefs {
@@ -214,11 +242,27 @@ impl RefStore for MemoryRefs {
     fn commit(&self, transaction: &RefTransaction) -> Result<RefOutcome> {
         // Encoded only to refuse what a log could not hold, so that both stores refuse the same.
         crate::reflog::encode(&crate::reflog::Action::Transaction([0; 16], transaction.clone()), 0)?;
-        let outcome = self.state.write().commit_direct(transaction);
+        let mut state = self.state.write();
+        let mut outcome = RefOutcome::Done;
+        let changes = changed(&mut state, transaction, |state| {
+            outcome = state.commit_direct(transaction);
+            Some(outcome.clone())
+        });
         if outcome == RefOutcome::Done {
-            self.generation.fetch_add(1, Ordering::AcqRel);
+            let number = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+            self.remember(number, transaction, changes);
         }
         Ok(outcome)
+    }
+
+    fn history(&self, visit: &mut dyn FnMut(RefChange)) -> Result<()> {
+        self.history.read().iter().cloned().for_each(visit);
+        Ok(())
+    }
+
+    fn forget_before(&self, _position: u64) -> Result<u64> {
+        // All of it is in one log, which is the newest.
+        Ok(0)
     }
 
     fn generation(&self) -> u64 {

@@ -7,6 +7,7 @@ use std::collections::BinaryHeap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::bytes_le::{set_at, u64_at};
 use crate::error::{Error, Result};
@@ -24,7 +25,8 @@ use crate::vfs::{OpenMode, VfsFile, write_all};
 pub(crate) const SINGLE_MAX: usize = 4;
 /// A merged index is taken into the next one if it has at most so many times the rows that came together without it.
 const TAKEN_UP_TO: u64 = 2;
-/// A store that is being closed waits for the end of a merge of up to so many rows; a larger one is left to the next sealer.
+/// A store that is being closed waits for the end of a merge of up to so many rows. A larger one is given up, and a smaller one
+/// made of what stands alone; the next sealer does the rest.
 const ROWS_AT_CLOSE: u64 = 4 << 20;
 /// Written at a time; a multiple of the block.
 const WINDOW_BYTES: usize = 256 * BLOCK_BYTES;
@@ -34,20 +36,21 @@ const UNFINISHED: &str = "merged.tmp-";
 
 /// Merges sealed indexes if many stand alone. Best effort: without it, lookups ask more indexes. O(objects merged).
 pub(crate) fn merge_if_due(shared: &Shared) {
-    // As long as one is broken, another round goes on without it; each drops one.
+    // As long as one is broken, another round goes on without it; each drops one. One that is given up is followed by one that
+    // is not.
     while let Ok(Outcome::Again) = merge_once(shared) {}
 }
 
 enum Outcome {
     Done,
-    /// A merged index was broken and has been let go.
+    /// A merged index was broken and has been let go, or the merge took too long for a store that is being closed.
     Again,
 }
 
 fn merge_once(shared: &Shared) -> Result<Outcome> {
     let (inputs, _lock) = {
         let _gate = fork::enter_unless(&shared.awaits_sealing);
-        if due(&shared.sealed()).is_none() {
+        if due(&shared.sealed(), u64::MAX).is_none() {
             return Ok(Outcome::Done);
         }
         let Some(lock) = lock(shared)? else {
@@ -55,7 +58,8 @@ fn merge_once(shared: &Shared) -> Result<Outcome> {
         };
         // Others may have merged meanwhile.
         shared.look_at_directory()?;
-        let Some(inputs) = due(&shared.sealed()) else {
+        let rows_max = if is_closing(shared) { ROWS_AT_CLOSE } else { u64::MAX };
+        let Some(inputs) = due(&shared.sealed(), rows_max) else {
             return Ok(Outcome::Done);
         };
         (Inputs::new(shared, inputs), lock)
@@ -86,7 +90,8 @@ fn merge_once(shared: &Shared) -> Result<Outcome> {
         .map_err(failed);
     if !matches!(placed, Ok(true)) {
         let _ = shared.vfs.remove(&temporary);
-        return placed.map(|_| Outcome::Done);
+        let given_up = inputs.rows() > ROWS_AT_CLOSE && is_closing(shared);
+        return placed.map(|_| if given_up { Outcome::Again } else { Outcome::Done });
     }
     shared.vfs.sync_dir(&shared.directory).map_err(failed)?;
     let _gate = fork::enter_unless(&shared.awaits_sealing);
@@ -97,21 +102,32 @@ fn merge_once(shared: &Shared) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// What is to be merged now; `None` if few indexes stand alone.
-fn due(set: &Sealed) -> Option<Sealed> {
+fn is_closing(shared: &Shared) -> bool {
+    shared.awaits_sealing.load(Ordering::Relaxed)
+}
+
+/// What is to be merged now, of no more rows than that; `None` if few indexes stand alone.
+fn due(set: &Sealed, rows_max: u64) -> Option<Sealed> {
     // A damaged segment stays by itself, as its index alone says that it is.
     let single: Vec<_> = set.single.iter().filter(|index| index.damaged_places == 0).collect();
     if single.len() <= SINGLE_MAX {
         return None;
     }
-    let mut inputs = Sealed {
-        single: single.into_iter().cloned().collect(),
-        merged: Vec::new(),
-    };
-    let mut rows: u64 = inputs.single.iter().map(|index| index.len() as u64).sum();
+    let mut inputs = Sealed::default();
+    let mut rows = 0;
+    for index in single {
+        if rows + index.len() as u64 <= rows_max {
+            rows += index.len() as u64;
+            inputs.single.push(Arc::clone(index));
+        }
+    }
+    if inputs.single.len() < 2 {
+        return None;
+    }
     for index in set.merged.iter().rev() {
         // Also one most of whose segments are gone.
-        if index.rows() as u64 <= TAKEN_UP_TO * rows || index.objects() * 2 < index.rows() as u64 {
+        let small = index.rows() as u64 <= TAKEN_UP_TO * rows || index.objects() * 2 < index.rows() as u64;
+        if small && rows + index.objects() <= rows_max {
             rows += index.objects();
             inputs.merged.push(Arc::clone(index));
         }
@@ -208,9 +224,14 @@ impl Inputs {
         }
     }
 
+    /// Rows of the result.
+    fn rows(&self) -> u64 {
+        self.covered.iter().map(|segment| segment.objects).sum()
+    }
+
     /// Writes and flushes the merged index; `false` if that was not to be finished.
     fn write(&self, shared: &Shared, path: &Path) -> io::Result<bool> {
-        let rows: u64 = self.covered.iter().map(|segment| segment.objects).sum();
+        let rows = self.rows();
         let words = filter_words(rows);
         let mut filter = vec![0u8; words as usize * 8];
         let file = shared.vfs.open(path, OpenMode::CreateNew)?;
@@ -239,8 +260,7 @@ impl Inputs {
                 set_at(&mut filter, word, &bits.to_le_bytes());
             }
             written += 1;
-            let abandoned = rows > ROWS_AT_CLOSE && shared.awaits_sealing.load(std::sync::atomic::Ordering::Relaxed);
-            if abandoned || written > rows {
+            if written > rows || rows > ROWS_AT_CLOSE && is_closing(shared) {
                 return Ok(false);
             }
             source.advance();

@@ -178,6 +178,13 @@ impl VfsFile for OsFile {
         self.ours()?.sync_data()
     }
 
+    fn forget_cached(&self) {
+        if let Ok(file) = self.ours() {
+            // SAFETY: only passes numbers; the descriptor is open. The answer does not matter.
+            unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        }
+    }
+
     fn allocate(&self, length: u64) -> io::Result<()> {
         let length = libc::off_t::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
         // SAFETY: only passes numbers; the descriptor is open.

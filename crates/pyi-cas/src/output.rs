@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::fork;
 use crate::id::to_hex;
 use crate::index::encode_index;
-use crate::record::{HEADER_BYTES, Header, finish, padded};
+use crate::record::{Header, finish, padded};
 use crate::segment::{Found, SEGMENT_HEADER_BYTES, Scan, encode_header};
 use crate::shared::Shared;
 use crate::vfs::{OpenMode, VfsFile, write_all, write_whole};
@@ -78,7 +78,7 @@ impl<'a> Outputs<'a> {
         header.position = (offset / 8) as u32;
         output.records.push(Found { offset, header });
         let result = if output.buffer.len() >= CHUNK_BYTES {
-            output.write(self.shared)
+            output.write()
         } else {
             Ok(())
         };
@@ -157,7 +157,7 @@ impl Output {
         self.written + self.buffer.len() as u64
     }
 
-    fn write(&mut self, _shared: &Shared) -> Result<()> {
+    fn write(&mut self) -> Result<()> {
         write_all(self.file.as_ref(), &self.buffer, self.written)
             .map_err(|error| Error::storage("write", &self.temporary, error))?;
         self.written += self.buffer.len() as u64;
@@ -166,7 +166,7 @@ impl Output {
     }
 
     fn publish(&mut self, shared: &Shared) -> Result<()> {
-        self.write(shared)?;
+        self.write()?;
         let mut number = shared.list()?.next_number(shared);
         let path = loop {
             let header = encode_header(number, &shared.store, shared.vfs.now_ns());
@@ -199,5 +199,3 @@ impl Output {
         Ok(())
     }
 }
-
-const _: () = assert!(HEADER_BYTES % 8 == 0);

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering, Ordering::SeqCst, fence};
 use std::time::{Duration, Instant};
 
 use crate::bytes_le::set_at;
@@ -183,8 +183,9 @@ fn pinned(slot: &[AtomicU64], since: u64) -> Option<Id> {
         }
         let mut id = [0u8; 32];
         for (part, word) in slot[..4].iter().enumerate() {
-            set_at(&mut id, part * 8, &word.load(SeqCst).to_le_bytes());
+            set_at(&mut id, part * 8, &word.load(Ordering::Relaxed).to_le_bytes());
         }
+        fence(Ordering::Acquire);
         if slot[4].load(SeqCst) == state {
             return Some(Id(id));
         }

@@ -112,7 +112,11 @@ const LEVEL: i32 = 15;
 /// Versions are counted from the newest, 0, in base 7: one whose last digit is not 0 is a delta on the one before, one that ends in
 /// 0 on the one 7 before, in 00 on the one 49 before, and so on; every 2,401st is whole. So most deltas are small ones, and a chain has
 /// as many links as the digits come to. O(ids).
-pub fn plan(ids: &[Id], newer: &dyn Fn(&Id) -> Option<Id>, whole: &dyn Fn(&Id) -> bool) -> Vec<(Id, Option<Id>)> {
+pub(crate) fn plan(
+    ids: &[Id],
+    newer: &dyn Fn(&Id) -> Option<Id>,
+    whole: &dyn Fn(&Id) -> bool,
+) -> Vec<(Id, Option<Id>)> {
     let mut links: IdMap<Option<Id>> = ids.iter().map(|id| (*id, None)).collect();
     for id in ids {
         let link = newer(id).filter(|link| link != id && links.contains_key(link) && !whole(id));

@@ -5,7 +5,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering, Ordering::SeqCst, fence};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -74,7 +74,9 @@ pub(crate) struct Taken {
 /// The pins of this store, as its own process knows them: after a fork the child enters them into a session of its own.
 #[derive(Default)]
 struct Pins {
-    /// The longest mapping of the session.
+    /// The session that they are entered into.
+    taken: Option<Arc<Taken>>,
+    /// Its longest mapping.
     mapped: Option<Arc<dyn SharedWords>>,
     entries: Vec<Option<Id>>,
     free: Vec<u32>,
@@ -241,7 +243,8 @@ impl Sessions {
             return Ok(Some(taken));
         }
         let mut pins = self.pins.lock();
-        self.session_locked(&mut pins)
+        self.ready(&mut pins)?;
+        Ok(pins.taken.clone())
     }
 
     /// The session, if it was taken in this process.
@@ -250,12 +253,14 @@ impl Sessions {
         taken.as_ref().filter(|taken| taken.is_ours()).map(Arc::clone)
     }
 
-    fn session_locked(&self, pins: &mut Pins) -> Result<Option<Arc<Taken>>> {
-        if self.read_only || self.closed.load(Ordering::Acquire) {
-            return Ok(None);
+    /// Sees to it that there is a session of this process, if there can be one. O(1) once there is.
+    fn ready(&self, pins: &mut Pins) -> Result<()> {
+        if pins.taken.as_ref().is_some_and(|taken| taken.is_ours()) {
+            return Ok(());
         }
-        if let Some(taken) = self.current() {
-            return Ok(Some(taken));
+        pins.taken = None;
+        if self.read_only || self.closed.load(Ordering::Acquire) {
+            return Ok(());
         }
         let taken = Arc::new(self.take()?);
         // What the parent of a fork had pinned the child has too, in the same places.
@@ -270,8 +275,9 @@ impl Sessions {
         taken.head.words()[OVERFLOW].store(pins.overflow, SeqCst);
         let slots = std::mem::take(&mut pins.released);
         pins.free.extend(slots);
-        *self.taken.write() = Some(Arc::clone(&taken));
-        Ok(Some(taken))
+        pins.taken = Some(Arc::clone(&taken));
+        *self.taken.write() = Some(taken);
+        Ok(())
     }
 
     fn take(&self) -> Result<Taken> {
@@ -337,71 +343,30 @@ impl Sessions {
         let _gate = fork::enter();
         let mut pins = self.pins.lock();
         // Where none can be had the pin is kept, and entered into the session that can.
-        let taken = self.session_locked(&mut pins).ok().flatten();
-        if let Some(taken) = &taken
-            && !pins.released.is_empty()
-            && taken.gc.phase() == Phase::Idle
-        {
-            let slots = std::mem::take(&mut pins.released);
-            pins.free.extend(slots);
-        }
-        let slot = pins.free.pop().or_else(|| {
-            let next = pins.entries.len();
-            (next < PINS_MAX).then(|| {
-                pins.entries.push(None);
-                next as u32
-            })
-        });
-        let entered = slot.filter(|slot| taken.as_ref().is_none_or(|taken| pins.write(taken, *slot, id)));
-        match (slot, entered) {
-            (Some(_), Some(slot)) => pins.entries[slot as usize] = Some(*id),
-            (slot, _) => {
-                pins.free.extend(slot);
-                pins.overflow += 1;
-                if let Some(taken) = &taken {
-                    taken.head.words()[OVERFLOW].store(pins.overflow, SeqCst);
-                }
-            }
-        }
+        let _ = self.ready(&mut pins);
         Pin {
+            slot: pins.enter(id),
             sessions: Some(Arc::clone(self)),
-            slot: entered,
         }
     }
 
     fn unpin(&self, slot: Option<u32>) {
         let _gate = fork::enter();
         let mut pins = self.pins.lock();
-        let taken = self.current();
-        let Some(slot) = slot else {
-            pins.overflow = pins.overflow.saturating_sub(1);
-            if let Some(taken) = &taken {
-                taken.head.words()[OVERFLOW].store(pins.overflow, SeqCst);
+        match slot {
+            Some(slot) => pins.leave(slot),
+            None => {
+                pins.overflow = pins.overflow.saturating_sub(1);
+                pins.tell_overflow();
             }
-            return;
-        };
-        pins.entries[slot as usize] = None;
-        let Some(taken) = taken else {
-            pins.free.push(slot);
-            return;
-        };
-        // While a collection runs, somebody may have read this id from where it was pinned, and may rely on it.
-        let epoch = taken.gc.epoch();
-        let running = taken.gc.phase() != Phase::Idle;
-        if let Some(state) = pins.state(slot) {
-            state.store(if running { RELEASED | epoch << 2 } else { FREE }, SeqCst);
-        }
-        if running {
-            pins.released.push(slot);
-        } else {
-            pins.free.push(slot);
         }
     }
 
     /// Gives the session back.
     pub(crate) fn close(&self) {
-        let pins = self.pins.lock();
+        let mut pins = self.pins.lock();
         self.closed.store(true, Ordering::Release);
+        pins.taken = None;
         let taken = self.taken.write().take();
         drop(pins);
         // A parent's session is not a child's to remove.
@@ -414,9 +379,60 @@ impl Sessions {
 }
 
 impl Pins {
-    fn state(&self, slot: u32) -> Option<&AtomicU64> {
+    /// Whether this process has the session; after a fork it is the parent's.
+    fn ours(&self) -> Option<&Arc<Taken>> {
+        self.taken.as_ref().filter(|taken| taken.is_ours())
+    }
+
+    /// Pins an id; `None` if there is no slot for it.
+    fn enter(&mut self, id: &Id) -> Option<u32> {
+        let taken = self.ours().map(Arc::clone);
+        if !self.released.is_empty() && taken.as_ref().is_none_or(|taken| taken.gc.phase() == Phase::Idle) {
+            let slots = std::mem::take(&mut self.released);
+            self.free.extend(slots);
+        }
+        let slot = self.free.pop().or_else(|| {
+            let next = self.entries.len();
+            (next < PINS_MAX).then(|| {
+                self.entries.push(None);
+                next as u32
+            })
+        });
+        let entered = slot.filter(|slot| taken.is_none_or(|taken| self.write(&taken, *slot, id)));
+        match entered {
+            Some(slot) => self.entries[slot as usize] = Some(*id),
+            None => {
+                self.free.extend(slot);
+                self.overflow += 1;
+                self.tell_overflow();
+            }
+        }
+        entered
+    }
+
+    fn leave(&mut self, slot: u32) {
+        self.entries[slot as usize] = None;
+        // While a collection runs, somebody may have read this id from where it was pinned, and may rely on it.
+        let running = self.ours().and_then(|taken| {
+            let epoch = taken.gc.epoch();
+            (taken.gc.phase() != Phase::Idle).then_some(epoch)
+        });
         let at = SLOTS_AT + slot as usize * WORDS_PER_SLOT + 4;
-        self.mapped.as_ref().and_then(|mapped| mapped.words().get(at))
+        if self.ours().is_some()
+            && let Some(state) = self.mapped.as_ref().and_then(|mapped| mapped.words().get(at))
+        {
+            state.store(running.map_or(FREE, |epoch| RELEASED | epoch << 2), Ordering::Release);
+        }
+        match running {
+            Some(_) => self.released.push(slot),
+            None => self.free.push(slot),
+        }
+    }
+
+    fn tell_overflow(&self) {
+        if let Some(taken) = self.ours() {
+            taken.head.words()[OVERFLOW].store(self.overflow, SeqCst);
+        }
     }
 
     /// Enters an id into a slot; `false` if the session cannot hold it.
@@ -431,11 +447,12 @@ impl Pins {
             return false;
         };
         // A collector that reads in between sees that the state is another one afterwards.
-        words[at + 4].store(FREE, SeqCst);
+        words[at + 4].store(FREE, Ordering::Relaxed);
+        fence(Ordering::Release);
         for part in 0..4 {
-            words[at + part].store(u64_at(&id.0, part * 8), SeqCst);
+            words[at + part].store(u64_at(&id.0, part * 8), Ordering::Relaxed);
         }
-        words[at + 4].store(state, SeqCst);
+        words[at + 4].store(state, Ordering::Release);
         true
     }
 
@@ -457,3 +474,7 @@ impl Pins {
         true
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -7,27 +7,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::cache::BlobCache;
 use crate::condemned::Condemned;
 use crate::control::Control;
-use crate::decode::{Chain, Failure};
+use crate::damaged::DamagedRecords;
 use crate::durable::Marks;
-use crate::encoding::DELTA;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::{IndexEntry, SealedIndex, index_name};
-use crate::kind::Kind;
 use crate::lazy_file::LazyFile;
 use crate::recent::{Location, Recent};
-use crate::record::{HEADER_BYTES, Header, is_whole};
+use crate::record::Header;
 use crate::sealed::Sealed;
 use crate::segment::{
     Damage, DamagedFile, HeaderState, SEGMENT_HEADER_BYTES, check_header, number_in_name, scan, segment_name,
 };
-use crate::vfs::{OpenMode, Vfs, VfsFile, read_full};
+use crate::vfs::{OpenMode, Vfs, VfsFile};
 
 /// A segment as this process sees it. Readers hold the `Arc`, never a bare offset.
 pub(crate) struct Segment {
@@ -93,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) store: [u8; 16],
     pub(crate) control: Option<Arc<Control>>,
     pub(crate) recent: Recent,
+    /// Copies of objects that were found damaged: they do not count as known.
+    pub(crate) damaged: DamagedRecords,
     pub(crate) table: RwLock<Table>,
     pub(crate) sealed: RwLock<Arc<Sealed>>,
     /// Numbers of merged indexes that turned out broken.
@@ -100,7 +99,7 @@ pub(crate) struct Shared {
     pub(crate) unmerging: Mutex<()>,
     pub(crate) damage: Mutex<BTreeMap<u64, Vec<Damage>>>,
     /// Whether there is any, so that lookups need not ask.
-    pub(crate) damaged: AtomicBool,
+    pub(crate) any_damage: AtomicBool,
     pub(crate) condemned: Condemned,
     pub(crate) refreshing: Mutex<()>,
     seen: Seen,
@@ -136,12 +135,13 @@ impl Shared {
             store,
             control,
             recent: Recent::new(),
+            damaged: DamagedRecords::default(),
             table: RwLock::default(),
             sealed: RwLock::default(),
             broken: Mutex::default(),
             unmerging: Mutex::default(),
             damage: Mutex::default(),
-            damaged: AtomicBool::new(false),
+            any_damage: AtomicBool::new(false),
             condemned: Condemned::default(),
             refreshing: Mutex::default(),
             seen: Seen::default(),
@@ -193,7 +193,7 @@ impl Shared {
     /// Remembers damage; what is known of the segment already is kept once.
     pub(crate) fn report_damage(&self, segment: u64, offset: u64, length: u64) {
         let mut damage = self.damage.lock();
-        self.damaged.store(true, Ordering::Release);
+        self.any_damage.store(true, Ordering::Release);
         let places = damage.entry(segment).or_default();
         if !places.iter().any(|place| place.offset == offset) {
             places.push(Damage {
@@ -211,6 +211,27 @@ impl Shared {
 
     pub(crate) fn has_damage(&self, segment: u64) -> bool {
         self.damage.lock().contains_key(&segment)
+    }
+
+    /// Forgets what is known of the damage of a segment: it was repaired, or is about to be looked at again.
+    pub(crate) fn forget_damage(&self, segment: u64) {
+        self.damage.lock().remove(&segment);
+    }
+
+    /// Takes a rebuilt index into use; `false` if it is not good.
+    pub(crate) fn remap_index(&self, segment: &Segment) -> Result<bool> {
+        if !segment.tail.lock().sealed {
+            return self.map_index(segment);
+        }
+        let path = self.index_path(segment.number);
+        let Some(index) = SealedIndex::open(self.vfs.as_ref(), &path, segment.number, segment.slot)? else {
+            return Ok(false);
+        };
+        let mut sealed = self.sealed.write();
+        let mut set = sealed.without_segment(segment.slot);
+        set.single.push(Arc::new(index));
+        *sealed = Arc::new(set);
+        Ok(true)
     }
 
     /// Numbers in the directory.
@@ -388,7 +409,7 @@ impl Shared {
         Ok(())
     }
 
-    fn committed_length(&self, number: u64) -> Option<u64> {
+    pub(crate) fn committed_length(&self, number: u64) -> Option<u64> {
         self.control
             .as_ref()
             .and_then(|control| control.committed_length(number))
@@ -467,121 +488,17 @@ impl Shared {
         }
     }
 
-    /// Whether this process knows the object. Errors: `Storage`. O(indexes).
+    /// Whether this process knows the object, and not only of damaged copies of it. Errors: `Storage`. O(indexes).
     pub(crate) fn knows(&self, id: &Id) -> Result<bool> {
+        let counts = |place: &Location| !self.damaged.has(id, place.slot, place.offset());
         let recent = self.recent.get(id);
-        Ok(recent.is_some_and(|location| self.segment(location.slot).is_some()) || self.is_sealed(id)?)
-    }
-
-    /// The content of a known object: the first copy that is whole. `None` if none is known; an error if all are damaged.
-    pub(crate) fn read_known(&self, kind: Kind, id: &Id) -> Result<Option<Bytes>> {
-        self.read_known_within(kind, id, &mut Chain::new())
-    }
-
-    /// As [`Shared::read_known`], on the way to another object.
-    pub(crate) fn read_known_within(&self, kind: Kind, id: &Id, chain: &mut Chain) -> Result<Option<Bytes>> {
-        // What was asked for is always read, so that damage on the disk is seen; bases need not be.
-        if chain.depth > 0
-            && let Some(content) = self.bases.get(id)
-        {
-            return Ok(Some(content));
+        if recent.is_some_and(|place| self.number_of(place.slot).is_some() && counts(&place)) {
+            return Ok(true);
         }
-        let mut failure = None;
-        if let Some(location) = self.recent.get(id) {
-            if location.kind != kind as u8 {
-                return Ok(None);
-            }
-            match self.read(kind, id, &location, chain) {
-                Ok(Some(content)) => return Ok(Some(content)),
-                Ok(None) => {}
-                Err(error) => failure = Some(error),
-            }
+        if self.damaged.is_empty() {
+            return self.is_sealed(id);
         }
-        // After the look at the recent ones: a segment that is being sealed is in the sealed list before it leaves them.
-        for location in self.sealed_copies(id)? {
-            if location.kind != kind as u8 {
-                continue;
-            }
-            match self.read(kind, id, &location, chain) {
-                Ok(Some(content)) => return Ok(Some(content)),
-                Ok(None) => {}
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        let Some(failure) = failure else { return Ok(None) };
-        // The index of recent objects knows one place for each; a copy that another writer stored may still be whole.
-        match self.find_unsealed_copy(kind, id, chain)? {
-            Some(content) => Ok(Some(content)),
-            None => Err(failure),
-        }
-    }
-
-    /// Looks for a whole copy of an object in all unsealed segments. O(bytes in them): only for objects found damaged.
-    fn find_unsealed_copy(&self, kind: Kind, id: &Id, chain: &mut Chain) -> Result<Option<Bytes>> {
-        for segment in self.segments() {
-            let tail = *segment.tail.lock();
-            if tail.sealed {
-                continue;
-            }
-            // This store's own tail is not scanned on the way, so its end is known to the writer alone; whole records are
-            // whole wherever they stand.
-            let to = if tail.own { u64::MAX } else { tail.scanned };
-            let failed = |error| Error::storage("read", self.segment_path(segment.number), error);
-            let found = scan(segment.file.as_ref(), SEGMENT_HEADER_BYTES, to).map_err(failed)?;
-            for record in found.records.iter().filter(|record| record.header.id == *id) {
-                let place = location(segment.slot, record.offset, &record.header);
-                if let Ok(Some(content)) = self.read(kind, id, &place, chain) {
-                    return Ok(Some(content));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Reads one record and checks all of it: checksum, place, id and the hash of its content. `None` if its segment was removed
-    /// meanwhile; what lived in it is elsewhere. One read, O(length), and as much for each object that its content is made from.
-    fn read(&self, kind: Kind, id: &Id, location: &Location, chain: &mut Chain) -> Result<Option<Bytes>> {
-        let Some(segment) = self.segment(location.slot) else {
-            return Ok(None);
-        };
-        let offset = location.offset();
-        let mut record = vec![0u8; HEADER_BYTES + location.length as usize];
-        let n = match read_full(segment.file.as_ref(), &mut record, offset) {
-            Ok(n) => n,
-            // Removed before it was opened here.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::storage("read", self.segment_path(segment.number), error)),
-        };
-        let length = record.len();
-        let place = || format!("{} offset {offset}", self.segment_path(segment.number).display());
-        let damaged = || {
-            self.report_damage(segment.number, offset, length as u64);
-            Error::corrupt(format!("{kind} {id}"), place())
-        };
-        if n < length {
-            return Err(damaged());
-        }
-        let header = Header::decode(&record);
-        if header.length != location.length || header.id != *id || !is_whole(&record, &header, offset) {
-            return Err(damaged());
-        }
-        if !chain.step() {
-            let what = format!("{kind} {id}, in a chain of deltas that does not end,");
-            return Err(Error::corrupt(what, place()));
-        }
-        let content = match self.decode(kind, &header, record, &place, chain) {
-            Ok(content) => content,
-            Err(Failure::Damaged) => return Err(damaged()),
-            Err(Failure::Other(error)) => return Err(error),
-        };
-        if kind.id_of(&content) != *id {
-            return Err(damaged());
-        }
-        if header.encoding == DELTA {
-            // The next older version is likely to be a delta on this one.
-            self.bases.insert(id, content.clone());
-        }
-        Ok(Some(content))
+        Ok(self.sealed_copies(id)?.any(|place| counts(&place)))
     }
 }
 

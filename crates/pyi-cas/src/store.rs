@@ -6,8 +6,10 @@ use bytes::Bytes;
 use crate::batch::Batch;
 use crate::collect::{CollectOptions, Collected, Mark};
 use crate::error::Result;
+use crate::file_store::FileStore;
 use crate::id::Id;
 use crate::kind::Kind;
+use crate::ref_history::RefChange;
 use crate::segment::Damage;
 use crate::session::{Pin, Section};
 
@@ -103,10 +105,22 @@ pub trait ObjectStore: Send + Sync {
     /// it. O(segments), touches no file.
     fn record_bytes(&self, id: &Id) -> Option<u64>;
 
+    /// The chunks that the object is stored in, or the object that it is stored as a difference to; none for one that is stored by
+    /// itself. Errors: `Storage`, `Closed`. O(indexes), and a read for what is not stored by itself.
+    fn parts(&self, id: &Id) -> Result<Vec<Id>> {
+        let _ = id;
+        Ok(Vec::new())
+    }
+
     /// Removes the objects that `mark` does not reach from sealed segments, by copying the others; the segments of this process and of
     /// dead ones are sealed first. Nobody else is stopped. Not to be called within a section of the same store. Errors: those of
     /// `mark` (nothing is removed), `Storage` (what was removed was garbage), `Closed`. O(objects + bytes copied), a few flushes.
     fn collect(&self, mark: &mut dyn Mark, options: &CollectOptions<'_>) -> Result<Collected>;
+
+    /// The store on disk, if this is one: what has files can be scrubbed, repaired and backed up. O(1).
+    fn on_disk(&self) -> Option<&FileStore> {
+        None
+    }
 }
 
 /// Named values that change by compare-and-swap. All calls may be made from any thread.
@@ -122,6 +136,14 @@ pub trait RefStore: Send + Sync {
     /// Applies all puts if all guards hold, else none. The answer is final and the same for every process. Errors:
     /// `InvalidArgument` (too long), `Storage` (nothing applied), `OutcomeUnknown`, `Closed`. One append and one read.
     fn commit(&self, transaction: &RefTransaction) -> Result<RefOutcome>;
+
+    /// Calls `visit` with every transaction that applied, changed something, and still stands in a log, oldest first. What is committed
+    /// during the call may or may not be among them. Errors: `Corrupt`, `UnsupportedFormat`, `Storage`, `Closed`. O(bytes of the logs).
+    fn history(&self, visit: &mut dyn FnMut(RefChange)) -> Result<()>;
+
+    /// Forgets the history in logs that end before `position`; the state stays as it is. Returns the bytes that this freed. Errors:
+    /// `Storage`, `Closed`. O(logs).
+    fn forget_before(&self, position: u64) -> Result<u64>;
 
     /// A number that changes whenever any process appended something. O(1), no system call as a rule.
     fn generation(&self) -> u64;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::bytes_le::array_at;
 use crate::condemned::{entry_bytes, record_bytes};
 use crate::error::{Error, Result};
+use crate::fork;
 use crate::id::{Id, IdSet};
 use crate::index::SealedIndex;
 use crate::kind::Kind;
@@ -42,12 +43,15 @@ pub(crate) fn references(_kind: u8, encoding: u8, payload: &[u8]) -> Vec<Id> {
 /// records that refer to others.
 pub(crate) fn expand(shared: &Shared, live: &mut IdSet, done: &mut HashSet<(u32, u32)>) -> Result<()> {
     let mut referring: Vec<(Id, Location)> = Vec::new();
-    shared.recent.for_each(|id, location| {
-        if location.encoding >= DELTA {
-            referring.push((*id, *location));
-        }
-    });
-    for index in &shared.sealed_indexes()? {
+    {
+        let _gate = fork::enter();
+        shared.recent.for_each(|id, location| {
+            if location.encoding >= DELTA {
+                referring.push((*id, *location));
+            }
+        });
+    }
+    for index in &sealed_indexes(shared)? {
         let entries = index.entries().filter(|entry| entry.encoding >= DELTA);
         referring.extend(entries.map(|entry| (entry.id, entry_location(index.slot, &entry))));
     }
@@ -57,7 +61,7 @@ pub(crate) fn expand(shared: &Shared, live: &mut IdSet, done: &mut HashSet<(u32,
             if !live.contains(id) || !done.insert((location.slot, location.position)) {
                 continue;
             }
-            let Some(segment) = shared.segment(location.slot) else {
+            let Some(segment) = segment_in(shared, location.slot) else {
                 continue;
             };
             // One that is damaged is read from another copy, if at all.
@@ -69,6 +73,24 @@ pub(crate) fn expand(shared: &Shared, live: &mut IdSet, done: &mut HashSet<(u32,
             return Ok(());
         }
     }
+}
+
+/// The sealed indexes now. A collector is long, so it keeps forks waiting only where it takes a lock.
+pub(crate) fn sealed_indexes(shared: &Shared) -> Result<Vec<Arc<SealedIndex>>> {
+    let _gate = fork::enter();
+    shared.sealed_indexes()
+}
+
+/// The segment in a slot, if it was not removed.
+pub(crate) fn segment_in(shared: &Shared, slot: u32) -> Option<Arc<Segment>> {
+    let _gate = fork::enter();
+    shared.segment(slot)
+}
+
+/// The places of an object.
+pub(crate) fn places(shared: &Shared, id: &Id) -> Result<Vec<(u64, Location)>> {
+    let _gate = fork::enter();
+    shared.places(id)
 }
 
 /// Header and payload of a record, if it is whole; `None` and the damage noted if it is not. Of one that is stored plainly the
@@ -87,9 +109,25 @@ pub(crate) fn read_record(shared: &Shared, segment: &Segment, id: &Id, location:
                 || Kind::from_number(header.kind).is_none_or(|kind| kind.id_of(&record[HEADER_BYTES..]) == *id))
     };
     if !whole {
+        let _gate = fork::enter();
         shared.report_damage(segment.number, offset, record.len() as u64);
     }
     Ok(whole.then_some(record))
+}
+
+/// The objects that the first whole copy of an object needs to be read. O(indexes), and a read if it needs any.
+pub(crate) fn parts(shared: &Shared, id: &Id) -> Result<Vec<Id>> {
+    for (_, location) in shared.places(id)? {
+        if location.encoding < DELTA {
+            return Ok(Vec::new());
+        }
+        if let Some(segment) = shared.segment(location.slot)
+            && let Some(record) = read_record(shared, &segment, id, &location)?
+        {
+            return Ok(references(location.kind, location.encoding, &record[HEADER_BYTES..]));
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// A segment that is to go.
@@ -122,12 +160,15 @@ pub(crate) fn survey(
 ) -> Result<Survey> {
     let mut survey = Survey::default();
     let mut counted = IdSet::default();
-    shared.recent.for_each(|id, location| {
-        if live.contains(id) && counted.insert(*id) {
-            survey.live_bytes += record_bytes(location.length);
-        }
-    });
-    let mut indexes: Vec<Arc<SealedIndex>> = shared.sealed_indexes()?;
+    {
+        let _gate = fork::enter();
+        shared.recent.for_each(|id, location| {
+            if live.contains(id) && counted.insert(*id) {
+                survey.live_bytes += record_bytes(location.length);
+            }
+        });
+    }
+    let mut indexes: Vec<Arc<SealedIndex>> = sealed_indexes(shared)?;
     indexes.sort_unstable_by_key(|index| std::cmp::Reverse(index.number));
     for index in indexes {
         let mut live_here = 0;
@@ -137,7 +178,7 @@ pub(crate) fn survey(
             }
         }
         survey.live_bytes += live_here;
-        let Some(segment) = shared.segment(index.slot) else {
+        let Some(segment) = segment_in(shared, index.slot) else {
             continue;
         };
         if !candidates.contains(&index.number) {

@@ -67,6 +67,8 @@ pub trait VfsFile: Send + Sync + fmt::Debug {
     fn set_len(&self, length: u64) -> io::Result<()>;
     /// Makes the content survive power loss.
     fn sync_data(&self) -> io::Result<()>;
+    /// Lets the system forget what it holds of the file in memory, so that a scrub sees the disk. A hint; does nothing unless it can.
+    fn forget_cached(&self) {}
     /// Reserves space up to a length and extends the file to it.
     fn allocate(&self, length: u64) -> io::Result<()>;
     /// Tries to lock the file for this open description; `false` if somebody else has it. Never waits. The lock goes

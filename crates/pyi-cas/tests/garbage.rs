@@ -281,22 +281,16 @@ fn a_value_that_came_and_went() {
     let store = open_with(directory.path(), tiny());
     let other = open_with(directory.path(), tiny());
     let old: Vec<Id> = (0..20).map(|i| put(&store, &content(i, 200))).collect();
-    let mut held = None;
-    let mut mark = Roots::with(&store, |call| match call {
-        2 => {
-            let section = other.section();
+    let mut mark = Roots::with(&store, |call| {
+        if call == 2 {
             set(&other, b"b", Some(&old[5]));
-            drop(section);
-            held = Some(other.section());
+            let section = other.section();
             let read = other.refs().get(b"b").unwrap().unwrap();
             assert_eq!(read, old[5].0[..]);
+            // Neither mark sees it; the section could put it into another ref.
             set(&other, b"b", None);
-            // It ends only when the closing phase waits for it, with a new ref.
-            set(&other, b"c", Some(&old[5]));
-            set(&other, b"c", None);
-            held = None;
+            drop(section);
         }
-        _ => {}
     });
     store.collect(&mut mark, &everything()).unwrap();
     drop(mark);
@@ -306,6 +300,92 @@ fn a_value_that_came_and_went() {
     );
     assert!(!has(&store, &old[6]));
     assert_eq!(collect(&store).objects_removed, 1);
+}
+
+/// A pin that is given back between the marks, while a section that read what was pinned is still on its way to its ref.
+#[test]
+fn a_pin_that_came_and_went() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), tiny());
+    let other = open_with(directory.path(), tiny());
+    let mut batch = Batch::new();
+    let id = batch.put_new(Kind::Checkpoint, &content(1, 200)).unwrap();
+    store.commit(&mut batch).unwrap();
+    let pause = || std::thread::sleep(Duration::from_millis(100));
+    std::thread::scope(|scope| {
+        let other = &other;
+        let mut mark = Roots::with(&store, move |call| {
+            if call != 2 {
+                return;
+            }
+            let first = other.section();
+            assert!(other.get(Kind::Checkpoint, &id).unwrap().is_some());
+            let pin = other.pin(&id);
+            scope.spawn(move || {
+                // The collector waits for the first section, in its last phase.
+                pause();
+                let second = other.section();
+                drop((pin, first));
+                pause();
+                set(other, b"late", Some(&id));
+                drop(second);
+            });
+        });
+        let mut options = everything();
+        options.patience = Duration::from_secs(20);
+        assert_eq!(store.collect(&mut mark, &options).unwrap().gave_up, None);
+    });
+    assert!(open(directory.path()).get(Kind::Checkpoint, &id).unwrap().is_some());
+    set(&store, b"late", None);
+    assert_eq!(collect(&store).objects_removed, 1, "it does not count for the next one");
+}
+
+#[test]
+fn pins_and_sections_go_from_thread_to_thread() {
+    fn may<T: Send + Sync>() {}
+    may::<pyi_cas::Pin>();
+    may::<pyi_cas::Section>();
+}
+
+/// Two writers stored one object; the copy that a reader knows first is collected, the other one is not.
+#[test]
+fn the_second_copy_is_found_when_the_first_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let [first, second, reader, late] = [(); 4].map(|()| open(directory.path()));
+    let id = put(&first, b"twice");
+    assert!(has(&reader, &id) && has(&late, &id));
+    put(&second, b"twice");
+    let next = put(&second, b"more, so that they look");
+    assert!(has(&reader, &next));
+    assert_eq!(
+        collect(&first).objects_removed,
+        0,
+        "the second copy is in a segment that is written to"
+    );
+    assert_eq!(files(&directory.path().join("segments"), "seg").len(), 1);
+    {
+        let _section = second.section();
+        assert!(second.contains_hint(&id));
+        set(&second, b"a", Some(&id));
+    }
+    drop(reader.section());
+    for store in [&first, &second, &reader, &late] {
+        assert!(has(store, &id));
+    }
+}
+
+/// The same where the second copy is one's own.
+#[test]
+fn the_own_copy_is_found_when_another_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let [first, second] = [(); 2].map(|()| open(directory.path()));
+    let id = put(&first, b"twice");
+    assert!(has(&second, &id));
+    put(&second, b"twice");
+    collect(&first);
+    drop(second.section());
+    assert!(second.contains_hint(&id) && has(&second, &id));
+    assert!(has(&first, &id));
 }
 
 /// Of two copies the damaged one does not hide the whole one, and a segment with something that cannot be read stays.
@@ -336,6 +416,23 @@ fn damage() {
     assert_eq!(store.stats().unwrap().damage, []);
 }
 
+/// An index is derived: where one does not check, the collector makes it anew, and then looks at its segment as at any other.
+#[test]
+fn a_damaged_index() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), tiny());
+    let ids: Vec<Id> = (0..20).map(|i| put(&store, &content(i, 200))).collect();
+    set(&store, b"a", Some(&ids[0]));
+    drop(store);
+    let index = files(&directory.path().join("segments"), "idx").remove(0);
+    flip(&index, 100);
+    let store = open_with(directory.path(), tiny());
+    assert!(has(&store, &ids[0]));
+    assert_eq!(collect(&store).objects_removed, 19);
+    assert!(has(&store, &ids[0]));
+    assert_eq!(store.stats().unwrap().damage, []);
+}
+
 fn flip(path: &Path, at: usize) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes[at] ^= 1;
@@ -355,6 +452,30 @@ fn more_pins_than_one_page_holds() {
     assert!(refused.gave_up.unwrap().contains("more pins"));
     drop((pins, many));
     assert_eq!(collect(&store).objects_removed, 500);
+}
+
+/// Where no session can be had, nobody knows of a section: in it nothing is relied on and nothing stored.
+#[test]
+fn a_section_without_a_session() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let id = put(&store, b"x");
+    let sessions = directory.path().join("sessions");
+    std::fs::write(&sessions, b"no directory").unwrap();
+    let section = store.section();
+    assert!(!store.contains_hint(&id));
+    let mut batch = Batch::new();
+    batch.put_new(Kind::Blob, b"y").unwrap();
+    let refused = store.commit(&mut batch).unwrap_err();
+    assert!(
+        refused.to_string().contains("sessions") && refused.errno().is_some(),
+        "{refused}"
+    );
+    std::fs::remove_file(&sessions).unwrap();
+    drop(section);
+    let _section = store.section();
+    assert!(store.contains_hint(&id));
+    store.commit(&mut batch).unwrap();
 }
 
 #[test]

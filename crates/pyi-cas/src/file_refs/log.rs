@@ -75,3 +75,8 @@ pub(super) fn open_log(vfs: &dyn Vfs, directory: &Path, number: u64, store: &[u8
         buffer: Vec::new(),
     })
 }
+
+/// A place in the history of the refs: log number << 32 | offset behind a record.
+pub(crate) fn log_position(number: u64, offset: u64) -> u64 {
+    number << 32 | offset & 0xffff_ffff
+}
