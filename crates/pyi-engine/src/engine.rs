@@ -13,6 +13,7 @@ use pyi_tree::journal::JournalTree;
 use pyi_tree::merge::Contents;
 use pyi_tree::{CheckpointRoot, Loader, Pending, StoreLoader, Tree};
 
+use crate::cap::Cap;
 use crate::durability::{Durability, Scratch};
 use crate::git::GitMap;
 use crate::hold::{LastCollection, LastHeld};
@@ -46,6 +47,7 @@ pub(crate) struct Engine {
     pub(crate) warm: Warm,
     pub(crate) leases: Leases,
     pub(crate) last_held: LastHeld,
+    pub(crate) cap: Cap,
     pub(crate) last_collection: Mutex<LastCollection>,
     closed: AtomicBool,
 }
@@ -122,6 +124,7 @@ impl Engine {
             warm: Warm::new(cache_bytes / 2),
             leases: Leases::new(),
             last_held: LastHeld::default(),
+            cap: Cap::default(),
             last_collection: Mutex::default(),
             closed: AtomicBool::new(false),
         }

@@ -126,6 +126,8 @@ impl RepositoryMark<'_> {
             ));
         }
         self.mark_retained(live)?;
+        // A fork of the process waits for those who hold locks.
+        let _gate = pyi_cas::enter();
         self.engine.git_map.retain(live);
         Ok(())
     }
@@ -260,7 +262,10 @@ impl Engine {
         let begin = Instant::now();
         let retention = repository.retention()?;
         repository.release_light(&retention)?;
-        self.last_held.clear();
+        {
+            let _gate = pyi_cas::enter();
+            self.last_held.clear();
+        }
         let now_ns = now_ns();
         let past = Past::read(self.store(), &retention, now_ns)?;
         let keep_from = past.keep_from;

@@ -5,6 +5,7 @@
 //! and out to git repositories; `sandbox` to and from real directories.
 
 mod backup;
+mod cap;
 mod checkpoint;
 mod closure;
 mod commit;

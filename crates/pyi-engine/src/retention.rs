@@ -121,7 +121,7 @@ impl Repository {
             message: "set retention".to_owned(),
             ..RefTransaction::default()
         };
-        match refs.commit(&transaction)? {
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => Ok(()),
             RefOutcome::Conflict { .. } => Err(Error::conflict("retention was changed meanwhile; set it again")),
         }
