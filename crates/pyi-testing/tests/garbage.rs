@@ -273,7 +273,7 @@ fn no_ref_falls_back_to_what_was_removed() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn any_history(steps in histories(30), seed in any::<u64>()) {
         let disk = Disk::new(seed);
