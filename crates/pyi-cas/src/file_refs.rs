@@ -13,6 +13,7 @@ use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::fork;
 use crate::id::to_hex;
+use crate::ref_trail::Trail;
 use crate::reflog::{self, Action, BODY_MAX_BYTES, Broken, LOG_HEADER_BYTES};
 use crate::refstate::{OperationId, RefState};
 use crate::segment::{Damage, DamagedFile, number_in_name};
@@ -36,7 +37,7 @@ pub(crate) struct Access {
 
 /// The refs of a [`crate::FileStore`].
 pub(crate) struct FileRefs {
-    vfs: Arc<dyn Vfs>,
+    pub(crate) vfs: Arc<dyn Vfs>,
     directory: PathBuf,
     store: [u8; 16],
     control: Option<Arc<Control>>,
@@ -46,7 +47,7 @@ pub(crate) struct FileRefs {
     /// Damaged places found so far. Locked after the log.
     damage: Mutex<Vec<Damage>>,
     /// Values that keys were set to since a collector asked for them, whatever they are now. Locked after the log.
-    pub(crate) trail: Mutex<Option<Vec<Bytes>>>,
+    pub(crate) trail: Mutex<Option<Trail>>,
     pub(crate) log: RwLock<Log>,
 }
 
