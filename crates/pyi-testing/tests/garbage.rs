@@ -225,7 +225,8 @@ fn an_error_while_following() {
             world.run(Op::UnpinAll);
             world.collect(0, Vec::new()).unwrap();
             let count = fault_at(&disk, nth, Fault::Error(libc::EIO), Some(world.process(1)));
-            for blob in first..BLOBS {
+            // One for each ref, so that all of them are live at the end.
+            for blob in first..first + 4 {
                 world.try_store(1, blob, Then::Ref(blob as u8 % 4)).ok();
             }
             disk.clear_faults();
