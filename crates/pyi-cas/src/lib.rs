@@ -35,6 +35,7 @@ mod evacuate;
 mod fault;
 mod file_refs;
 mod file_store;
+mod flush;
 mod fork;
 mod format;
 mod frame;
