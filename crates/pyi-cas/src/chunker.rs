@@ -134,7 +134,8 @@ mod tests {
             prop_assert_eq!(chunks(&after).collect::<Vec<_>>().concat(), after.clone());
             let known: HashSet<&[u8]> = chunks(&before).collect();
             let new = chunks(&after).filter(|chunk| !known.contains(chunk)).count();
-            prop_assert!(new <= 8, "{} new of {}", new, known.len());
+            // Both sides fall into step by chance, mostly at the second cut; so many are one in millions.
+            prop_assert!(new <= 20, "{} new of {}", new, known.len());
         }
     }
 }

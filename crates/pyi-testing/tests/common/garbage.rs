@@ -512,11 +512,11 @@ impl World {
         let process = self.disk.process();
         let mut left = process.list(Path::new("/work/store/sessions")).unwrap_or_default();
         let segments = process.list(Path::new("/work/store/segments")).unwrap();
-        left.extend(
-            segments
-                .into_iter()
-                .filter(|name| !name.ends_with(".seg") && !name.ends_with(".idx")),
-        );
+        left.extend(segments.into_iter().filter(|name| {
+            ![".seg", ".idx", ".mix", "merging"]
+                .iter()
+                .any(|end| name.ends_with(end))
+        }));
         left
     }
 }
