@@ -94,6 +94,8 @@ impl FileStore {
             self.shared.refresh_since(self.shared.seen())?;
         }
         let mut pace = Pace::new(options.bytes_per_second, options.progress);
+        // A delta whose base is only in memory would pass for whole.
+        self.shared.bases.clear();
         let mut scrubbed = Scrubbed::default();
         let mut suspects = Suspects::default();
         scrubbed.faults.extend(self.check_format()?);
