@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pyi_cas::{Fault, FileStore, Flaw, Id, Kind, ObjectStore, OpenOptions, OsFs, PutBack, StoreFile};
+use pyi_cas::{Fault, FileStore, Flaw, Id, Kind, ObjectStore, OpenOptions, OsFs, StoreFile};
 
 use crate::closure::{Affected, Reached, Scope, walk};
 use crate::repository::{Repository, name_of};
@@ -139,27 +139,11 @@ impl Repository {
             }
         }
         report.salvage(store)?;
-        loop {
-            let mut progress = false;
-            let mut wanted: Vec<(Id, Kind)> = report.lost();
-            let unmissed = report.claimed.iter().filter(|(id, _)| !report.repaired.contains(id));
-            wanted.extend(unmissed.filter(|(id, _)| !report.damaged.contains_key(id)));
-            for (id, kind) in &wanted {
-                let Some(content) = store.salvage(*kind, id).or_else(|| fetch(&others, *kind, id)) else {
-                    continue;
-                };
-                let _: PutBack = store.put_back(*kind, id, &content, &report.spots(id))?;
-                report.repaired.insert(*id);
-                progress = true;
-            }
-            if !progress {
-                break;
-            }
-            // A node that is there again shows what else is missing below it.
-            let lost = report.lost();
-            let reached = report.walk(self, &lost)?;
-            report.take(reached, &lost);
+        // What can be written in its place is so before anything is appended: a writer has damaged segments sealed.
+        for append in [false, true] {
+            self.put_back_lost(report, &others, append)?;
         }
+        store.look_again_at(&report.faults)?;
         let left: Vec<Fault> = (report.faults.iter())
             .filter(|fault| !report.mended.contains(fault))
             .cloned()
@@ -177,6 +161,39 @@ impl Repository {
             }
         }
         report.seconds += start.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// Puts back what is lost and what a damaged record claims to be, as far as it can be had.
+    fn put_back_lost(&self, report: &mut ScrubReport, others: &[FileStore], append: bool) -> Result<()> {
+        let store = self.disk()?;
+        loop {
+            let mut progress = false;
+            let mut wanted: Vec<(Id, Kind)> = report.lost();
+            let unmissed = report.claimed.iter().filter(|(id, _)| !report.repaired.contains(id));
+            wanted.extend(unmissed.filter(|(id, _)| !report.damaged.contains_key(id)));
+            for (id, kind) in &wanted {
+                let Some(content) = store.salvage(*kind, id).or_else(|| fetch(others, *kind, id)) else {
+                    continue;
+                };
+                let spots = report.spots(id);
+                let done = match append {
+                    true => Some(store.put_back(*kind, id, &content, &spots)?),
+                    false => store.put_in_place(*kind, id, &content, &spots)?,
+                };
+                if done.is_some() {
+                    report.repaired.insert(*id);
+                    progress = true;
+                }
+            }
+            if !progress {
+                break;
+            }
+            // A node that is there again shows what else is missing below it.
+            let lost = report.lost();
+            let reached = report.walk(self, &lost)?;
+            report.take(reached, &lost);
+        }
         Ok(())
     }
 
