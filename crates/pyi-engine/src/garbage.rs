@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pyi_cas::{CollectOptions, Guard, Id, IdSet, Kind, Mark, RefOutcome, RefTransaction};
+use pyi_cas::{CollectOptions, Guard, Id, IdMap, IdSet, Kind, Mark, RefOutcome, RefTransaction};
 use pyi_tree::CheckpointRoot;
 use pyi_tree::refs::{Lease, SuperpositionRecord, WorkspaceRecord, superposition_key, workspace_key};
 
@@ -83,6 +83,9 @@ struct RepositoryMark<'a> {
     decided: IdSet,
     bytes: u64,
     failure: Option<Error>,
+    /// With `compact`: what stands in an object's place in a newer version.
+    newer: IdMap<Id>,
+    compact: bool,
 }
 
 impl Mark for RepositoryMark<'_> {
@@ -94,6 +97,10 @@ impl Mark for RepositoryMark<'_> {
             pyi_cas::Error::invalid(text)
         })
     }
+
+    fn delta_base(&self, id: &Id) -> Option<Id> {
+        self.newer.get(id).copied()
+    }
 }
 
 impl RepositoryMark<'_> {
@@ -104,6 +111,7 @@ impl RepositoryMark<'_> {
             self.note_collection()?;
         }
         let mut marker = Marker::new(store, live, Missing::Refuse);
+        marker.newer = self.compact.then_some(&mut self.newer);
         marker.count_bytes = self.budget.named.is_some() || self.budget.retained.is_some();
         let roots = Roots::read(store)?;
         roots.mark(&mut marker, &mut self.followed, &self.retention, self.now_ns)?;
@@ -280,6 +288,8 @@ impl Engine {
             decided: IdSet::default(),
             bytes: 0,
             failure: None,
+            newer: IdMap::default(),
+            compact: options.compact,
         };
         let dead_share = if budget.retained.is_some() { 0.0 } else { DEAD_SHARE };
         let how = CollectOptions {

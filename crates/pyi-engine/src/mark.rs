@@ -1,6 +1,6 @@
 //! What checkpoints, trees and single objects reach. Nothing recurses, and what is marked already is not looked at again.
 
-use pyi_cas::{Id, IdSet, Kind, ObjectStore};
+use pyi_cas::{Id, IdMap, IdSet, Kind, ObjectStore};
 use pyi_tree::cbor::Value;
 use pyi_tree::{CheckpointRoot, Mode, Node};
 
@@ -31,8 +31,14 @@ pub(crate) struct Marker<'a> {
     /// Note what is marked in `added`.
     pub(crate) note_added: bool,
     pub(crate) added: Vec<Id>,
-    waiting: Vec<(Kind, Id)>,
+    /// For what is marked below something newer: what stands there in the newer version. No two lead to each other, as only what was
+    /// marked before is newer.
+    pub(crate) newer: Option<&'a mut IdMap<Id>>,
+    waiting: Vec<Item>,
 }
+
+/// An object to be marked, and what stands in its place in a newer version.
+type Item = (Kind, Id, Option<Id>);
 
 impl<'a> Marker<'a> {
     pub(crate) fn new(store: &'a dyn ObjectStore, live: &'a mut IdSet, missing: Missing) -> Self {
@@ -45,6 +51,7 @@ impl<'a> Marker<'a> {
             bytes: 0,
             note_added: false,
             added: Vec::new(),
+            newer: None,
             waiting: Vec::new(),
         }
     }
@@ -73,21 +80,37 @@ impl<'a> Marker<'a> {
 
     /// Marks a checkpoint and its trees, without its parents. Its root, if it is there.
     pub(crate) fn checkpoint(&mut self, id: &Id) -> Result<Option<CheckpointRoot>> {
+        self.checkpoint_below(id, None)
+    }
+
+    /// The same with a checkpoint that is newer and was marked before.
+    pub(crate) fn checkpoint_below(
+        &mut self,
+        id: &Id,
+        newer: Option<&CheckpointRoot>,
+    ) -> Result<Option<CheckpointRoot>> {
         let Some(bytes) = self.store.get(Kind::Checkpoint, id)? else {
             self.absent(Kind::Checkpoint, id)?;
             return Ok(None);
         };
         let root = CheckpointRoot::decode(&bytes)?;
         if self.add(id) {
-            self.trees(&root)?;
+            self.trees(&root, newer)?;
         }
         Ok(Some(root))
     }
 
-    fn trees(&mut self, root: &CheckpointRoot) -> Result<()> {
-        let parts = [Some(root.files), root.state, root.journal, odd_trees(&root.git)];
-        for node in parts.into_iter().flatten() {
-            self.tree(Kind::Node, node)?;
+    fn trees(&mut self, root: &CheckpointRoot, newer: Option<&CheckpointRoot>) -> Result<()> {
+        let parts = [
+            (Some(root.files), newer.map(|newer| newer.files)),
+            (root.state, newer.and_then(|newer| newer.state)),
+            (root.journal, newer.and_then(|newer| newer.journal)),
+            (odd_trees(&root.git), newer.and_then(|newer| odd_trees(&newer.git))),
+        ];
+        for (node, newer) in parts {
+            if let Some(node) = node {
+                self.all_below((Kind::Node, node, newer))?;
+            }
         }
         Ok(())
     }
@@ -98,7 +121,7 @@ impl<'a> Marker<'a> {
         if let Some(bytes) = self.store.get(Kind::Checkpoint, id)? {
             let root = CheckpointRoot::decode(&bytes)?;
             if self.add(id) {
-                self.trees(&root)?;
+                self.trees(&root, None)?;
             }
             return Ok(Some(root));
         }
@@ -118,29 +141,39 @@ impl<'a> Marker<'a> {
 
     /// Marks a node, array or blob and all below it.
     pub(crate) fn tree(&mut self, kind: Kind, id: Id) -> Result<()> {
-        self.waiting.push((kind, id));
-        while let Some((kind, id)) = self.waiting.pop() {
+        self.all_below((kind, id, None))
+    }
+
+    fn all_below(&mut self, first: Item) -> Result<()> {
+        self.waiting.push(first);
+        while let Some((kind, id, newer)) = self.waiting.pop() {
             if !self.add(&id) {
                 continue;
             }
+            let newer = newer.filter(|newer| self.newer.is_some() && *newer != id && self.live.contains(newer));
+            if let (Some(newers), Some(newer)) = (&mut self.newer, newer) {
+                newers.insert(id, newer);
+            }
             match kind {
                 Kind::Node => match self.store.get(kind, &id)? {
-                    Some(bytes) => self.rows(&Node::decode(&bytes, id)?),
+                    Some(bytes) => {
+                        let newer = newer.map(|newer| self.node(&newer)).transpose()?.flatten();
+                        self.rows(&Node::decode(&bytes, id)?, newer.as_ref());
+                    }
                     None => self.absent(kind, &id)?,
                 },
                 Kind::Array => match self.store.get(kind, &id)? {
                     Some(bytes) => self.chunks(&id, &bytes)?,
                     None => self.absent(kind, &id)?,
                 },
-                Kind::Chunk => {}
-                Kind::Blob | Kind::Checkpoint => {
-                    if self.count_bytes {
-                        // What a large content is cut into takes most of the room.
-                        let parts = self.store.parts(&id)?;
-                        self.waiting.extend(parts.into_iter().map(|part| (Kind::Chunk, part)));
-                    }
+                _ => {
                     if self.look_for_contents && !self.store.contains(&id)? {
                         self.absent(kind, &id)?;
+                    } else if kind == Kind::Blob && (self.count_bytes || self.look_for_contents) {
+                        // What a large content is cut into takes most of the room.
+                        let parts = self.store.parts(&id)?;
+                        self.waiting
+                            .extend(parts.into_iter().map(|part| (Kind::Chunk, part, None)));
                     }
                 }
             }
@@ -148,7 +181,12 @@ impl<'a> Marker<'a> {
         Ok(())
     }
 
-    fn rows(&mut self, node: &Node) {
+    fn node(&self, id: &Id) -> Result<Option<Node>> {
+        let bytes = self.store.get(Kind::Node, id)?;
+        Ok(bytes.map(|bytes| Node::decode(&bytes, *id)).transpose()?)
+    }
+
+    fn rows(&mut self, node: &Node, newer: Option<&Node>) {
         // From the back, so that what is first is marked first, as it was written.
         for index in (0..node.len()).rev() {
             let row = node.row(index);
@@ -159,7 +197,11 @@ impl<'a> Marker<'a> {
                 Mode::File | Mode::Executable | Mode::Symlink | Mode::Value => Kind::Blob,
             };
             if !self.live.contains(&row.id) {
-                self.waiting.push((kind, row.id));
+                let newer = newer.and_then(|newer| {
+                    let other = newer.row(newer.search(node.name(index)).ok()?);
+                    (other.mode.has_node() == row.mode.has_node() && other.mode != Mode::Gitlink).then_some(other.id)
+                });
+                self.waiting.push((kind, row.id, newer));
             }
         }
     }
@@ -170,7 +212,7 @@ impl<'a> Marker<'a> {
         let chunks = chunks.filter(|chunks| chunks.len() % 32 == 0);
         let chunks = chunks.ok_or_else(|| Error::corrupt(format!("array {id} does not parse; run `pyi scrub`")))?;
         let chunks = chunks.as_chunks::<32>().0.iter();
-        self.waiting.extend(chunks.map(|chunk| (Kind::Blob, Id(*chunk))));
+        self.waiting.extend(chunks.map(|chunk| (Kind::Blob, Id(*chunk), None)));
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What has to stay: the checkpoints that refs name and what comes before them, and those that retention leaves on top.
 
 use std::collections::{BTreeMap, BinaryHeap, HashSet, VecDeque};
+use std::rc::Rc;
 
 use pyi_cas::{Id, IdSet, Kind, ObjectStore, RefChange};
 use pyi_tree::CheckpointRoot;
@@ -97,15 +98,21 @@ fn all_ancestors(marker: &mut Marker<'_>, head: &Id, root: CheckpointRoot, follo
     if !followed.insert(*head) {
         return Ok(());
     }
-    let mut waiting = root.parents;
-    while let Some(id) = waiting.pop() {
+    let mut waiting = below(root);
+    while let Some((id, newer)) = waiting.pop() {
         if followed.insert(id)
-            && let Some(root) = marker.checkpoint(&id)?
+            && let Some(root) = marker.checkpoint_below(&id, Some(&*newer))?
         {
-            waiting.extend(root.parents);
+            waiting.extend(below(root));
         }
     }
     Ok(())
+}
+
+/// The parents of a checkpoint, each with what follows it.
+fn below(root: CheckpointRoot) -> Vec<(Id, Rc<CheckpointRoot>)> {
+    let root = Rc::new(root);
+    root.parents.iter().map(|parent| (*parent, root.clone())).collect()
 }
 
 /// The last `count` checkpoints from `head` on, newest first, and of those before them the last one of each of so many days.
@@ -121,7 +128,7 @@ fn last_ancestors(
     let mut queue = BinaryHeap::from([(root.time_ns, *head, root.parents)]);
     let (mut seen, mut days) = (IdSet::default(), HashSet::new());
     seen.insert(*head);
-    let mut number = 0;
+    let (mut number, mut newer) = (0, None);
     while let Some((time_ns, id, parents)) = queue.pop() {
         number += 1;
         // A day that has one among the last needs no other.
@@ -131,7 +138,7 @@ fn last_ancestors(
                 break;
             }
         } else {
-            marker.checkpoint(&id)?;
+            newer = marker.checkpoint_below(&id, newer.as_ref())?.or(newer);
         }
         for parent in parents {
             if seen.insert(parent)

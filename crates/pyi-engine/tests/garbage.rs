@@ -438,3 +438,34 @@ fn arcs_of_names_do_not_pile_up() {
     drop(first);
     assert!(repository.open_workspace("n").is_ok());
 }
+
+#[test]
+fn a_compaction_stores_older_versions_as_differences() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let repository = open(path);
+    let main = repository.workspace("main").unwrap();
+    let mut content = text(1, 30_000).to_vec();
+    let mut made = Vec::new();
+    for number in 0..40_usize {
+        content[number * 700] ^= 0x55;
+        write(&main, "deep/below/file", &Bytes::from(content.clone()));
+        write(&main, "other", &text(2, 30_000));
+        made.push((*main.checkpoint("step", Value::Null).unwrap().id(), content.clone()));
+    }
+    main.publish("main", Expect::Absent).unwrap();
+    drop(main);
+    let options = GcOptions {
+        compact: true,
+        ..GcOptions::default()
+    };
+    let report = repository.gc(&options).unwrap();
+    assert_eq!(report.gave_up, None);
+    // Noise cannot be compressed: only what is known of the other versions helps.
+    assert!(report.bytes_after < report.bytes_before / 5, "{report:?}");
+    let fresh = open(path);
+    for (id, content) in made {
+        let workspace = fresh.workspace_at(id).unwrap();
+        assert_eq!(workspace.read(b"deep/below/file").unwrap()[..], content[..]);
+    }
+}
