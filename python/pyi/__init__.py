@@ -11,8 +11,8 @@ side, and the one that worked becomes an ordinary git commit.
 ...     saved = attempt.checkpoint("a try")
 ...     ws.restore(saved)
 
-Importing this package loads the kernel and the errors and nothing else; ``race`` and ``swarm`` are loaded when they
-are first touched.
+Importing this package loads the kernel and the errors and nothing else; ``race``, ``swarm`` and ``restore_backup`` are
+loaded when they are first touched.
 """
 
 from __future__ import annotations
@@ -47,11 +47,14 @@ from pyi.errors import (
 )
 
 if TYPE_CHECKING:
+    from pyi.backup.report import BackupReport, LogPosition, ScrubReport
+    from pyi.backup.restore import restore_backup
     from pyi.workflow.race import race
     from pyi.workflow.result import CandidateResult, RaceResult
     from pyi.workflow.swarm import SwarmReport, swarm
 
 __all__ = [
+    "BackupReport",
     "CandidateResult",
     "Change",
     "Checkpoint",
@@ -63,12 +66,14 @@ __all__ = [
     "InvalidArgument",
     "InvalidPath",
     "LeaseLost",
+    "LogPosition",
     "MergeResult",
     "NotFound",
     "PyiError",
     "QuotaExceeded",
     "RaceResult",
     "Repository",
+    "ScrubReport",
     "StorageError",
     "Superposition",
     "SwarmReport",
@@ -78,10 +83,15 @@ __all__ = [
     "errors",
     "open",
     "race",
+    "restore_backup",
     "swarm",
 ]
 
 _LAZY = {
+    "restore_backup": "pyi.backup.restore",
+    "BackupReport": "pyi.backup.report",
+    "LogPosition": "pyi.backup.report",
+    "ScrubReport": "pyi.backup.report",
     "race": "pyi.workflow.race",
     "RaceResult": "pyi.workflow.result",
     "CandidateResult": "pyi.workflow.result",

@@ -3,7 +3,7 @@
 # Read by type checkers that are told Python 3.11, which has neither `type` statements nor collections.abc.Buffer.
 # ruff: noqa: UP035, UP040
 import builtins
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +11,8 @@ from typing import Any, Literal, Self, TypeAlias, final
 
 from typing_extensions import Buffer
 
+from pyi.backup.report import BackupReport, LogPosition, ScrubReport
+from pyi.backup.target import Target
 from pyi.state import State
 
 __all__ = [
@@ -24,11 +26,15 @@ __all__ = [
     "MergeConflict",
     "MergeResult",
     "Repository",
+    "ScrubCore",
     "StateCore",
+    "StoreImage",
     "Superposition",
     "Walk",
     "Workspace",
     "__version__",
+    "assemble_store",
+    "log_positions_in",
     "open",
 ]
 
@@ -36,6 +42,7 @@ _Path: TypeAlias = str | bytes
 _Data: TypeAlias = str | Buffer
 _Directory: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
 _Version: TypeAlias = Workspace | Checkpoint | str
+_Source: TypeAlias = str | bytes | PathLike[str] | Target
 
 __version__: str
 
@@ -65,6 +72,7 @@ class Repository:
     def import_dir(self, directory: _Directory, branch: str = "main") -> Workspace: ...
     def workspace(self, branch: str = "main", *, at: Checkpoint | str | None = None) -> Workspace: ...
     def open_workspace(self, name: str) -> Workspace: ...
+    def view_workspace(self, name: str) -> Workspace: ...
     def workspaces(self) -> list[str]: ...
     def drop(self, name: str) -> None: ...
     def branches(self) -> dict[str, str]: ...
@@ -83,6 +91,49 @@ class Repository:
     def superpositions(self) -> list[str]: ...
     def flush(self) -> None: ...
     def stats(self) -> dict[str, Any]: ...
+    def scrub(
+        self,
+        *,
+        repair_from: _Source | Sequence[_Source] | None = None,
+        bytes_per_second: int | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> ScrubReport: ...
+    def backup(
+        self, target: str | bytes | PathLike[str] | Target, *, progress: Callable[[int, int], object] | None = None
+    ) -> BackupReport: ...
+    def log_positions(self) -> list[LogPosition]: ...
+    def _log_positions(self) -> list[tuple[int, int, str]]: ...
+    def _scrub(
+        self, bytes_per_second: int | None = None, progress: Callable[[int, int], object] | None = None
+    ) -> ScrubCore: ...
+    def _check(self) -> dict[str, Any]: ...
+    def _image(self) -> StoreImage: ...
+    def _missing(self) -> dict[str, dict[str, list[str]]]: ...
+
+@final
+class StoreImage:
+    @property
+    def store(self) -> str: ...
+    @property
+    def position(self) -> int: ...
+    @property
+    def taken_ns(self) -> int: ...
+    @property
+    def objects(self) -> int: ...
+    @property
+    def format(self) -> bytes: ...
+    @property
+    def files(self) -> list[tuple[str, int, str, bool]]: ...
+    def read(self, file: int, offset: int, size: int) -> bytes: ...
+
+@final
+class ScrubCore:
+    def repair(self, sources: Iterable[_Directory]) -> None: ...
+    def lost(self) -> list[str]: ...
+    def facts(self) -> dict[str, Any]: ...
+
+def log_positions_in(directory: _Directory, store: str) -> list[tuple[int, int, str]]: ...
+def assemble_store(directory: _Directory, position: int | None, sealed: Iterable[int]) -> int: ...
 
 @final
 class Workspace:

@@ -11,6 +11,8 @@ use crate::vfs::{OpenMode, Vfs, read_full, write_whole};
 /// Longest `format` file that is read.
 const LIMIT_BYTES: usize = 64 * 1024;
 
+const FIRST_LINE: &str = "pyi-store 1\n";
+
 /// Content of the `format` file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Format {
@@ -20,11 +22,33 @@ pub(crate) struct Format {
 
 impl Format {
     pub(crate) fn render(&self) -> String {
-        format!(
-            "pyi-store 1\nhash blake3\nstore {}\ncreated {}\n",
+        let rest = format!(
+            "hash blake3\nstore {}\ncreated {}\n",
             to_hex(&self.store),
             self.created_ns
-        )
+        );
+        let crc = crc32c::crc32c(format!("{FIRST_LINE}{rest}").as_bytes());
+        // Second, so that a file that was cut somewhere does not look like an older one without this line.
+        format!("{FIRST_LINE}crc {crc:08x}\n{rest}")
+    }
+
+    /// Whether the bytes are what was once written, as far as can be told: the checksum fits, or (files of earlier versions have
+    /// none) every line is one that was written then. O(length).
+    pub(crate) fn is_sound(bytes: &[u8]) -> bool {
+        let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| text.ends_with('\n')) else {
+            return false;
+        };
+        let Some(rest) = text.strip_prefix(FIRST_LINE) else {
+            return false;
+        };
+        if let Some((crc, rest)) = rest.strip_prefix("crc ").and_then(|rest| rest.split_once('\n')) {
+            let found = crc32c::crc32c(format!("{FIRST_LINE}{rest}").as_bytes());
+            return crc == format!("{found:08x}");
+        }
+        let lines: Vec<&str> = rest.lines().collect();
+        matches!(lines.as_slice(), ["hash blake3", store, created]
+            if store.strip_prefix("store ").is_some_and(|name| parse_name(name).is_some_and(|id| to_hex(&id) == name))
+            && created.strip_prefix("created ").is_some_and(|time| time.parse::<u64>().is_ok_and(|ns| ns.to_string() == time)))
     }
 
     pub(crate) fn parse(text: &str, place: &str) -> Result<Format> {
@@ -88,7 +112,8 @@ impl Format {
     }
 }
 
-fn parse_name(text: &str) -> Option<[u8; 16]> {
+/// Sixteen bytes from 32 hex digits.
+pub(crate) fn parse_name(text: &str) -> Option<[u8; 16]> {
     let digits = text.as_bytes();
     if digits.len() != 32 {
         return None;
@@ -118,6 +143,17 @@ mod tests {
             Format::parse(&newer, "f"),
             Err(Error::UnsupportedFormat { .. })
         ));
+        assert!(Format::is_sound(text.as_bytes()));
+        let earlier = "pyi-store 1\nhash blake3\nstore 0123456789abcdef0123456789abcdef\ncreated 12\n";
+        assert!(Format::is_sound(earlier.as_bytes()));
+        for (at, byte) in text.bytes().enumerate() {
+            for bit in 0..8 {
+                let mut flipped = text.clone().into_bytes();
+                flipped[at] = byte ^ 1 << bit;
+                assert!(!Format::is_sound(&flipped), "bit {bit} of byte {at}");
+            }
+            assert!(!Format::is_sound(&text.as_bytes()[..at]), "cut at {at}");
+        }
         let hash = text.replace("blake3", "sha4");
         assert!(matches!(
             Format::parse(&hash, "f"),

@@ -85,6 +85,8 @@ pub(crate) struct SealedIndex {
     map: Arc<dyn Mapped>,
     /// The segment's place in the table of this process.
     pub(crate) slot: u32,
+    /// The segment's number.
+    pub(crate) number: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) damaged_places: u64,
     count: usize,
@@ -148,11 +150,17 @@ impl SealedIndex {
         Ok(Some(SealedIndex {
             map,
             slot,
+            number,
             segment_bytes,
             damaged_places,
             count,
             words,
         }))
+    }
+
+    /// Whether the reserved bytes of the header, which no checksum covers, are what they were. O(1).
+    pub(crate) fn reserved_is_zero(&self) -> bool {
+        self.map.bytes()[56..64] == [0; 8]
     }
 
     /// Number of objects.
@@ -187,6 +195,11 @@ impl SealedIndex {
         }
         let at = self.lower_bound(id);
         (at < self.count && self.row(at)[..32] == id.0).then(|| self.entry(at))
+    }
+
+    /// All entries, in the order of their ids.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = IndexEntry> + '_ {
+        (0..self.count).map(|at| self.entry(at))
     }
 
     /// A few ids of a kind that begin so. O(log n + found).

@@ -94,9 +94,23 @@ impl Vfs for OsFs {
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 
+    fn boot_id(&self) -> io::Result<Option<[u8; 16]>> {
+        match fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+            Ok(text) => Ok(parse_boot_id(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn process_generation(&self) -> u64 {
         fork::generation()
     }
+}
+
+/// The sixteen bytes of a UUID.
+fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
+    let digits: Vec<u8> = text.trim().bytes().filter(|byte| *byte != b'-').collect();
+    crate::format::parse_name(std::str::from_utf8(&digits).ok()?)
 }
 
 #[derive(Debug)]
@@ -162,6 +176,13 @@ impl VfsFile for OsFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.ours()?.sync_data()
+    }
+
+    fn forget_cached(&self) {
+        if let Ok(file) = self.ours() {
+            // SAFETY: only passes numbers; the descriptor is open. The answer does not matter.
+            unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        }
     }
 
     fn allocate(&self, length: u64) -> io::Result<()> {

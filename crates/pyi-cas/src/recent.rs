@@ -1,6 +1,8 @@
 //! Index of the records in unsealed segments, in memory: this process's own and what it has read of the other
 //! writers' tails. Sharded, so that writers and readers rarely meet.
 
+use std::collections::hash_map::Entry;
+
 use parking_lot::RwLock;
 
 use crate::id::{Id, IdMap};
@@ -47,14 +49,42 @@ impl Recent {
         self.shard(id.0[0]).read().get(id).copied()
     }
 
-    /// O(1).
-    pub(crate) fn contains(&self, id: &Id) -> bool {
-        self.shard(id.0[0]).read().contains_key(id)
+    /// Adds a record; of several copies the first known one stays, unless `is_stale` says that it is of no use. O(1).
+    pub(crate) fn insert(&self, id: Id, location: Location, is_stale: impl FnOnce(&Location) -> bool) {
+        let mut shard = self.shard(id.0[0]).write();
+        match shard.entry(id) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(location);
+            }
+            Entry::Occupied(mut known) => {
+                if is_stale(known.get()) {
+                    known.insert(location);
+                }
+            }
+        }
     }
 
-    /// Adds a record; of several copies the first known one stays. O(1).
-    pub(crate) fn insert(&self, id: Id, location: Location) {
-        self.shard(id.0[0]).write().entry(id).or_insert(location);
+    /// Looks at every record. O(recent objects), a shard at a time.
+    pub(crate) fn for_each(&self, mut look: impl FnMut(&Id, &Location)) {
+        for shard in &self.shards {
+            shard.read().iter().for_each(|(id, location)| look(id, location));
+        }
+    }
+
+    /// As [`Recent::insert`], in the place of any other copy: that one is damaged, or about to go. O(1).
+    pub(crate) fn replace(&self, id: Id, location: Location) {
+        self.shard(id.0[0]).write().insert(id, location);
+    }
+
+    /// All records of a segment. O(recent objects).
+    pub(crate) fn of_segment(&self, slot: u32) -> Vec<(Id, Location)> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read();
+            let there = shard.iter().filter(|(_, location)| location.slot == slot);
+            found.extend(there.map(|(id, location)| (*id, *location)));
+        }
+        found
     }
 
     /// Forgets a segment. O(recent objects), a shard at a time.

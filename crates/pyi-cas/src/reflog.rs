@@ -208,6 +208,41 @@ pub(crate) fn decode(bytes: &[u8], place: impl Fn() -> String) -> Result<Option<
     Ok(Some((action, end)))
 }
 
+/// When the whole record at the start of `bytes` was made, unix ns. O(1).
+pub(crate) fn time_ns(bytes: &[u8]) -> u64 {
+    // Behind type, mask, three counts, the epoch and the operation's id.
+    const AT: usize = PREFIX_BYTES + 2 + 12 + 8 + 16;
+    match (bytes.get(PREFIX_BYTES + 1), bytes.get(AT..AT + 8)) {
+        (Some(mask), Some(time)) => u64_at(time, 0) ^ u64::from_le_bytes([*mask; 8]),
+        _ => 0,
+    }
+}
+
+/// The keys that a damaged record at the start of `bytes` sets or deletes, as far as it can still be read.
+pub(crate) fn salvage_keys(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let Some(mask) = bytes.get(PREFIX_BYTES + 1) else {
+        return Vec::new();
+    };
+    let body: Vec<u8> = bytes[PREFIX_BYTES + 2..].iter().map(|byte| byte ^ mask).collect();
+    let mut keys = Vec::new();
+    let mut cursor = Cursor(&body);
+    let _ = walk_pairs(&mut cursor, &mut keys);
+    keys
+}
+
+fn walk_pairs(cursor: &mut Cursor<'_>, keys: &mut Vec<Vec<u8>>) -> Option<()> {
+    let (guards, puts, _) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
+    cursor.take(8 + 16 + 8)?;
+    for _ in 0..guards {
+        take_pair(cursor)?;
+    }
+    for _ in 0..puts {
+        let (key, _, _) = take_pair(cursor)?;
+        keys.push(key.to_vec());
+    }
+    Some(())
+}
+
 fn decode_body(bytes: &[u8]) -> Option<(OperationId, RefTransaction)> {
     let mut cursor = Cursor(bytes);
     let (guards, puts, dependencies) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);

@@ -72,7 +72,6 @@ impl Sealed {
 
     /// This set without a segment that was removed; the rows of it in merged indexes count as misses from now on, in
     /// every set. O(indexes).
-    #[allow(dead_code)] // For the collector of garbage, which removes segments.
     pub(crate) fn without_segment(&self, slot: u32) -> Sealed {
         let mut set = self.clone();
         set.single.retain(|index| index.slot != slot);
@@ -209,6 +208,10 @@ impl Shared {
             tail.sealed = true;
             tail.own = false;
             tail.scanned = covered.segment_bytes;
+        }
+        drop(tail);
+        if new {
+            self.leave_unsealed(covered.number);
         }
         Ok(new.then_some(segment.slot))
     }

@@ -7,22 +7,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+use crate::cache::BlobCache;
+use crate::condemned::Condemned;
 use crate::control::Control;
+use crate::damaged::DamagedRecords;
+use crate::durable::Marks;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::{IndexEntry, SealedIndex, index_name};
-use crate::kind::Kind;
 use crate::lazy_file::LazyFile;
 use crate::recent::{Location, Recent};
-use crate::record::{HEADER_BYTES, Header, PLAIN, is_whole};
+use crate::record::Header;
 use crate::sealed::Sealed;
 use crate::segment::{
     Damage, DamagedFile, HeaderState, SEGMENT_HEADER_BYTES, check_header, number_in_name, scan, segment_name,
 };
-use crate::vfs::{OpenMode, Vfs, VfsFile, read_full};
+use crate::vfs::{OpenMode, Vfs, VfsFile};
 
 /// A segment as this process sees it. Readers hold the `Arc`, never a bare offset.
 pub(crate) struct Segment {
@@ -31,6 +33,7 @@ pub(crate) struct Segment {
     /// Read-only handle of its own: the writer's handle is closed in the child of a fork.
     pub(crate) file: Arc<dyn VfsFile>,
     pub(crate) tail: Mutex<Tail>,
+    pub(crate) marks: Marks,
 }
 
 /// How far a segment is known.
@@ -46,10 +49,13 @@ pub(crate) struct Tail {
     pub(crate) own: bool,
 }
 
+/// Slots are never used again: one whose segment was removed stays empty.
 #[derive(Default)]
-struct Table {
-    segments: Vec<Arc<Segment>>,
-    by_number: HashMap<u64, u32>,
+pub(crate) struct Table {
+    pub(crate) segments: Vec<Option<Arc<Segment>>>,
+    pub(crate) by_number: HashMap<u64, u32>,
+    /// Those without a sealed index.
+    pub(crate) unsealed: Vec<Arc<Segment>>,
 }
 
 /// Numbers in the directory, in no order but for the segments, which ascend.
@@ -59,6 +65,15 @@ pub(crate) struct Listing {
     pub(crate) indexed: HashSet<u64>,
     /// Of merged indexes.
     pub(crate) merged: Vec<u64>,
+}
+
+impl Listing {
+    /// The lowest number for a new segment: above all that are there, that indexes are of, and that refs ever depended on.
+    pub(crate) fn next_number(&self, shared: &Shared) -> u64 {
+        let used = self.segments.iter().chain(&self.indexed).chain(&self.merged);
+        let highest = used.max().copied().unwrap_or(0);
+        highest.max(shared.number_floor.load(Ordering::Acquire)) + 1
+    }
 }
 
 /// The generations up to which this process has looked.
@@ -75,34 +90,63 @@ pub(crate) struct Shared {
     pub(crate) store: [u8; 16],
     pub(crate) control: Option<Arc<Control>>,
     pub(crate) recent: Recent,
-    table: RwLock<Table>,
+    /// Copies of objects that were found damaged: they do not count as known.
+    pub(crate) damaged: DamagedRecords,
+    pub(crate) table: RwLock<Table>,
     pub(crate) sealed: RwLock<Arc<Sealed>>,
     /// Numbers of merged indexes that turned out broken.
     pub(crate) broken: Mutex<HashSet<u64>>,
     pub(crate) unmerging: Mutex<()>,
-    damage: Mutex<BTreeMap<u64, Vec<Damage>>>,
-    refreshing: Mutex<()>,
+    pub(crate) damage: Mutex<BTreeMap<u64, Vec<Damage>>>,
+    /// Whether there is any, so that lookups need not ask.
+    pub(crate) any_damage: AtomicBool,
+    pub(crate) condemned: Condemned,
+    pub(crate) refreshing: Mutex<()>,
     seen: Seen,
     /// The store is being closed and waits for the thread that seals.
     pub(crate) awaits_sealing: AtomicBool,
+    /// Names this start of the system in marks of what is durable.
+    pub(crate) boot_tag: u64,
+    /// New segments get numbers above it.
+    pub(crate) number_floor: AtomicU64,
+    /// So far ahead of the end the segments written here are filled with zeros; 0: not at all.
+    pub(crate) write_ahead_bytes: AtomicU64,
+    /// Contents that deltas were read against lately.
+    pub(crate) bases: BlobCache,
 }
 
+/// Memory for bases of deltas.
+const BASES_BYTES: usize = 16 << 20;
+
 impl Shared {
-    pub(crate) fn new(vfs: Arc<dyn Vfs>, directory: PathBuf, store: [u8; 16], control: Option<Arc<Control>>) -> Shared {
+    pub(crate) fn new(
+        vfs: Arc<dyn Vfs>,
+        directory: PathBuf,
+        store: [u8; 16],
+        control: Option<Arc<Control>>,
+        boot_tag: u64,
+    ) -> Shared {
         Shared {
+            boot_tag,
+            number_floor: AtomicU64::new(0),
+            write_ahead_bytes: AtomicU64::new(0),
             vfs,
             directory,
             store,
             control,
             recent: Recent::new(),
+            damaged: DamagedRecords::default(),
             table: RwLock::default(),
             sealed: RwLock::default(),
             broken: Mutex::default(),
             unmerging: Mutex::default(),
             damage: Mutex::default(),
+            any_damage: AtomicBool::new(false),
+            condemned: Condemned::default(),
             refreshing: Mutex::default(),
             seen: Seen::default(),
             awaits_sealing: AtomicBool::new(false),
+            bases: BlobCache::new(BASES_BYTES),
         }
     }
 
@@ -115,7 +159,7 @@ impl Shared {
     }
 
     pub(crate) fn segment(&self, slot: u32) -> Option<Arc<Segment>> {
-        self.table.read().segments.get(slot as usize).cloned()
+        self.table.read().segments.get(slot as usize).cloned().flatten()
     }
 
     pub(crate) fn segment_numbered(&self, number: u64) -> Option<Arc<Segment>> {
@@ -125,10 +169,21 @@ impl Shared {
             .get(&number)
             .and_then(|slot| table.segments.get(*slot as usize))
             .cloned()
+            .flatten()
     }
 
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
-        self.table.read().segments.clone()
+        self.table.read().segments.iter().flatten().cloned().collect()
+    }
+
+    /// Takes a segment out of the list of unsealed ones.
+    pub(crate) fn leave_unsealed(&self, number: u64) {
+        self.table.write().unsealed.retain(|open| open.number != number);
+    }
+
+    /// Segments without a sealed index.
+    pub(crate) fn unsealed(&self) -> Vec<Arc<Segment>> {
+        self.table.read().unsealed.clone()
     }
 
     pub(crate) fn sealed(&self) -> Arc<Sealed> {
@@ -138,6 +193,7 @@ impl Shared {
     /// Remembers damage; what is known of the segment already is kept once.
     pub(crate) fn report_damage(&self, segment: u64, offset: u64, length: u64) {
         let mut damage = self.damage.lock();
+        self.any_damage.store(true, Ordering::Release);
         let places = damage.entry(segment).or_default();
         if !places.iter().any(|place| place.offset == offset) {
             places.push(Damage {
@@ -155,6 +211,27 @@ impl Shared {
 
     pub(crate) fn has_damage(&self, segment: u64) -> bool {
         self.damage.lock().contains_key(&segment)
+    }
+
+    /// Forgets what is known of the damage of a segment: it was repaired, or is about to be looked at again.
+    pub(crate) fn forget_damage(&self, segment: u64) {
+        self.damage.lock().remove(&segment);
+    }
+
+    /// Takes a rebuilt index into use; `false` if it is not good.
+    pub(crate) fn remap_index(&self, segment: &Segment) -> Result<bool> {
+        if !segment.tail.lock().sealed {
+            return self.map_index(segment);
+        }
+        let path = self.index_path(segment.number);
+        let Some(index) = SealedIndex::open(self.vfs.as_ref(), &path, segment.number, segment.slot)? else {
+            return Ok(false);
+        };
+        let mut sealed = self.sealed.write();
+        let mut set = sealed.without_segment(segment.slot);
+        set.single.push(Arc::new(index));
+        *sealed = Arc::new(set);
+        Ok(true)
     }
 
     /// Numbers in the directory.
@@ -199,7 +276,7 @@ impl Shared {
     fn add_to_table(&self, number: u64, file: Arc<dyn VfsFile>) -> Option<Arc<Segment>> {
         let mut table = self.table.write();
         if let Some(slot) = table.by_number.get(&number) {
-            return table.segments.get(*slot as usize).cloned();
+            return table.segments.get(*slot as usize).cloned().flatten();
         }
         let slot = table.segments.len() as u32;
         let segment = Arc::new(Segment {
@@ -207,8 +284,10 @@ impl Shared {
             slot,
             file,
             tail: Mutex::default(),
+            marks: Marks::default(),
         });
-        table.segments.push(Arc::clone(&segment));
+        table.segments.push(Some(Arc::clone(&segment)));
+        table.unsealed.push(Arc::clone(&segment));
         table.by_number.insert(number, slot);
         Some(segment)
     }
@@ -217,12 +296,12 @@ impl Shared {
     pub(crate) fn look(&self) -> Result<()> {
         let listing = self.list()?;
         self.load_merged(&listing)?;
-        for number in listing.segments {
-            let indexed = listing.indexed.contains(&number);
+        for number in &listing.segments {
+            let indexed = listing.indexed.contains(number);
             let segment = if indexed {
-                self.adopt_lazily(number)?
+                self.adopt_lazily(*number)?
             } else {
-                self.adopt_into_table(number)?
+                self.adopt_into_table(*number)?
             };
             let Some(segment) = segment else { continue };
             let sealed = segment.tail.lock().sealed;
@@ -231,7 +310,8 @@ impl Shared {
                 self.scan_tail(&segment)?;
             }
         }
-        Ok(())
+        // Last, so that who misses what stood in them finds the copies.
+        self.drop_gone(&listing.segments)
     }
 
     /// As [`Shared::look`], after whoever else looks.
@@ -277,6 +357,7 @@ impl Shared {
             Arc::make_mut(&mut sealed).single.push(Arc::new(index));
         }
         drop(tail);
+        self.leave_unsealed(segment.number);
         // Only now, so that a reader that misses the recent entry finds the sealed one.
         self.recent.remove_segment(segment.slot);
         Ok(true)
@@ -321,14 +402,14 @@ impl Shared {
         }
         for found in result.records.iter().filter(|found| found.offset < bound) {
             tail.records += 1;
-            self.recent
-                .insert(found.header.id, location(segment.slot, found.offset, &found.header));
+            self.note(found.header.id, location(segment.slot, found.offset, &found.header));
         }
         tail.scanned = tail.scanned.max(result.end.min(bound));
+        segment.marks.raise_committed(tail.scanned);
         Ok(())
     }
 
-    fn committed_length(&self, number: u64) -> Option<u64> {
+    pub(crate) fn committed_length(&self, number: u64) -> Option<u64> {
         self.control
             .as_ref()
             .and_then(|control| control.committed_length(number))
@@ -407,93 +488,17 @@ impl Shared {
         }
     }
 
-    /// Whether this process knows the object. Errors: `Storage`. O(indexes).
+    /// Whether this process knows the object, and not only of damaged copies of it. Errors: `Storage`. O(indexes).
     pub(crate) fn knows(&self, id: &Id) -> Result<bool> {
-        Ok(self.recent.contains(id) || self.is_sealed(id)?)
-    }
-
-    /// The content of a known object: the first copy that is whole. `None` if none is known; an error if all are damaged.
-    pub(crate) fn read_known(&self, kind: Kind, id: &Id) -> Result<Option<Bytes>> {
-        let mut failure = None;
-        if let Some(location) = self.recent.get(id) {
-            if location.kind != kind as u8 {
-                return Ok(None);
-            }
-            match self.read(kind, id, &location) {
-                Ok(content) => return Ok(Some(content)),
-                Err(error) => failure = Some(error),
-            }
+        let counts = |place: &Location| !self.damaged.has(id, place.slot, place.offset());
+        let recent = self.recent.get(id);
+        if recent.is_some_and(|place| self.number_of(place.slot).is_some() && counts(&place)) {
+            return Ok(true);
         }
-        // After the look at the recent ones: a segment that is being sealed is in the sealed list before it leaves them.
-        for location in self.sealed_copies(id)? {
-            if location.kind != kind as u8 {
-                continue;
-            }
-            match self.read(kind, id, &location) {
-                Ok(content) => return Ok(Some(content)),
-                // The segment was removed before it was opened; what lived in it is elsewhere.
-                Err(error) if error.is_missing_file() => {}
-                Err(error) => failure = failure.or(Some(error)),
-            }
+        if self.damaged.is_empty() {
+            return self.is_sealed(id);
         }
-        let Some(failure) = failure else { return Ok(None) };
-        // The index of recent objects knows one place for each; a copy that another writer stored may still be whole.
-        match self.find_unsealed_copy(kind, id)? {
-            Some(content) => Ok(Some(content)),
-            None => Err(failure),
-        }
-    }
-
-    /// Looks for a whole copy of an object in all unsealed segments. O(bytes in them): only for objects found damaged.
-    fn find_unsealed_copy(&self, kind: Kind, id: &Id) -> Result<Option<Bytes>> {
-        for segment in self.segments() {
-            let tail = *segment.tail.lock();
-            if tail.sealed {
-                continue;
-            }
-            // This store's own tail is not scanned on the way, so its end is known to the writer alone; whole records are
-            // whole wherever they stand.
-            let to = if tail.own { u64::MAX } else { tail.scanned };
-            let failed = |error| Error::storage("read", self.segment_path(segment.number), error);
-            let found = scan(segment.file.as_ref(), SEGMENT_HEADER_BYTES, to).map_err(failed)?;
-            for record in found.records.iter().filter(|record| record.header.id == *id) {
-                if let Ok(content) = self.read(kind, id, &location(segment.slot, record.offset, &record.header)) {
-                    return Ok(Some(content));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Reads one record and checks all of it: checksum, place, id and the hash of its content. One read, O(length).
-    fn read(&self, kind: Kind, id: &Id, location: &Location) -> Result<Bytes> {
-        let segment = self
-            .segment(location.slot)
-            .ok_or_else(|| Error::corrupt(format!("the index entry of {kind} {id}"), "memory"))?;
-        let offset = location.offset();
-        let mut record = vec![0u8; HEADER_BYTES + location.length as usize];
-        let n = read_full(segment.file.as_ref(), &mut record, offset)
-            .map_err(|error| Error::storage("read", self.segment_path(segment.number), error))?;
-        let damaged = || {
-            self.report_damage(segment.number, offset, record.len() as u64);
-            let place = format!("{} offset {offset}", self.segment_path(segment.number).display());
-            Error::corrupt(format!("{kind} {id}"), place)
-        };
-        if n < record.len() {
-            return Err(damaged());
-        }
-        let header = Header::decode(&record);
-        if header.length != location.length || header.id != *id || !is_whole(&record, &header, offset) {
-            return Err(damaged());
-        }
-        if header.encoding != PLAIN || header.domain != 0 {
-            let found = format!("encoding {}, domain {} of {kind} {id}", header.encoding, header.domain);
-            return Err(Error::UnsupportedFormat { found });
-        }
-        if kind.id_of(&record[HEADER_BYTES..]) != *id {
-            return Err(damaged());
-        }
-        Ok(Bytes::from(record).slice(HEADER_BYTES..))
+        Ok(self.sealed_copies(id)?.any(|place| counts(&place)))
     }
 }
 

@@ -42,6 +42,9 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     fn random(&self, buffer: &mut [u8]) -> io::Result<()>;
     /// Now, in nanoseconds since 1970.
     fn now_ns(&self) -> u64;
+    /// Names the time since the system started: what was written since then cannot have been lost with the power. `None` if the system
+    /// does not tell.
+    fn boot_id(&self) -> io::Result<Option<[u8; 16]>>;
     /// A number that differs after `fork()` in the child; files locked before it was taken are no longer ours then.
     fn process_generation(&self) -> u64;
 }
@@ -64,6 +67,8 @@ pub trait VfsFile: Send + Sync + fmt::Debug {
     fn set_len(&self, length: u64) -> io::Result<()>;
     /// Makes the content survive power loss.
     fn sync_data(&self) -> io::Result<()>;
+    /// Lets the system forget what it holds of the file in memory, so that a scrub sees the disk. A hint; does nothing unless it can.
+    fn forget_cached(&self) {}
     /// Reserves space up to a length and extends the file to it.
     fn allocate(&self, length: u64) -> io::Result<()>;
     /// Tries to lock the file for this open description; `false` if somebody else has it. Never waits. The lock goes

@@ -13,7 +13,10 @@ use pyi_tree::journal::JournalTree;
 use pyi_tree::merge::Contents;
 use pyi_tree::{CheckpointRoot, Loader, Pending, StoreLoader, Tree};
 
+use crate::durability::{Durability, Scratch};
 use crate::git::GitMap;
+use crate::hold::LastHeld;
+use crate::lease::Leases;
 use crate::warm::Warm;
 use crate::{Error, Result};
 
@@ -31,12 +34,18 @@ pub(crate) struct Snapshot {
 pub(crate) struct Engine {
     pub(crate) loader: StoreLoader,
     pub(crate) path: PathBuf,
+    /// What this repository promises of each acknowledged change.
+    pub(crate) durability: Durability,
+    /// Holds what `path` names, in a repository that is not on disk.
+    _scratch: Option<Scratch>,
     pub(crate) git_dir: Option<PathBuf>,
     pub(crate) git_map: GitMap,
     blobs: BlobCache,
     recent: Mutex<Recent>,
     batches: Mutex<Vec<Batch>>,
     pub(crate) warm: Warm,
+    pub(crate) leases: Leases,
+    pub(crate) last_held: LastHeld,
     closed: AtomicBool,
 }
 
@@ -90,11 +99,15 @@ impl Engine {
         path: PathBuf,
         git_dir: Option<PathBuf>,
         cache_bytes: usize,
+        durability: Durability,
+        scratch: Option<Scratch>,
     ) -> Self {
         let git_map = GitMap::new(path.join("gitmap"));
         Engine {
             loader: StoreLoader::new(store),
             path,
+            durability,
+            _scratch: scratch,
             git_dir,
             git_map,
             blobs: BlobCache::new(cache_bytes),
@@ -106,6 +119,8 @@ impl Engine {
             }),
             batches: Mutex::new(Vec::new()),
             warm: Warm::new(cache_bytes / 2),
+            leases: Leases::new(),
+            last_held: LastHeld::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -131,6 +146,7 @@ impl Engine {
 
     pub(crate) fn close(&self) -> Result<()> {
         self.closed.store(true, Ordering::Relaxed);
+        self.last_held.clear();
         Ok(self.store().close()?)
     }
 

@@ -4,38 +4,51 @@
 //! is an immutable version of one. [`Superposition`] keeps candidates until one is chosen. `git` brings content in from
 //! and out to git repositories; `sandbox` to and from real directories.
 
+mod backup;
 mod checkpoint;
+mod closure;
 mod commit;
 mod compare;
+mod durability;
 mod engine;
 mod entry;
 mod error;
 pub mod git;
 mod history;
+mod hold;
 mod journal;
+mod keep;
+mod lease;
 pub mod locate;
 mod paths;
 mod repository;
 pub mod sandbox;
+mod scrub;
 mod state;
 mod superposition;
+mod undo;
 mod warm;
 mod workspace;
 
+pub use backup::{assemble, positions_in};
 pub use checkpoint::{Checkpoint, EntryWalk};
+pub use closure::Affected;
 pub use commit::Expect;
 pub use compare::{Conflict, Version};
+pub use durability::Durability;
 pub use entry::{Change, ChangeKind, Entry, EntryIds, EntryKind};
 pub use error::{Error, ErrorKind, Result};
 pub use git::ExportOptions;
 pub use history::History;
 pub use journal::JournalView;
-pub use pyi_cas::{Bytes, Gate, Id, enter};
+pub use pyi_cas::{Bytes, Fault, Gate, Id, Image, Kind, LogPosition, ScrubOptions, enter};
 pub use pyi_tree::Mode;
 pub use pyi_tree::cbor::{DEPTH_MAX as VALUE_DEPTH_MAX, Value};
 pub use pyi_tree::journal::Event;
 pub use repository::{Repository, RepositoryOptions, RepositoryStats};
 pub use sandbox::{CaptureOptions, CaptureReport, Ignore, MaterializeOptions, MaterializeReport};
+pub use scrub::{CheckReport, ScrubReport};
 pub use state::{ARRAY_CHUNK_BYTES, ArrayValue, StateValue};
 pub use superposition::Superposition;
+pub use undo::{Operation, RefKind, RefMove};
 pub use workspace::Workspace;

@@ -170,7 +170,7 @@ pub(crate) fn print_help(missing: bool) -> Result<u8> {
             let about = native
                 .or(commands::python_verb(name).map(|verb| verb.about))
                 .unwrap_or_default();
-            let _ = writeln!(text, "  {name:<12} {about}");
+            let _ = writeln!(text, "  {name:<14} {about}");
         }
     }
     text.push_str(

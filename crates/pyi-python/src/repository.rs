@@ -10,8 +10,9 @@ use pyo3::types::PyDict;
 use crate::checkpoint::Checkpoint;
 use crate::convert::{Directory, checkpoint_id, seconds, version};
 use crate::errors::{invalid, work};
+use crate::maintenance;
 use crate::superposition::Superposition;
-use crate::workspace::{Expected, Workspace, check_durability, is_text};
+use crate::workspace::{Expected, Workspace, durability_named, is_text};
 
 /// One store, shared by any number of processes, with its branches, workspaces and superpositions.
 #[pyclass(frozen, module = "pyi._native")]
@@ -30,9 +31,9 @@ pub(crate) fn open(
     store: Option<Directory>,
     cache_bytes: usize,
 ) -> PyResult<Repository> {
-    check_durability(Some(durability))?;
     let options = RepositoryOptions {
         create,
+        durability: durability_named(durability)?,
         store: store.map(|store| store.0),
         cache_bytes,
     };
@@ -121,7 +122,14 @@ impl Repository {
         Ok(Workspace { inner })
     }
 
-    /// A named workspace, at its last checkpoint.
+    /// A named workspace to read, at its last checkpoint: its owner keeps it until something is written through this handle.
+    fn view_workspace(&self, py: Python<'_>, name: &str) -> PyResult<Workspace> {
+        Ok(Workspace {
+            inner: work(py, || self.inner.view_workspace(name))?,
+        })
+    }
+
+    /// A named workspace, at its last checkpoint. Takes the lease: its owner until now can read on and write no more.
     fn open_workspace(&self, py: Python<'_>, name: &str) -> PyResult<Workspace> {
         Ok(Workspace {
             inner: work(py, || self.inner.open_workspace(name))?,
@@ -203,6 +211,61 @@ impl Repository {
     /// Makes everything so far durable against power loss.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         work(py, || self.inner.flush())
+    }
+
+    /// Reads and checks everything; with `repair_from` repairs it. See `pyi.backup.repair`.
+    #[pyo3(signature = (*, repair_from = None, bytes_per_second = None, progress = None))]
+    fn scrub<'py>(
+        slf: &Bound<'py, Self>,
+        repair_from: Option<&Bound<'py, PyAny>>,
+        bytes_per_second: Option<&Bound<'py, PyAny>>,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let call = slf.py().import("pyi.backup.repair")?.getattr("scrub")?;
+        call.call1((slf, repair_from, bytes_per_second, progress))
+    }
+
+    /// Copies what is new to a directory or an `s3://` URL. See `pyi.backup.save`.
+    #[pyo3(signature = (target, *, progress = None))]
+    fn backup<'py>(
+        slf: &Bound<'py, Self>,
+        target: &Bound<'py, PyAny>,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let call = slf.py().import("pyi.backup.save")?.getattr("back_up")?;
+        call.call1((slf, target, progress))
+    }
+
+    /// Every change of branches, workspaces and superpositions that the ref logs still hold, oldest first.
+    fn log_positions<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let call = slf.py().import("pyi.backup.report")?.getattr("log_positions")?;
+        call.call1((slf,))
+    }
+
+    fn _log_positions(&self, py: Python<'_>) -> PyResult<Vec<(u64, u64, String)>> {
+        maintenance::positions(py, &self.inner)
+    }
+
+    #[pyo3(signature = (bytes_per_second = None, progress = None))]
+    fn _scrub(
+        &self,
+        py: Python<'_>,
+        bytes_per_second: Option<u64>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<maintenance::ScrubCore> {
+        maintenance::scrub(py, &self.inner, bytes_per_second, progress)
+    }
+
+    fn _check<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        maintenance::check(py, &self.inner)
+    }
+
+    fn _image(&self, py: Python<'_>) -> PyResult<maintenance::StoreImage> {
+        maintenance::image(py, &self.inner)
+    }
+
+    fn _missing<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        maintenance::missing(py, &self.inner)
     }
 
     /// Counts: objects, segments, bytes_stored, bytes_logical, files_logical, dedup_ratio, branches, workspaces, damaged.

@@ -223,6 +223,9 @@ impl Vfs for Slow {
     fn now_ns(&self) -> u64 {
         self.0.now_ns()
     }
+    fn boot_id(&self) -> io::Result<Option<[u8; 16]>> {
+        self.0.boot_id()
+    }
     fn process_generation(&self) -> u64 {
         self.0.process_generation()
     }

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from pyi.cli import race, swarm
+from pyi.cli import backup, race, scrub, swarm
 from pyi.cli.output import say, settle
 from pyi.errors import Conflict, InvalidArgument, InvalidPath, NotFound, PyiError
 
@@ -50,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     race.add_parser(verbs)
     swarm.add_parser(verbs)
+    scrub.add_parser(verbs)
+    backup.add_parsers(verbs)
     return top
 
 

@@ -1,5 +1,6 @@
 //! The verbs: one file each.
 
+mod backup;
 mod capture;
 mod changes;
 mod checkpoint;
@@ -8,12 +9,15 @@ mod collapse;
 mod completion;
 mod export;
 mod fork;
+mod fsck_store;
 mod import;
 mod join;
 mod materialize;
 mod publish;
 mod race;
+mod restore_backup;
 mod rewind;
+mod scrub;
 mod stats;
 mod swarm;
 mod workspaces;
@@ -62,11 +66,13 @@ pub(crate) const VERBS: &[Verb] = &[
     export::VERB,
     workspaces::VERB,
     stats::VERB,
+    fsck_store::VERB,
     completion::VERB,
 ];
 
 /// The verbs in Python.
-pub(crate) const PYTHON_VERBS: &[PythonVerb] = &[race::VERB, swarm::VERB];
+pub(crate) const PYTHON_VERBS: &[PythonVerb] =
+    &[race::VERB, swarm::VERB, scrub::VERB, backup::VERB, restore_backup::VERB];
 
 /// The verbs as the help lists them.
 pub(crate) const GROUPS: &[(&str, &[&str])] = &[
@@ -77,6 +83,10 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
         &["fork", "checkpoint", "rewind", "join", "publish", "workspaces"],
     ),
     ("Looking", &["checkpoints", "changes", "stats"]),
+    (
+        "Care of the store",
+        &["fsck-store", "scrub", "backup", "restore-backup"],
+    ),
     ("Your shell", &["completion"]),
 ];
 

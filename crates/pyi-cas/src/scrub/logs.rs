@@ -1,0 +1,171 @@
+//! Ref logs: every record of every log, and whether the newest one still has the end that its last writer saw.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::fault::{Fault, Flaw, StoreFile};
+use crate::file_refs::log_position;
+use crate::reflog::{self, Action, Broken, LOG_HEADER_BYTES, check_log_header, log_name};
+use crate::scrub::reader::{Pace, Reader};
+use crate::segment::number_in_name;
+use crate::vfs::{OpenMode, Vfs};
+
+/// What was found in the logs.
+#[derive(Default, Debug)]
+pub(crate) struct LogPass {
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) records: u64,
+    /// Number of the newest log and the end of its last whole record.
+    pub(crate) newest: Option<(u64, u64)>,
+    /// For each segment that the newest log depends on: the length that it must have.
+    pub(crate) needs: HashMap<u64, u64>,
+}
+
+/// Numbers of the logs, ascending. Errors: `Storage`.
+pub(crate) fn log_numbers(vfs: &dyn Vfs, directory: &Path) -> Result<Vec<u64>> {
+    let names = vfs
+        .list(directory)
+        .map_err(|error| Error::storage("list", directory, error))?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_in_name(name, "log")).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Reads all logs, or with `newest_only` the newest one and the headers of the others. Errors: `UnsupportedFormat`, `Storage`.
+pub(crate) fn pass(
+    vfs: &dyn Vfs,
+    directory: &Path,
+    store: &[u8; 16],
+    newest_only: bool,
+    pace: &mut Pace<'_>,
+) -> Result<LogPass> {
+    let mut result = LogPass::default();
+    let numbers = log_numbers(vfs, directory)?;
+    for (place, number) in numbers.iter().enumerate() {
+        let newest = place + 1 == numbers.len();
+        let path = directory.join(log_name(*number));
+        let file = match vfs.open(&path, OpenMode::Read) {
+            Ok(file) => file,
+            // Retention removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::storage("open", &path, error)),
+        };
+        let failed = |error| Error::storage("read", &path, error);
+        let length = file.len().map_err(failed)?;
+        let wanted = if newest_only && !newest {
+            LOG_HEADER_BYTES
+        } else {
+            length
+        };
+        let mut reader = Reader::new(file.as_ref(), pace, wanted.min(length));
+        let bytes = reader
+            .at(0, usize::try_from(wanted).unwrap_or(usize::MAX))
+            .map_err(failed)?
+            .to_vec();
+        let name = StoreFile::RefLog(*number);
+        for (offset, length) in reader.unreadable {
+            result.faults.push(Fault::at(name, offset, length, Flaw::Unreadable));
+        }
+        match check_log_header(&bytes, *number, store, &path.display().to_string()) {
+            Ok(()) if bytes[44..64] != [0; 20] => result.faults.push(Fault::at(name, 44, 20, Flaw::NotZero)),
+            Ok(()) => {}
+            Err(Error::Corrupt { .. }) => result.faults.push(Fault::at(name, 0, LOG_HEADER_BYTES, Flaw::Header)),
+            Err(error) => return Err(error),
+        }
+        if wanted == length || newest {
+            let end = records(&bytes, *number, newest, &mut result)?;
+            if newest {
+                result.newest = Some((*number, end));
+            }
+        }
+    }
+    Ok(result)
+}
+
+/// Goes through the records of one log; the end of the last whole one.
+fn records(bytes: &[u8], number: u64, newest: bool, result: &mut LogPass) -> Result<u64> {
+    let name = StoreFile::RefLog(number);
+    let mut at = LOG_HEADER_BYTES as usize;
+    let mut end = at.min(bytes.len());
+    let mut sealed = false;
+    let mut next: Option<Option<usize>> = None;
+    result.needs.clear();
+    while at < bytes.len() && !sealed {
+        let place = || format!("{name} offset {at}");
+        let first = at as u64 == LOG_HEADER_BYTES;
+        let (action, length) = match reflog::decode(&bytes[at..], place)? {
+            Some(whole) => {
+                next = None;
+                whole
+            }
+            None => {
+                let next = match next {
+                    Some(known) => known,
+                    None => *next.insert(reflog::next_record(&bytes[at..], place)?.map(|skip| at + skip)),
+                };
+                let to = next.unwrap_or(bytes.len());
+                match reflog::broken(&bytes[at..to], place)? {
+                    Broken::Repaired(action, length) => {
+                        let keys = keys_of(&action);
+                        let fault = Fault::at(name, at as u64, length as u64, Flaw::Record);
+                        result.faults.push(Fault { keys, ..fault });
+                        (*action, length)
+                    }
+                    Broken::Torn(length) if !first => {
+                        at += length;
+                        continue;
+                    }
+                    Broken::Torn(_) | Broken::Damaged => {
+                        // Zeros at the end are what a power loss leaves.
+                        if next.is_some() || first || bytes[at..].iter().any(|byte| *byte != 0) {
+                            let fault = Fault::at(name, at as u64, (to - at) as u64, Flaw::Record);
+                            let keys = reflog::salvage_keys(&bytes[at..to]);
+                            result.faults.push(Fault { keys, ..fault });
+                        }
+                        at = to;
+                        continue;
+                    }
+                }
+            }
+        };
+        result.records += 1;
+        at += length;
+        end = at;
+        match action {
+            Action::Seal => sealed = true,
+            Action::Transaction(_, transaction) => {
+                for (segment, offset) in transaction.dependencies {
+                    let need = result.needs.entry(segment).or_default();
+                    *need = offset.max(*need);
+                }
+            }
+            Action::Snapshot(_) => {}
+        }
+    }
+    if !newest && !sealed {
+        // A log is left behind only when it is sealed.
+        result.faults.push(Fault::at(name, end as u64, 0, Flaw::Short));
+    }
+    Ok(end as u64)
+}
+
+fn keys_of(action: &Action) -> Vec<Vec<u8>> {
+    match action {
+        Action::Transaction(_, transaction) | Action::Snapshot(transaction) => {
+            transaction.puts.iter().map(|(key, _)| key.clone()).collect()
+        }
+        Action::Seal => Vec::new(),
+    }
+}
+
+/// Adds a fault if the newest log ends before the place that its last writer saw.
+pub(crate) fn check_end(pass: &mut LogPass, seen: u64) {
+    let Some((number, end)) = pass.newest else { return };
+    if seen > log_position(number, end) {
+        let length = (seen & 0xffff_ffff).saturating_sub(end);
+        pass.faults
+            .push(Fault::at(StoreFile::RefLog(number), end, length, Flaw::Short));
+    }
+}
