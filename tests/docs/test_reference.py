@@ -20,7 +20,7 @@ CODE = re.compile(r"`([^`]+)`")
 WORD = re.compile(r"\w+")
 
 # Made by the engine and not by callers; one line names them.
-INSIDE = {"JournalIterator", "Log", "StateCore", "Walk"}
+INSIDE = {"JournalIterator", "Log", "ScrubCore", "StateCore", "StoreImage", "Walk"}
 
 
 def sections() -> dict[str, str]:
@@ -64,7 +64,7 @@ def test_a_class_of_the_stub(name: str) -> None:
         assert not missing, f"{name}.{member}: {missing} not in {described[member]}"
 
 
-@pytest.mark.parametrize("record", [pyi.RaceResult, pyi.CandidateResult, pyi.SwarmReport], ids=lambda it: it.__name__)
+@pytest.mark.parametrize("record", [pyi.RaceResult, pyi.CandidateResult, pyi.SwarmReport, pyi.ScrubReport, pyi.BackupReport], ids=lambda it: it.__name__)
 def test_a_result(record: type) -> None:
     fields = {field.name for field in dataclasses.fields(record)}
     others = {name for name in vars(record) if not name.startswith("_")}

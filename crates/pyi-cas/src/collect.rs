@@ -161,6 +161,7 @@ pub(crate) fn collect(store: &FileStore, mark: &mut dyn Mark, options: &CollectO
     // What a collector that died left.
     end(gc);
     remove_debris(shared)?;
+    look(shared)?;
     store.seal_free()?;
     look(shared)?;
     let mut collected = Collected {

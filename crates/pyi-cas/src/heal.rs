@@ -52,7 +52,7 @@ impl FileStore {
             return Ok(PutBack::Whole);
         }
         let mut in_place = false;
-        for place in self.places(id) {
+        for place in self.damaged_places(id) {
             let fits = place.kind == kind as u8 && place.encoding == PLAIN && place.length as usize == content.len();
             if fits && self.write_in_place(&place, kind, id, content)? {
                 in_place = true;

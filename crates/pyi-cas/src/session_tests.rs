@@ -10,7 +10,7 @@ fn sessions(directory: &Path) -> (Arc<Sessions>, Shared) {
     let vfs: Arc<dyn Vfs> = Arc::new(OsFs);
     let segments = directory.join("segments");
     std::fs::create_dir_all(&segments).unwrap();
-    let shared = Shared::new(Arc::clone(&vfs), segments, [0; 16], None);
+    let shared = Shared::new(Arc::clone(&vfs), segments, [0; 16], None, 0);
     (Arc::new(Sessions::new(vfs, directory.to_path_buf(), false)), shared)
 }
 

@@ -105,6 +105,13 @@ pub trait ObjectStore: Send + Sync {
     /// it. O(segments), touches no file.
     fn record_bytes(&self, id: &Id) -> Option<u64>;
 
+    /// The chunks that the object is stored in, or the object that it is stored as a difference to; none for one that is stored by
+    /// itself. Errors: `Storage`, `Closed`. O(indexes), and a read for what is not stored by itself.
+    fn parts(&self, id: &Id) -> Result<Vec<Id>> {
+        let _ = id;
+        Ok(Vec::new())
+    }
+
     /// Removes the objects that `mark` does not reach from sealed segments, by copying the others; the segments of this process and of
     /// dead ones are sealed first. Nobody else is stopped. Not to be called within a section of the same store. Errors: those of
     /// `mark` (nothing is removed), `Storage` (what was removed was garbage), `Closed`. O(objects + bytes copied), a few flushes.

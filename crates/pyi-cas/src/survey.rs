@@ -115,6 +115,21 @@ pub(crate) fn read_record(shared: &Shared, segment: &Segment, id: &Id, location:
     Ok(whole.then_some(record))
 }
 
+/// The objects that the first whole copy of an object needs to be read. O(indexes), and a read if it needs any.
+pub(crate) fn parts(shared: &Shared, id: &Id) -> Result<Vec<Id>> {
+    for (_, location) in shared.places(id)? {
+        if location.encoding < DELTA {
+            return Ok(Vec::new());
+        }
+        if let Some(segment) = shared.segment(location.slot)
+            && let Some(record) = read_record(shared, &segment, id, &location)?
+        {
+            return Ok(references(location.kind, location.encoding, &record[HEADER_BYTES..]));
+        }
+    }
+    Ok(Vec::new())
+}
+
 /// A segment that is to go.
 pub(crate) struct Victim {
     pub(crate) number: u64,

@@ -77,28 +77,45 @@ impl Writer {
         Ok((writer, retired))
     }
 
-    /// All segments that have no writer and no index, to be sealed. What cannot be opened is left. O(bytes of their tails).
+    /// All segments that have no writer and no good index, to be sealed. What cannot be opened is left. O(bytes of their tails).
     pub(crate) fn retire_free(shared: &Shared) -> Result<Vec<Retired>> {
         let listing = shared.list()?;
         let mut retired = Vec::new();
-        for number in listing
-            .segments
-            .iter()
-            .filter(|number| !listing.indexed.contains(number))
-        {
-            let need = Need {
-                bytes: 0,
-                limit_bytes: 0,
-                writer: false,
-                seal_small: true,
+        for number in listing.segments {
+            let adopted = if listing.indexed.contains(&number) {
+                Writer::retire_unindexed(shared, number)
+            } else {
+                let need = Need {
+                    bytes: 0,
+                    limit_bytes: 0,
+                    writer: false,
+                    seal_small: true,
+                };
+                Writer::adopt(shared, number, &need)
             };
-            match Writer::adopt(shared, *number, &need) {
+            match adopted {
                 Ok(Adoption::Retired(segment)) => retired.push(segment),
                 Ok(_) | Err(Error::Storage { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(retired)
+    }
+
+    /// A sealed segment whose index does not check: it gets a new one.
+    fn retire_unindexed(shared: &Shared, number: u64) -> Result<Adoption> {
+        let known = shared.segment_numbered(number);
+        if known.is_none_or(|segment| segment.tail.lock().sealed) {
+            return Ok(Adoption::None);
+        }
+        let path = shared.segment_path(number);
+        let failed = |error| Error::storage("open", &path, error);
+        let file = shared.vfs.open(&path, OpenMode::ReadWrite).map_err(failed)?;
+        if file.try_lock_exclusive().map_err(failed)? {
+            Ok(Adoption::Retired(Retired { number, file }))
+        } else {
+            Ok(Adoption::None)
+        }
     }
 
     /// Whether anything was written to this segment, by whomever.

@@ -347,6 +347,47 @@ fn pins_and_sections_go_from_thread_to_thread() {
     may::<pyi_cas::Section>();
 }
 
+/// Two writers stored one object; the copy that a reader knows first is collected, the other one is not.
+#[test]
+fn the_second_copy_is_found_when_the_first_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let [first, second, reader, late] = [(); 4].map(|()| open(directory.path()));
+    let id = put(&first, b"twice");
+    assert!(has(&reader, &id) && has(&late, &id));
+    put(&second, b"twice");
+    let next = put(&second, b"more, so that they look");
+    assert!(has(&reader, &next));
+    assert_eq!(
+        collect(&first).objects_removed,
+        0,
+        "the second copy is in a segment that is written to"
+    );
+    assert_eq!(files(&directory.path().join("segments"), "seg").len(), 1);
+    {
+        let _section = second.section();
+        assert!(second.contains_hint(&id));
+        set(&second, b"a", Some(&id));
+    }
+    drop(reader.section());
+    for store in [&first, &second, &reader, &late] {
+        assert!(has(store, &id));
+    }
+}
+
+/// The same where the second copy is one's own.
+#[test]
+fn the_own_copy_is_found_when_another_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let [first, second] = [(); 2].map(|()| open(directory.path()));
+    let id = put(&first, b"twice");
+    assert!(has(&second, &id));
+    put(&second, b"twice");
+    collect(&first);
+    drop(second.section());
+    assert!(second.contains_hint(&id) && has(&second, &id));
+    assert!(has(&first, &id));
+}
+
 /// Of two copies the damaged one does not hide the whole one, and a segment with something that cannot be read stays.
 #[test]
 fn damage() {
@@ -375,6 +416,50 @@ fn damage() {
     assert_eq!(store.stats().unwrap().damage, []);
 }
 
+/// A copy in a segment that stays is relied on only if it is whole.
+#[test]
+fn a_damaged_copy_is_no_copy() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let ids: Vec<Id> = (0..7).map(|i| put(&store, &content(i, 200))).collect();
+    for (key, id) in ids.iter().enumerate() {
+        set(&store, &[b'a' + key as u8], Some(id));
+    }
+    collect(&store);
+    let first = files(&directory.path().join("segments"), "seg").remove(0);
+    put(&store, &content(0, 200));
+    for i in 100..150 {
+        put(&store, &content(i, 200));
+    }
+    flip(&first, 64 + 60);
+    let mut options = everything();
+    options.dead_share = 0.5;
+    let collected = store.collect(&mut Roots::of(&store), &options).unwrap();
+    assert_eq!(collected.objects_removed, 50);
+    assert!(first.exists());
+    for id in &ids {
+        assert!(has(&store, id));
+    }
+    assert!(open(directory.path()).get(Kind::Blob, &ids[0]).unwrap().is_some());
+}
+
+/// An index is derived: where one does not check, the collector makes it anew, and then looks at its segment as at any other.
+#[test]
+fn a_damaged_index() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), tiny());
+    let ids: Vec<Id> = (0..20).map(|i| put(&store, &content(i, 200))).collect();
+    set(&store, b"a", Some(&ids[0]));
+    drop(store);
+    let index = files(&directory.path().join("segments"), "idx").remove(0);
+    flip(&index, 100);
+    let store = open_with(directory.path(), tiny());
+    assert!(has(&store, &ids[0]));
+    assert_eq!(collect(&store).objects_removed, 19);
+    assert!(has(&store, &ids[0]));
+    assert_eq!(store.stats().unwrap().damage, []);
+}
+
 fn flip(path: &Path, at: usize) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes[at] ^= 1;
@@ -394,6 +479,30 @@ fn more_pins_than_one_page_holds() {
     assert!(refused.gave_up.unwrap().contains("more pins"));
     drop((pins, many));
     assert_eq!(collect(&store).objects_removed, 500);
+}
+
+/// Where no session can be had, nobody knows of a section: in it nothing is relied on and nothing stored.
+#[test]
+fn a_section_without_a_session() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let id = put(&store, b"x");
+    let sessions = directory.path().join("sessions");
+    std::fs::write(&sessions, b"no directory").unwrap();
+    let section = store.section();
+    assert!(!store.contains_hint(&id));
+    let mut batch = Batch::new();
+    batch.put_new(Kind::Blob, b"y").unwrap();
+    let refused = store.commit(&mut batch).unwrap_err();
+    assert!(
+        refused.to_string().contains("sessions") && refused.errno().is_some(),
+        "{refused}"
+    );
+    std::fs::remove_file(&sessions).unwrap();
+    drop(section);
+    let _section = store.section();
+    assert!(store.contains_hint(&id));
+    store.commit(&mut batch).unwrap();
 }
 
 #[test]

@@ -36,6 +36,7 @@ pub(crate) fn store_checkpoint(
     metadata: Value,
     batch: &mut Batch,
 ) -> Result<(Arc<Held>, (u64, u64))> {
+    engine.check_cap()?;
     content.settle_journal(engine)?;
     let (mut files, mut state, mut journal) = (content.files.clone(), content.state.clone(), content.journal.clone());
     let mut sealer = Sealer::new(engine.store(), batch);
@@ -66,6 +67,7 @@ pub(crate) fn store_checkpoint(
     let blobs = std::mem::take(&mut sealer.blobs);
     let cost_bytes = batch.size_bytes();
     let committed = engine.store().commit(batch)?;
+    engine.grown(cost_bytes as u64);
     for (id, blob) in &blobs {
         engine.remember_blob(id, blob);
     }
@@ -106,8 +108,8 @@ impl Workspace {
     /// As [`Workspace::checkpoint`], durable by this class. Everybody sees the checkpoint before it is durable.
     ///
     /// # Errors
-    /// `Storage` if the disk is full or fails, `LeaseLost` if somebody else owns the name by now, `Conflict` if it was dropped; the
-    /// workspace is then as it was. Where only the flush failed, the checkpoint stands, as after `kill -9`.
+    /// `Storage` if the disk is full or fails, `QuotaExceeded` if the store is above its cap, `LeaseLost` if somebody else owns the name
+    /// by now, `Conflict` if it was dropped; the workspace is then as it was. Where only the flush failed, the checkpoint stands, as after `kill -9`.
     pub fn checkpoint_as(&self, message: &str, metadata: Value, durability: Durability) -> Result<Checkpoint> {
         self.engine.open()?;
         if !matches!(metadata, Value::Null | Value::Map(_)) {

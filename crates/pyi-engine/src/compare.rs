@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::entry::{Change, ChangeKind, Entry};
 use crate::history::common_ancestor;
 use crate::workspace::Workspace;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// What to compare or merge with.
 #[derive(Clone)]
@@ -183,7 +183,11 @@ impl Workspace {
         let ancestor = common_ancestor(&self.engine, &content.head.id, &theirs.head)?;
         let base = match base {
             Some(version) => Some(version.parts(&self.engine)?),
-            None => ancestor.map(|id| Version::Id(id).parts(&self.engine)).transpose()?,
+            None => match ancestor.map(|id| Version::Id(id).parts(&self.engine)).transpose() {
+                // Retention cut the history there, and left no more than its name.
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                found => found?,
+            },
         };
         let (base_files, base_state, _base_pins) =
             base.map_or_else(Default::default, |base| (base.files, base.state, base.pins));
@@ -203,7 +207,7 @@ impl Workspace {
             content.files = files.tree;
             content.state = state.tree;
             content.dirty = true;
-            content.pins.extend(theirs.pins);
+            content.rely_on(theirs.pins);
             if is_news {
                 content.merged.push(theirs.head);
             }

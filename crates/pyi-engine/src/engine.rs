@@ -13,9 +13,10 @@ use pyi_tree::journal::JournalTree;
 use pyi_tree::merge::Contents;
 use pyi_tree::{CheckpointRoot, Loader, Pending, StoreLoader, Tree};
 
+use crate::cap::Cap;
 use crate::durability::{Durability, Scratch};
 use crate::git::GitMap;
-use crate::hold::LastHeld;
+use crate::hold::{LastCollection, LastHeld};
 use crate::lease::Leases;
 use crate::warm::Warm;
 use crate::{Error, Result};
@@ -46,6 +47,8 @@ pub(crate) struct Engine {
     pub(crate) warm: Warm,
     pub(crate) leases: Leases,
     pub(crate) last_held: LastHeld,
+    pub(crate) cap: Cap,
+    pub(crate) last_collection: Mutex<LastCollection>,
     closed: AtomicBool,
 }
 
@@ -121,6 +124,8 @@ impl Engine {
             warm: Warm::new(cache_bytes / 2),
             leases: Leases::new(),
             last_held: LastHeld::default(),
+            cap: Cap::default(),
+            last_collection: Mutex::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -188,6 +193,15 @@ impl Engine {
         self.blobs.get(id)
     }
 
+    /// Forgets checkpoints that are only remembered.
+    pub(crate) fn forget_recent(&self) {
+        let mut recent = self.recent.lock();
+        let old = (std::mem::take(&mut recent.by_id), std::mem::take(&mut recent.order));
+        recent.used_bytes = 0;
+        drop(recent);
+        drop(old);
+    }
+
     pub(crate) fn recent_snapshot(&self, id: &Id) -> Option<Arc<Snapshot>> {
         self.recent.lock().get(id)
     }
@@ -224,6 +238,15 @@ impl Engine {
             )));
         };
         Ok(Arc::new(CheckpointRoot::decode(&bytes)?))
+    }
+
+    /// The root object of a checkpoint that another one names as its parent; `None` where retention cut the history.
+    pub(crate) fn ancestor(&self, id: &Id) -> Result<Option<Arc<CheckpointRoot>>> {
+        match self.root(id) {
+            Ok(root) => Ok(Some(root)),
+            Err(error) if error.kind() == crate::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// A checkpoint with its trees. O(1) for recent ones.

@@ -22,6 +22,9 @@ use crate::locate::locate;
 use crate::workspace::{Content, Workspace};
 use crate::{Error, ErrorKind, Result, paths};
 
+/// What an import counts as, so that the size of the store is looked at.
+const IMPORT_BYTES: u64 = 1 << 30;
+
 /// How to open a repository.
 #[derive(Clone, Debug)]
 pub struct RepositoryOptions {
@@ -29,6 +32,8 @@ pub struct RepositoryOptions {
     pub create: bool,
     /// The store's directory, if it is not where [`locate`] says.
     pub store: Option<PathBuf>,
+    /// Sets the cap of the store, for all processes (see [`crate::Retention::cap_bytes`]); `None` leaves it as it is.
+    pub cap_bytes: Option<u64>,
     /// What an acknowledged change survives. [`Durability::Memory`]: nothing is read or written where the store would be.
     pub durability: Durability,
     /// Memory for contents that were read or written lately, in bytes; half as much again for recent checkpoints.
@@ -40,6 +45,7 @@ impl Default for RepositoryOptions {
         RepositoryOptions {
             create: true,
             store: None,
+            cap_bytes: None,
             durability: Durability::default(),
             cache_bytes: 32 << 20,
         }
@@ -118,16 +124,23 @@ impl Repository {
         if is_new {
             hide_from_git(&store_dir)?;
         }
-        Ok(Repository {
-            engine: Arc::new(Engine::new(
-                Arc::new(store),
-                store_dir,
-                place.git_dir,
-                options.cache_bytes,
-                options.durability,
-                None,
-            )),
-        })
+        let engine = Engine::new(
+            Arc::new(store),
+            store_dir,
+            place.git_dir,
+            options.cache_bytes,
+            options.durability,
+            None,
+        );
+        let repository = Repository {
+            engine: Arc::new(engine),
+        };
+        if options.cap_bytes.is_some() {
+            let mut retention = repository.retention()?;
+            retention.cap_bytes = options.cap_bytes;
+            repository.set_retention(&retention)?;
+        }
+        Ok(repository)
     }
 
     /// A repository that lives as long as its handle.
@@ -244,8 +257,9 @@ impl Repository {
     /// # Errors
     /// `NotFound`.
     pub fn workspace(&self, branch: &str) -> Result<Arc<Workspace>> {
-        let value = self.refs()?.get(&branch_key(branch))?;
-        let Some(value) = value else {
+        let refs = self.refs()?;
+        let _section = self.engine.store().section();
+        let Some(value) = refs.get(&branch_key(branch))? else {
             if branch != "main" {
                 return self.branch(branch).and_then(|id| self.workspace_from(branch, id));
             }
@@ -401,15 +415,19 @@ impl Repository {
             ..RefTransaction::default()
         };
         match self.engine.commit_refs(&transaction)? {
-            RefOutcome::Done => self.workspace_from(branch, *id),
+            RefOutcome::Done => {
+                self.engine.grown(IMPORT_BYTES);
+                self.workspace_from(branch, *id)
+            }
             RefOutcome::Conflict { .. } => Err(branch_exists(branch)),
         }
     }
 
     /// # Errors
-    /// `Conflict` if the branch exists, `InvalidArgument` if its name is no good.
+    /// `Conflict` if the branch exists, `InvalidArgument` if its name is no good, `QuotaExceeded` if the store is above its cap.
     pub(crate) fn check_new_branch(&self, branch: &str) -> Result<()> {
         paths::check_name("branch", branch)?;
+        self.engine.check_cap()?;
         match self.refs()?.get(&branch_key(branch))? {
             None => Ok(()),
             Some(_) => Err(branch_exists(branch)),
@@ -483,7 +501,7 @@ fn hide_from_git(store: &Path) -> Result<()> {
 
 /// A checkpoint that a ref names: if the store has it not, that is damage.
 pub(crate) fn hold_named(engine: &Engine, what: &str, name: &str, id: &Id) -> Result<Arc<Held>> {
-    engine.hold(id).map_err(|error| match error.kind() {
+    engine.hold_named(id).map_err(|error| match error.kind() {
         ErrorKind::NotFound => Error::corrupt(format!(
             "{what} {name:?} names checkpoint {id}, which the store does not have; restore the store from a backup"
         )),

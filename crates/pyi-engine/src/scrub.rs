@@ -98,8 +98,9 @@ impl Repository {
         let reached = report.walk(self, &found.damaged)?;
         report.take(reached, &found.damaged);
         for (number, ids) in found.orphans {
-            // A collection that was killed leaves an index whose objects nobody misses.
-            if ids.is_empty() || ids.iter().any(|(id, _)| report.damaged.contains_key(id)) {
+            // A collection leaves indexes whose objects nobody misses.
+            let unknown = ids.is_empty() && !report.damaged.is_empty();
+            if unknown || ids.iter().any(|(id, _)| report.damaged.contains_key(id)) {
                 report.faults.push(Fault {
                     file: StoreFile::Segment(number),
                     offset: 0,
@@ -159,7 +160,17 @@ impl Repository {
             let reached = report.walk(self, &lost)?;
             report.take(reached, &lost);
         }
-        report.mended.extend(store.mend(&report.faults)?);
+        let left: Vec<Fault> = (report.faults.iter())
+            .filter(|fault| !report.mended.contains(fault))
+            .cloned()
+            .collect();
+        report.mended.extend(store.mend(&left)?);
+        if report.lost().is_empty() {
+            // Nobody misses anything of a segment that is gone: then it is not missing.
+            report
+                .mended
+                .extend(left.into_iter().filter(|fault| fault.flaw == Flaw::Missing));
+        }
         for fault in store.look_again_at(&report.faults)? {
             if !report.mended.contains(&fault) {
                 report.mended.push(fault);

@@ -294,7 +294,7 @@ impl Repository {
 }
 
 /// Whether a superposition neither collapsed nor decayed.
-fn is_living(record: &SuperpositionRecord) -> bool {
+pub(crate) fn is_living(record: &SuperpositionRecord) -> bool {
     record.collapsed.is_none() && record.deadline_ns.is_none_or(|deadline| now_ns() <= deadline)
 }
 

@@ -93,6 +93,16 @@ impl Content {
         Ok(content)
     }
 
+    /// Relies on more, each once: what goes to and fro between workspaces and directories brings its pins along every time.
+    pub(crate) fn rely_on(&mut self, pins: impl IntoIterator<Item = Arc<Pin>>) {
+        for pin in pins {
+            let held = Arc::ptr_eq(&pin, &self.head.pin) || self.pins.iter().any(|known| Arc::ptr_eq(known, &pin));
+            if !held {
+                self.pins.push(pin);
+            }
+        }
+    }
+
     /// Everything that keeps what this content relies on.
     pub(crate) fn all_pins(&self) -> Vec<Arc<Pin>> {
         let mut pins = self.pins.clone();

@@ -241,7 +241,7 @@ pub(crate) fn positions(py: Python<'_>, repository: &Repository) -> PyResult<Vec
 }
 
 /// The positions of the ref logs in a directory, of the store of this name.
-#[pyfunction]
+#[pyfunction(name = "_log_positions_in")]
 pub(crate) fn log_positions_in(py: Python<'_>, directory: Directory, store: &str) -> PyResult<Vec<(u64, u64, String)>> {
     let found = long(py, || pyi_engine::positions_in(&directory.0, store))?;
     Ok(found
@@ -251,7 +251,7 @@ pub(crate) fn log_positions_in(py: Python<'_>, directory: Directory, store: &str
 }
 
 /// Makes a store of files that were laid out; returns the position that its refs are at.
-#[pyfunction]
+#[pyfunction(name = "_assemble_store")]
 #[pyo3(signature = (directory, position, sealed))]
 pub(crate) fn assemble_store(
     py: Python<'_>,

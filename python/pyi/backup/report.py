@@ -43,7 +43,7 @@ class ScrubReport:
     bytes: int
     """Bytes that were read."""
     damaged: list[str]
-    """Ids of objects without a whole copy: damaged, or missing though something names them. Repaired ones stay in it."""
+    """Ids of objects without a whole copy: damaged, or missing though something names them. Repaired ones stay."""
     affected: dict[str, list[str]]
     """Whom that affects: `branches`, `workspaces`, `superpositions`, `kept`, `checkpoints` that cannot be read in full,
     and `histories`: branches and workspaces that are whole but for earlier checkpoints."""

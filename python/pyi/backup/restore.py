@@ -10,7 +10,7 @@ from datetime import datetime
 from os import PathLike
 from pathlib import Path
 
-from pyi._native import Repository, assemble_store, log_positions_in, open
+from pyi._native import Repository, _assemble_store, _log_positions_in, open
 from pyi.backup.manifest import File, Manifest, all_manifests
 from pyi.backup.target import Target, open_target
 from pyi.errors import Conflict, Corrupt, InvalidArgument, NotFound, StorageError
@@ -123,14 +123,14 @@ def restore_manifest(
         done = _fetch(target, file, directory, done, manifest.bytes, progress)
     position = at if isinstance(at, int) else _position_at(manifest, directory, at)
     sealed = [int(Path(file.name).stem, 16) for file in manifest.files if file.seal]
-    assemble_store(directory, position, sealed)
+    _assemble_store(directory, position, sealed)
 
 
 def _position_at(manifest: Manifest, directory: Path, at: datetime | None) -> int | None:
     if at is None:
         return None
     wanted = _ns(at)
-    found = [place for place, time_ns, _ in log_positions_in(directory / "refs", manifest.store) if time_ns <= wanted]
+    found = [place for place, time_ns, _ in _log_positions_in(directory / "refs", manifest.store) if time_ns <= wanted]
     if not found:
         raise NotFound(f"the ref logs of the backup begin after {at.isoformat()}; choose a later time")
     return found[-1]

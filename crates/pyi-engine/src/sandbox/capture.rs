@@ -21,6 +21,8 @@ use crate::{Error, Result};
 
 /// Contents beyond this are stored at once; up to it they wait in memory for the next checkpoint.
 const KEEP_BYTES: usize = 64 << 20;
+/// What makes whoever counts bytes look at the size of the store.
+const MUCH_BYTES: u64 = 1 << 30;
 /// How often a capture starts again because the workspace was edited meanwhile.
 const ATTEMPTS: usize = 5;
 
@@ -147,7 +149,7 @@ impl Workspace {
         content.synced.set(directory, seen, pins.clone());
         if !report.changes.is_empty() {
             // What the directory has now may be in the store for its own sake only.
-            content.pins.extend(pins);
+            content.rely_on(pins);
             content.files = after;
             content.dirty = true;
         }
@@ -205,7 +207,7 @@ impl Workspace {
             return Ok(None);
         }
         self.check_lease(&mut content)?;
-        content.pins.extend(pins);
+        content.rely_on(pins);
         content.files = after;
         content.dirty = true;
         Ok(Some(report))
@@ -223,6 +225,8 @@ impl Workspace {
             Ok(id)
         });
         self.engine.give_batch(batch);
+        // How much was stored early is not known here, but much.
+        self.engine.grown(MUCH_BYTES);
         Ok(Some(Arc::new(self.engine.store().pin(&stored?))))
     }
 

@@ -218,7 +218,10 @@ fn finish(
             },
         );
     }
-    cache.write(&sandbox_cache_path(&workspace.engine.path, &target.path)?);
+    let path = sandbox_cache_path(&workspace.engine.path, &target.path)?;
+    if let Ok(canonical) = std::fs::canonicalize(&target.path) {
+        cache.write(&path, &canonical);
+    }
     Ok(MaterializeReport {
         files: made.files.len() as u64,
         bytes: made.files.iter().map(|file| file.stat.stamp.size_bytes).sum(),

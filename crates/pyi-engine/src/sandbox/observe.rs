@@ -245,7 +245,7 @@ impl<'a> Observer<'a> {
             self.engine.store().commit(&mut self.sink.batch)?;
         }
         if self.cache_changed || self.writer.len() != self.cache.len() {
-            std::mem::take(&mut self.writer).write(&self.cache_path);
+            std::mem::take(&mut self.writer).write(&self.cache_path, &self.root);
         }
         Ok(())
     }

@@ -1,0 +1,181 @@
+//! What checkpoints, trees and single objects reach. Nothing recurses, and what is marked already is not looked at again.
+
+use pyi_cas::{Id, IdSet, Kind, ObjectStore};
+use pyi_tree::cbor::Value;
+use pyi_tree::{CheckpointRoot, Mode, Node};
+
+use crate::{Error, Result};
+
+/// What to do about an object that is named and not there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Missing {
+    /// It is damage.
+    Refuse,
+    /// What names it was not kept as a whole either.
+    Skip,
+    /// It is not found.
+    Report,
+}
+
+/// Marks objects.
+pub(crate) struct Marker<'a> {
+    pub(crate) store: &'a dyn ObjectStore,
+    pub(crate) live: &'a mut IdSet,
+    pub(crate) missing: Missing,
+    /// Look for contents too, which are otherwise only noted.
+    pub(crate) look_for_contents: bool,
+    /// Add up what is marked, which takes a look at the index for each object.
+    pub(crate) count_bytes: bool,
+    /// Bytes of the records marked so far.
+    pub(crate) bytes: u64,
+    /// Note what is marked in `added`.
+    pub(crate) note_added: bool,
+    pub(crate) added: Vec<Id>,
+    waiting: Vec<(Kind, Id)>,
+}
+
+impl<'a> Marker<'a> {
+    pub(crate) fn new(store: &'a dyn ObjectStore, live: &'a mut IdSet, missing: Missing) -> Self {
+        Marker {
+            store,
+            live,
+            missing,
+            look_for_contents: false,
+            count_bytes: false,
+            bytes: 0,
+            note_added: false,
+            added: Vec::new(),
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Marks an object; `false` if it was marked before.
+    fn add(&mut self, id: &Id) -> bool {
+        let new = self.live.insert(*id);
+        if new && self.count_bytes {
+            self.bytes += self.store.record_bytes(id).unwrap_or(0);
+        }
+        if new && self.note_added {
+            self.added.push(*id);
+        }
+        new
+    }
+
+    fn absent(&self, kind: Kind, id: &Id) -> Result<()> {
+        match self.missing {
+            Missing::Skip => Ok(()),
+            Missing::Report => Err(Error::not_found(format!("{kind} {id} is not in the store any more"))),
+            Missing::Refuse => Err(Error::corrupt(format!(
+                "{kind} {id} is missing from the store, and something names it; run `pyi scrub`"
+            ))),
+        }
+    }
+
+    /// Marks a checkpoint and its trees, without its parents. Its root, if it is there.
+    pub(crate) fn checkpoint(&mut self, id: &Id) -> Result<Option<CheckpointRoot>> {
+        let Some(bytes) = self.store.get(Kind::Checkpoint, id)? else {
+            self.absent(Kind::Checkpoint, id)?;
+            return Ok(None);
+        };
+        let root = CheckpointRoot::decode(&bytes)?;
+        if self.add(id) {
+            self.trees(&root)?;
+        }
+        Ok(Some(root))
+    }
+
+    fn trees(&mut self, root: &CheckpointRoot) -> Result<()> {
+        let parts = [Some(root.files), root.state, root.journal, odd_trees(&root.git)];
+        for node in parts.into_iter().flatten() {
+            self.tree(Kind::Node, node)?;
+        }
+        Ok(())
+    }
+
+    /// Marks an object of any kind and what it holds; nothing if the store does not have it. A checkpoint is returned, so that its
+    /// parents can be followed.
+    pub(crate) fn any(&mut self, id: &Id) -> Result<Option<CheckpointRoot>> {
+        if let Some(bytes) = self.store.get(Kind::Checkpoint, id)? {
+            let root = CheckpointRoot::decode(&bytes)?;
+            if self.add(id) {
+                self.trees(&root)?;
+            }
+            return Ok(Some(root));
+        }
+        if self.live.contains(id) {
+            return Ok(None);
+        }
+        for kind in [Kind::Node, Kind::Array] {
+            if self.store.get(kind, id)?.is_some() {
+                return self.tree(kind, *id).map(|()| None);
+            }
+        }
+        if self.store.contains(id)? {
+            self.add(id);
+        }
+        Ok(None)
+    }
+
+    /// Marks a node, array or blob and all below it.
+    pub(crate) fn tree(&mut self, kind: Kind, id: Id) -> Result<()> {
+        self.waiting.push((kind, id));
+        while let Some((kind, id)) = self.waiting.pop() {
+            if !self.add(&id) {
+                continue;
+            }
+            match kind {
+                Kind::Node => match self.store.get(kind, &id)? {
+                    Some(bytes) => self.rows(&Node::decode(&bytes, id)?),
+                    None => self.absent(kind, &id)?,
+                },
+                Kind::Array => match self.store.get(kind, &id)? {
+                    Some(bytes) => self.chunks(&id, &bytes)?,
+                    None => self.absent(kind, &id)?,
+                },
+                Kind::Chunk => {}
+                Kind::Blob | Kind::Checkpoint => {
+                    if self.count_bytes {
+                        // What a large content is cut into takes most of the room.
+                        let parts = self.store.parts(&id)?;
+                        self.waiting.extend(parts.into_iter().map(|part| (Kind::Chunk, part)));
+                    }
+                    if self.look_for_contents && !self.store.contains(&id)? {
+                        self.absent(kind, &id)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn rows(&mut self, node: &Node) {
+        // From the back, so that what is first is marked first, as it was written.
+        for index in (0..node.len()).rev() {
+            let row = node.row(index);
+            let kind = match row.mode {
+                Mode::Directory | Mode::Piece => Kind::Node,
+                Mode::Array => Kind::Array,
+                Mode::Gitlink => continue,
+                Mode::File | Mode::Executable | Mode::Symlink | Mode::Value => Kind::Blob,
+            };
+            if !self.live.contains(&row.id) {
+                self.waiting.push((kind, row.id));
+            }
+        }
+    }
+
+    fn chunks(&mut self, id: &Id, bytes: &[u8]) -> Result<()> {
+        let value = Value::decode(bytes).ok();
+        let chunks = value.as_ref().and_then(|value| value.get("chunks")?.as_bytes());
+        let chunks = chunks.filter(|chunks| chunks.len() % 32 == 0);
+        let chunks = chunks.ok_or_else(|| Error::corrupt(format!("array {id} does not parse; run `pyi scrub`")))?;
+        let chunks = chunks.as_chunks::<32>().0.iter();
+        self.waiting.extend(chunks.map(|chunk| (Kind::Blob, Id(*chunk))));
+        Ok(())
+    }
+}
+
+/// The one thing in a checkpoint's `git` that is in the store: odd trees, bit for bit (see `git::odd`).
+fn odd_trees(git: &Value) -> Option<Id> {
+    Id::try_from(git.get("odd")?.as_bytes()?).ok()
+}
