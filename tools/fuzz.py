@@ -2,8 +2,8 @@
 
 python tools/fuzz.py [--seconds N] [--jobs N] [--keep] [TARGET ...]
 
-Inputs come from fuzz/corpus; what the runs add goes to target/fuzz/inputs, findings to target/fuzz/findings. --keep puts
-the smallest inputs that cover most back into fuzz/corpus.
+Inputs come from fuzz/corpus; what the runs add goes to target/fuzz/inputs, findings to target/fuzz/findings.
+--keep puts the smallest inputs that cover most back into fuzz/corpus.
 """
 
 from __future__ import annotations

@@ -98,6 +98,21 @@ fn cas(to: &Path, scratch: &Path) {
             seed(to, "cas_ref_log", &format!("{name}-{at}"), &bytes[64..]);
         }
     }
+    seed(
+        to,
+        "cas_payload",
+        "text",
+        &b"\x20the quick brown fox jumps over the lazy dog. the quick brown fox".repeat(4),
+    );
+    let chunks = [
+        &100u64.to_le_bytes()[..],
+        &[1; 32],
+        &60u32.to_le_bytes(),
+        &[2; 32],
+        &40u32.to_le_bytes(),
+    ]
+    .concat();
+    seed(to, "cas_payload", "chunks", &chunks);
     seed(to, "cas_batch", "words", b"one\0two\0\0three");
 }
 
@@ -164,6 +179,7 @@ fn tree(to: &Path) {
             head: Id([2; 32]),
         }),
         journal: Some(Id([3; 32])),
+        lease: Default::default(),
     };
     seed(to, "tree_records", "workspace", &workspace.encode());
     let superposition = SuperpositionRecord {

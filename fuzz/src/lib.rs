@@ -17,6 +17,7 @@ pub const TARGETS: &[Target] = &[
     ("cas_batch", pyi_cas::fuzzing::batch),
     ("cas_index", pyi_cas::fuzzing::index),
     ("cas_merged_index", pyi_cas::fuzzing::merged_index),
+    ("cas_payload", pyi_cas::fuzzing::payload),
     ("cas_ref_log", pyi_cas::fuzzing::ref_log),
     ("cas_segment", pyi_cas::fuzzing::segment),
     ("cas_store", store::store),

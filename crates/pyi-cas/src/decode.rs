@@ -16,6 +16,9 @@ pub(crate) const CHAIN_MAX: u32 = 64;
 /// Records that are looked at for one object: with several copies of each base a broken chain would else be tried in all ways.
 const RECORDS_MAX: u32 = 4 * CHAIN_MAX;
 
+/// Chunks of objects up to this are kept for the next read; those of larger ones would only push out the rest.
+const SHARED_MAX_BYTES: u64 = 2 << 20;
+
 /// What was needed so far to read one object.
 pub(crate) struct Chain {
     /// Deltas between the object that was asked for and this one.
@@ -26,6 +29,11 @@ pub(crate) struct Chain {
 impl Chain {
     pub(crate) fn new() -> Chain {
         Chain { depth: 0, records: 0 }
+    }
+
+    /// For a part of the object that was asked for.
+    fn of_a_part() -> Chain {
+        Chain { depth: 1, records: 0 }
     }
 
     /// Counts a record; `false` if there were too many.
@@ -117,7 +125,7 @@ impl Shared {
                 let what = format!("{kind} {id}, made of {} {chunk}, {why},", Kind::Chunk);
                 Failure::Other(Error::corrupt(what, place()))
             };
-            let found = match self.read_known_within(Kind::Chunk, &chunk, &mut Chain::new()) {
+            let found = match self.read_known_within(Kind::Chunk, &chunk, &mut Chain::of_a_part()) {
                 Ok(Some(found)) => found,
                 Ok(None) => return Err(broken("which is missing")),
                 Err(Error::Corrupt { .. }) => return Err(broken("which cannot be read")),
@@ -134,6 +142,10 @@ impl Shared {
                     .map_err(|_| refused())?;
             }
             content.extend_from_slice(&found);
+            if list.plain_bytes <= SHARED_MAX_BYTES {
+                // Versions share most of their chunks.
+                self.bases.insert(&chunk, found);
+            }
         }
         Ok(Bytes::from(content))
     }

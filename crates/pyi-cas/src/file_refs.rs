@@ -62,7 +62,7 @@ pub(crate) struct FileRefs {
     holes: Vec<Damage>,
     durable: Mutex<flush::Durable>,
     /// Values that keys were set to since a collector asked for them, whatever they are now. Locked after the log.
-    trail: Mutex<Option<Vec<Bytes>>>,
+    trail: Mutex<Option<trail::Trail>>,
     log: RwLock<Log>,
 }
 

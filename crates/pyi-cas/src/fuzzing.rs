@@ -6,6 +6,8 @@ use std::io;
 use std::sync::Arc;
 
 use crate::bytes_le::{set_at, u32_at, u64_at};
+use crate::encoding::{self, Payload};
+use crate::frame;
 use crate::id::Id;
 use crate::index::{ENTRY_BYTES, SealedIndex, encode_index};
 use crate::merged_index::{BLOCK_BYTES, Broken, MergedIndex, body_at};
@@ -306,4 +308,35 @@ pub fn batch(data: &[u8]) {
     segment.extend_from_slice(batch.finish(SEGMENT_HEADER_BYTES));
     let found = scan(&Memory(segment.clone()), SEGMENT_HEADER_BYTES, u64::MAX);
     assert!(found.is_ok_and(|found| found.records.len() == batch.len() && found.gaps.is_empty() && !found.torn));
+}
+
+/// A payload of every encoding; a frame, as it is and made from the bytes with one byte changed.
+pub fn payload(data: &[u8]) {
+    for encoding in 0..=4 {
+        if let Ok(Some(Payload::Chunks(list))) = encoding::parse(encoding, data) {
+            let rows: Vec<(Id, u32)> = list.rows().collect();
+            assert_eq!(encoding::ChunkList::encode(&rows), data);
+        }
+    }
+    let cut = data.len().min(usize::from(data.first().copied().unwrap_or(0)));
+    let (base, content) = data.split_at(cut);
+    for dictionary in [&[][..], base] {
+        let _ = frame::decompress(&mut data.to_vec(), cut, dictionary);
+        let Some(mut compressor) = frame::Compressor::new() else {
+            return;
+        };
+        let Some(made) = compressor.compress(content, dictionary, 3) else {
+            continue;
+        };
+        let mut bytes = [&[0; 4], made].concat();
+        if frame::can_be_base(dictionary) {
+            let again = frame::decompress(&mut bytes.clone(), 4, dictionary);
+            assert_eq!(again.as_deref(), Ok(content), "a frame that was made is not read");
+        }
+        let at = 4 + cut % made.len().max(1);
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte ^= base.last().copied().unwrap_or(1);
+        }
+        let _ = frame::decompress(&mut bytes, 4, dictionary);
+    }
 }

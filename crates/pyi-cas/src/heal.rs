@@ -17,7 +17,7 @@ use crate::index::{SealedIndex, encode_index};
 use crate::kind::Kind;
 use crate::recent::Location;
 use crate::record::{self, HEADER_BYTES, Header, PLAIN};
-use crate::segment::{HeaderState, SEGMENT_HEADER_BYTES, check_header, encode_header, scan};
+use crate::segment::{HeaderState, SEGMENT_HEADER_BYTES, Scan, check_header, encode_header, scan};
 use crate::shared::{Segment, Shared};
 use crate::store::ObjectStore;
 use crate::vfs::{OpenMode, VfsFile, read_full, write_all, write_whole};
@@ -34,10 +34,11 @@ pub enum PutBack {
 }
 
 impl FileStore {
-    /// Stores an object again of which only damaged copies are left, or none. `spots` are damaged places where its record may have stood: where
-    /// one has its length, it is filled. Errors: `InvalidArgument` if the content does not have this id,
+    /// Writes an object again where its damaged record stands. `spots` are damaged places where it may have stood, if nothing else tells: one
+    /// that has its length is filled. `None`: there is no such place, or somebody writes to that segment now. Call [`FileStore::look_again_at`]
+    /// afterwards: a filled place of a sealed segment is not in its index before. Errors: `InvalidArgument` if the content does not have this id,
     /// `Storage`, `Closed`. O(length), a flush.
-    pub fn put_back(&self, kind: Kind, id: &Id, content: &[u8], spots: &[&Fault]) -> Result<PutBack> {
+    pub fn put_in_place(&self, kind: Kind, id: &Id, content: &[u8], spots: &[&Fault]) -> Result<Option<PutBack>> {
         if kind.id_of(content) != *id {
             return Err(Error::invalid(format!(
                 "content that does not have the id {id} of the {kind} to repair"
@@ -45,30 +46,33 @@ impl FileStore {
         }
         self.check_writable()?;
         let _gate = fork::enter();
-        if let Ok(Some(_)) = self.shared.read_known(kind, id)
-            && self.damaged_places(id).is_empty()
-            && spots.is_empty()
-        {
-            return Ok(PutBack::Whole);
+        let whole = || matches!(self.shared.read_known(kind, id), Ok(Some(_)));
+        if whole() && self.damaged_places(id).is_empty() && spots.is_empty() {
+            return Ok(Some(PutBack::Whole));
         }
         let mut in_place = false;
-        for place in self.places(id) {
+        for place in self.damaged_places(id) {
             let fits = place.kind == kind as u8 && place.encoding == PLAIN && place.length as usize == content.len();
-            if fits && self.write_in_place(&place, kind, id, content)? {
-                in_place = true;
-            }
+            in_place |= fits && self.write_in_place(&place, kind, id, content)?;
         }
         for spot in spots {
             // One is enough, and another object may need the next.
-            if !in_place && self.fill(spot, kind, id, content)? {
-                in_place = true;
+            if !in_place {
+                in_place = self.fill(spot, kind, id, content)?;
             }
         }
-        if in_place && let Ok(Some(_)) = self.shared.read_known(kind, id) {
-            return Ok(PutBack::InPlace);
-        }
-        if let Ok(Some(_)) = self.shared.read_known(kind, id) {
-            return Ok(PutBack::Whole);
+        Ok(match whole() {
+            true if in_place => Some(PutBack::InPlace),
+            true => Some(PutBack::Whole),
+            false => None,
+        })
+    }
+
+    /// Stores an object again of which only damaged copies are left, or none: in its place if that can be, else as a new record. Errors: as
+    /// [`FileStore::put_in_place`].
+    pub fn put_back(&self, kind: Kind, id: &Id, content: &[u8], spots: &[&Fault]) -> Result<PutBack> {
+        if let Some(done) = self.put_in_place(kind, id, content, spots)? {
+            return Ok(done);
         }
         let mut batch = Batch::new();
         batch.put(kind, id, content)?;
@@ -145,6 +149,8 @@ impl FileStore {
     /// whole records stand there. O(bytes of those segments).
     pub fn look_again_at(&self, faults: &[Fault]) -> Result<Vec<Fault>> {
         let _gate = fork::enter();
+        // Somebody may have sealed a segment meanwhile, from what stood in it before it was repaired.
+        self.shared.look_again(true)?;
         let mut numbers: Vec<u64> = faults
             .iter()
             .filter_map(|fault| match fault.file {
@@ -175,8 +181,8 @@ impl FileStore {
             if head == HeaderState::Damaged {
                 self.shared.report_damage(number, 0, SEGMENT_HEADER_BYTES);
             }
-            let counted = self.index_counts_damage(&segment);
-            if counted && found.gaps.is_empty() && head == HeaderState::Good {
+            let whole_again = found.gaps.is_empty() && head == HeaderState::Good;
+            if self.is_stale(&segment, &found, whole_again) {
                 self.rebuild_index(number)?;
             }
             let is_whole = |fault: &&Fault| {
@@ -193,10 +199,17 @@ impl FileStore {
         Ok(whole)
     }
 
-    fn index_counts_damage(&self, segment: &Segment) -> bool {
+    /// Whether a segment has an index that leaves out records that stand in it now, or counts damage that is none any more.
+    fn is_stale(&self, segment: &Segment, found: &Scan, whole_again: bool) -> bool {
         let path = self.shared.index_path(segment.number);
         let index = SealedIndex::open(self.shared.vfs.as_ref(), &path, segment.number, segment.slot);
-        index.is_ok_and(|index| index.is_some_and(|index| index.damaged_places > 0))
+        index.ok().flatten().is_some_and(|index| {
+            whole_again && index.damaged_places > 0
+                || found
+                    .records
+                    .iter()
+                    .any(|record| index.lookup(&record.header.id).is_none())
+        })
     }
 
     fn check_writable(&self) -> Result<()> {

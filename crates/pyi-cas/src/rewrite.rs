@@ -16,18 +16,21 @@ const RUN: usize = 64;
 /// Finished runs that wait for the one before them, for each thread.
 const RUNS_AHEAD: usize = 4;
 
-/// An object to be recoded, and the one that it may become a delta on; from [`crate::plan`].
-pub type Planned = (Kind, Id, Option<Id>);
+/// An object to be recoded, and the one that it may become a delta on; from [`crate::recode::plan`].
+pub(crate) type Planned = (Kind, Id, Option<Id>);
+
+/// Takes what became of an object: `None` if there is none, or why it could not be read.
+pub(crate) type Write<'a> = dyn FnMut(Kind, &Id, Result<Option<Recoded>>) -> Result<()> + 'a;
 
 /// Recodes `objects` and hands each to `write`, in order, with the error of reading it in its place if there was one. `read` gives the
 /// content of an object and is called from `threads` threads; where a base cannot be read, the object is stored whole.
 ///
 /// Errors: those of `write`, which end it, and `Storage` if there is no memory. O(contents); a few runs of objects are in memory.
-pub fn recode_all(
+pub(crate) fn recode_all(
     objects: &[Planned],
     read: &(dyn Fn(Kind, &Id) -> Result<Option<Bytes>> + Sync),
     threads: usize,
-    write: &mut dyn FnMut(Kind, &Id, Result<Option<Recoded>>) -> Result<()>,
+    write: &mut Write<'_>,
 ) -> Result<()> {
     let threads = threads.clamp(1, objects.len().div_ceil(RUN).max(1));
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -95,7 +98,7 @@ fn recode(
 
 /// Which chunk of a newer version each chunk of an older one is likely to be a delta on: between chunks that both have, the first on
 /// the first, the second on the second. Adds to `newer_of`; chunks that have something newer already keep it. O(chunks).
-pub fn link_chunks(older: &[Id], newer: &[Id], newer_of: &mut IdMap<Id>) {
+pub(crate) fn link_chunks(older: &[Id], newer: &[Id], newer_of: &mut IdMap<Id>) {
     let places: IdMap<usize> = newer.iter().enumerate().map(|(at, id)| (*id, at)).collect();
     let shared: IdSet = older.iter().filter(|id| places.contains_key(*id)).copied().collect();
     let mut at = 0;

@@ -94,6 +94,8 @@ impl FileStore {
             self.shared.refresh_since(self.shared.seen())?;
         }
         let mut pace = Pace::new(options.bytes_per_second, options.progress);
+        // A delta whose base is only in memory would pass for whole.
+        self.shared.bases.clear();
         let mut scrubbed = Scrubbed::default();
         let mut suspects = Suspects::default();
         scrubbed.faults.extend(self.check_format()?);
@@ -104,7 +106,10 @@ impl FileStore {
         let mut logs = logs::pass(vfs, &refs, &self.shared.store, false, &mut pace)?;
         logs::check_end(&mut logs, seen);
         scrubbed.faults.append(&mut logs.faults);
-        let segments = self.shared.segments();
+        let segments = {
+            let _gate = fork::enter();
+            self.shared.segments()
+        };
         for segment in &segments {
             pace.total_bytes += segment.file.len().unwrap_or(0);
         }
@@ -174,7 +179,10 @@ impl FileStore {
         let path = self.shared.segment_path(number);
         let failed = |error| Error::storage("read", &path, error);
         // What is indexed now is in the file now.
-        let recent = self.shared.recent.of_segment(segment.slot);
+        let recent = {
+            let _gate = fork::enter();
+            self.shared.recent.of_segment(segment.slot)
+        };
         let extent = self.extent(segment)?;
         segment.file.forget_cached();
         let head = check_header(
@@ -210,6 +218,7 @@ impl FileStore {
             None => recent,
         };
         suspects.compare(segment.slot, &named, &pass);
+        let _gate = fork::enter();
         for (id, place) in named.iter().filter(|(id, place)| suspects.is_bad(id, place)) {
             self.shared.damaged.add(id, segment.slot, place.offset());
             // What the index says counts for more than what a damaged header says.
@@ -238,6 +247,7 @@ impl FileStore {
             return None;
         }
         // The store's own way of reading knows the encodings and what they rest on.
+        let _gate = fork::enter();
         let content = self.shared.read_known(kind, &header.id).ok()??;
         Some(content.to_vec())
     }
@@ -331,6 +341,7 @@ impl FileStore {
         let known: IdMap<Location> = extra.into_iter().filter(|(id, _)| bad.contains_key(id)).collect();
         for (id, (kind, _)) in &bad {
             let Some(kind) = Kind::from_number(*kind) else { continue };
+            let _gate = fork::enter();
             // A whole copy that the index does not know of: a second one in the same segment.
             if let Some(place) = known.get(id) {
                 self.shared.recent.replace(*id, *place);
@@ -347,6 +358,7 @@ impl FileStore {
             let Some(kind) = Kind::from_number(kind).filter(|_| !bad.contains_key(&id)) else {
                 continue;
             };
+            let _gate = fork::enter();
             match self.shared.read_known(kind, &id) {
                 Ok(Some(_)) => scrubbed.healed.push((id, kind)),
                 _ => scrubbed.claimed.push((id, kind)),

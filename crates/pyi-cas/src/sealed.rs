@@ -155,7 +155,7 @@ impl Shared {
         for index in candidates {
             let mut adds = false;
             for (place, segment) in index.covered().iter().enumerate() {
-                if !listing.segments.contains(&segment.number) {
+                if listing.segments.binary_search(&segment.number).is_err() {
                     continue;
                 }
                 adds |= covered.insert(segment.number);

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::*;
 use pyi_cas::{
     Batch, CollectOptions, Collected, Error, Id, IdMap, IdSet, Kind, Mark, ObjectStore, OpenOptions, Result,
+    ScrubOptions,
 };
 
 /// Lives, and what is newer than what.
@@ -193,6 +194,49 @@ fn damage_keeps_its_segment_and_no_more() {
         }
         assert_eq!(lost, 1);
     }
+}
+
+#[test]
+fn a_scrub_reads_deltas_and_names_those_whose_base_is_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), segments_of(50_000));
+    let versions = put_versions(&store, Kind::Blob, 300, 1, 7);
+    seal(&store, 50_000);
+    let mut history = History::default();
+    link(&mut history, &versions);
+    compact(&store, &mut history);
+    // What is read now is a base that stays in memory.
+    for (id, content) in &versions {
+        assert!(store.get(Kind::Blob, id).unwrap().unwrap() == content);
+    }
+    let scrubbed = store.scrub(&ScrubOptions::default()).unwrap();
+    assert!(scrubbed.faults.is_empty() && scrubbed.damaged.is_empty());
+    let newest = versions[6].0;
+    let path = files(&directory.path().join("segments"), "seg")
+        .into_iter()
+        .find(|path| {
+            std::fs::read(path)
+                .unwrap()
+                .windows(32)
+                .any(|window| window == newest.0)
+        })
+        .unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    // Its header comes before the deltas that name it: bases are written first.
+    let at = bytes.windows(32).position(|window| window == newest.0).unwrap();
+    bytes[at + 40] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let mut damaged: Vec<Id> = store
+        .scrub(&ScrubOptions::default())
+        .unwrap()
+        .damaged
+        .iter()
+        .map(|(id, _)| *id)
+        .collect();
+    let mut all: Vec<Id> = versions.iter().map(|(id, _)| *id).collect();
+    damaged.sort();
+    all.sort();
+    assert_eq!(damaged, all);
 }
 
 #[test]

@@ -416,6 +416,33 @@ fn damage() {
     assert_eq!(store.stats().unwrap().damage, []);
 }
 
+/// A copy in a segment that stays is relied on only if it is whole.
+#[test]
+fn a_damaged_copy_is_no_copy() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let ids: Vec<Id> = (0..7).map(|i| put(&store, &content(i, 200))).collect();
+    for (key, id) in ids.iter().enumerate() {
+        set(&store, &[b'a' + key as u8], Some(id));
+    }
+    collect(&store);
+    let first = files(&directory.path().join("segments"), "seg").remove(0);
+    put(&store, &content(0, 200));
+    for i in 100..150 {
+        put(&store, &content(i, 200));
+    }
+    flip(&first, 64 + 60);
+    let mut options = everything();
+    options.dead_share = 0.5;
+    let collected = store.collect(&mut Roots::of(&store), &options).unwrap();
+    assert_eq!(collected.objects_removed, 50);
+    assert!(first.exists());
+    for id in &ids {
+        assert!(has(&store, id));
+    }
+    assert!(open(directory.path()).get(Kind::Blob, &ids[0]).unwrap().is_some());
+}
+
 /// An index is derived: where one does not check, the collector makes it anew, and then looks at its segment as at any other.
 #[test]
 fn a_damaged_index() {

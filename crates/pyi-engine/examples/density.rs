@@ -96,9 +96,24 @@ fn du(path: &Path) -> u64 {
         .unwrap()
 }
 
+/// Time of the clock and of the processors.
+type Spent = (Duration, Duration);
+
+/// Time of the processors that this process (or its children that ended) used.
+fn processors(whose: libc::c_int) -> Duration {
+    // SAFETY: all zeros are a valid `rusage`, and the call writes nothing else.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(whose, &mut usage), 0);
+        usage
+    };
+    let part = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1_000);
+    part(usage.ru_utime) + part(usage.ru_stime)
+}
+
 /// Time of `git cat-file --batch` over these names.
-fn git_reads(source: &Path, names: &[u8]) -> Duration {
-    let start = Instant::now();
+fn git_reads(source: &Path, names: &[u8]) -> Spent {
+    let (start, before) = (Instant::now(), processors(libc::RUSAGE_CHILDREN));
     let mut child = Command::new("git")
         .arg("--git-dir")
         .arg(source)
@@ -114,7 +129,7 @@ fn git_reads(source: &Path, names: &[u8]) -> Duration {
     while std::io::Read::read(&mut stdout, &mut buffer).unwrap() > 0 {}
     writer.join().unwrap().unwrap();
     child.wait().unwrap();
-    start.elapsed()
+    (start.elapsed(), processors(libc::RUSAGE_CHILDREN) - before)
 }
 
 fn percentile(times: &mut [Duration], share: f64) -> Duration {
@@ -157,7 +172,7 @@ fn main() {
         (newer, newer_files, at) = (Some(id), Some(root.files), root.parents.first().copied());
     }
     let walked = start.elapsed();
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), processors(libc::RUSAGE_SELF));
     let options = CollectOptions {
         compact: true,
         ..CollectOptions::default()
@@ -166,7 +181,10 @@ fn main() {
     let rewritten = start.elapsed();
     assert_eq!(collected.gave_up, None);
     let lists = objects.chunks.values().filter(|list| !list.is_empty()).count();
-    println!("walked in {walked:?}, rewritten in {rewritten:?}; {lists} objects are lists of chunks");
+    let spent = processors(libc::RUSAGE_SELF) - before;
+    println!(
+        "walked in {walked:?}, rewritten in {rewritten:?}, processors {spent:?}; {lists} objects are lists of chunks"
+    );
     println!("{collected:?}");
     store.close().unwrap();
     if std::env::var_os("PYI_DU").is_some() {
@@ -199,15 +217,18 @@ fn main() {
         .zip(git_times)
     {
         let new = FileStore::open(Arc::new(OsFs), &store_path, OpenOptions::default()).unwrap();
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), processors(libc::RUSAGE_SELF));
         let mut bytes = 0;
         for id in &ids {
             bytes += new.get(objects.kinds[id], id).unwrap().unwrap().len();
         }
         println!(
-            "read {} objects, {bytes} bytes, {label}: {:?}; git cat-file --batch {git:?}",
+            "read {} objects, {bytes} bytes, {label}: {:?}, processors {:?}; git cat-file --batch {:?}, processors {:?}",
             ids.len(),
-            start.elapsed()
+            start.elapsed(),
+            processors(libc::RUSAGE_SELF) - before,
+            git.0,
+            git.1
         );
     }
     // Cold: nothing is known of any base.

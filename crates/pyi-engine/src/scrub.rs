@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pyi_cas::{Fault, FileStore, Flaw, Id, Kind, ObjectStore, OpenOptions, OsFs, PutBack, StoreFile};
+use pyi_cas::{Fault, FileStore, Flaw, Id, Kind, ObjectStore, OpenOptions, OsFs, StoreFile};
 
 use crate::closure::{Affected, Reached, Scope, walk};
 use crate::repository::{Repository, name_of};
@@ -98,8 +98,9 @@ impl Repository {
         let reached = report.walk(self, &found.damaged)?;
         report.take(reached, &found.damaged);
         for (number, ids) in found.orphans {
-            // A collection that was killed leaves an index whose objects nobody misses.
-            if ids.is_empty() || ids.iter().any(|(id, _)| report.damaged.contains_key(id)) {
+            // A collection leaves indexes whose objects nobody misses.
+            let unknown = ids.is_empty() && !report.damaged.is_empty();
+            if unknown || ids.iter().any(|(id, _)| report.damaged.contains_key(id)) {
                 report.faults.push(Fault {
                     file: StoreFile::Segment(number),
                     offset: 0,
@@ -138,18 +139,52 @@ impl Repository {
             }
         }
         report.salvage(store)?;
+        // What can be written in its place is so before anything is appended: a writer has damaged segments sealed.
+        for append in [false, true] {
+            self.put_back_lost(report, &others, append)?;
+        }
+        store.look_again_at(&report.faults)?;
+        let left: Vec<Fault> = (report.faults.iter())
+            .filter(|fault| !report.mended.contains(fault))
+            .cloned()
+            .collect();
+        report.mended.extend(store.mend(&left)?);
+        if report.lost().is_empty() {
+            // Nobody misses anything of a segment that is gone: then it is not missing.
+            report
+                .mended
+                .extend(left.into_iter().filter(|fault| fault.flaw == Flaw::Missing));
+        }
+        for fault in store.look_again_at(&report.faults)? {
+            if !report.mended.contains(&fault) {
+                report.mended.push(fault);
+            }
+        }
+        report.seconds += start.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// Puts back what is lost and what a damaged record claims to be, as far as it can be had.
+    fn put_back_lost(&self, report: &mut ScrubReport, others: &[FileStore], append: bool) -> Result<()> {
+        let store = self.disk()?;
         loop {
             let mut progress = false;
             let mut wanted: Vec<(Id, Kind)> = report.lost();
             let unmissed = report.claimed.iter().filter(|(id, _)| !report.repaired.contains(id));
             wanted.extend(unmissed.filter(|(id, _)| !report.damaged.contains_key(id)));
             for (id, kind) in &wanted {
-                let Some(content) = store.salvage(*kind, id).or_else(|| fetch(&others, *kind, id)) else {
+                let Some(content) = store.salvage(*kind, id).or_else(|| fetch(others, *kind, id)) else {
                     continue;
                 };
-                let _: PutBack = store.put_back(*kind, id, &content, &report.spots(id))?;
-                report.repaired.insert(*id);
-                progress = true;
+                let spots = report.spots(id);
+                let done = match append {
+                    true => Some(store.put_back(*kind, id, &content, &spots)?),
+                    false => store.put_in_place(*kind, id, &content, &spots)?,
+                };
+                if done.is_some() {
+                    report.repaired.insert(*id);
+                    progress = true;
+                }
             }
             if !progress {
                 break;
@@ -159,13 +194,6 @@ impl Repository {
             let reached = report.walk(self, &lost)?;
             report.take(reached, &lost);
         }
-        report.mended.extend(store.mend(&report.faults)?);
-        for fault in store.look_again_at(&report.faults)? {
-            if !report.mended.contains(&fault) {
-                report.mended.push(fault);
-            }
-        }
-        report.seconds += start.elapsed().as_secs_f64();
         Ok(())
     }
 

@@ -159,6 +159,9 @@ fn read(repo: &Repository, id: &Id) -> Option<BTreeMap<String, Bytes>> {
     match attempt() {
         Ok(found) => Some(found),
         Err(error) => {
+            if std::env::var_os("PYI_DAMAGE_SHOW").is_some() {
+                println!("{id}: {error}");
+            }
             assert!(
                 matches!(
                     error.kind(),
@@ -253,7 +256,8 @@ fn every_damage_is_found_and_named_and_repaired() {
     });
 
     let (mut injected, mut refused, mut in_logs, mut affecting, mut clean) = (0, 0, 0, 0, 0);
-    let mut number = 0;
+    // To have a failing place again.
+    let mut number: u64 = std::env::var("PYI_DAMAGE_FIRST").map_or(0, |text| text.parse::<u64>().unwrap() - 1);
     while injected < places {
         number += 1;
         let mut random = Random(seed.wrapping_mul(1_000_003).wrapping_add(number));
@@ -313,6 +317,9 @@ fn every_damage_is_found_and_named_and_repaired() {
         repo.repair(&mut report, &[&whole]).unwrap();
         assert!(report.lost().is_empty(), "{what}: not repaired {:?}", report.lost());
         let again = repo.scrub(&ScrubOptions::default()).unwrap();
+        if std::env::var_os("PYI_DAMAGE_SHOW").is_some() {
+            println!("{what}: {report:#?}");
+        }
         assert!(again.lost().is_empty(), "{what}: after the repair {:?}", again.lost());
         let left = again
             .faults

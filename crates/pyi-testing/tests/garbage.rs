@@ -225,7 +225,8 @@ fn an_error_while_following() {
             world.run(Op::UnpinAll);
             world.collect(0, Vec::new()).unwrap();
             let count = fault_at(&disk, nth, Fault::Error(libc::EIO), Some(world.process(1)));
-            for blob in first..BLOBS {
+            // One for each ref, so that all of them are live at the end.
+            for blob in first..first + 4 {
                 world.try_store(1, blob, Then::Ref(blob as u8 % 4)).ok();
             }
             disk.clear_faults();
@@ -273,7 +274,7 @@ fn no_ref_falls_back_to_what_was_removed() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn any_history(steps in histories(30), seed in any::<u64>()) {
         let disk = Disk::new(seed);

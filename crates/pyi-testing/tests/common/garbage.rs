@@ -32,6 +32,11 @@ pub enum Op {
         blob: usize,
         then: Then,
     },
+    /// Stores an object, be it there or not.
+    Again {
+        who: usize,
+        blob: usize,
+    },
     /// Begins a section and stores an object, unless it is there.
     Hold {
         who: usize,
@@ -97,6 +102,7 @@ fn op() -> impl Strategy<Value = Op> {
     let (who, blob, key) = (0..2usize, 0..BLOBS, 0..4u8);
     prop_oneof![
         8 => (who.clone(), blob.clone(), then()).prop_map(|(who, blob, then)| Op::Store { who, blob, then }),
+        2 => (who.clone(), blob.clone()).prop_map(|(who, blob)| Op::Again { who, blob }),
         2 => (who.clone(), blob.clone()).prop_map(|(who, blob)| Op::Hold { who, blob }),
         2 => (who.clone(), key.clone()).prop_map(|(who, key)| Op::HoldRead { who, key }),
         2 => (who.clone(), blob.clone()).prop_map(|(who, blob)| Op::HoldFound { who, blob }),
@@ -247,13 +253,16 @@ impl World {
     }
 
     fn put(&mut self, who: usize, blob: usize) -> Result<()> {
-        let store = self.store(who);
-        if !store.contains_hint(&id(blob)) {
-            let mut batch = Batch::new();
-            batch.put(kind(blob), &id(blob), &content(blob))?;
-            store.commit(&mut batch)?;
+        if self.store(who).contains_hint(&id(blob)) {
+            return Ok(());
         }
-        Ok(())
+        self.put_again(who, blob)
+    }
+
+    fn put_again(&mut self, who: usize, blob: usize) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.put(kind(blob), &id(blob), &content(blob))?;
+        self.store(who).commit(&mut batch).map(|_| ())
     }
 
     fn set(&mut self, who: usize, key: u8, blob: Option<usize>) -> Result<()> {
@@ -305,6 +314,10 @@ impl World {
     fn try_run(&mut self, op: Op) -> Result<()> {
         match op {
             Op::Store { who, blob, then } => self.try_store(who, blob, then),
+            Op::Again { who, blob } => {
+                let _section = self.store(who).section();
+                self.put_again(who, blob)
+            }
             Op::Hold { who, blob } => {
                 let section = self.store(who).section();
                 self.put(who, blob)?;
@@ -499,11 +512,11 @@ impl World {
         let process = self.disk.process();
         let mut left = process.list(Path::new("/work/store/sessions")).unwrap_or_default();
         let segments = process.list(Path::new("/work/store/segments")).unwrap();
-        left.extend(
-            segments
-                .into_iter()
-                .filter(|name| !name.ends_with(".seg") && !name.ends_with(".idx")),
-        );
+        left.extend(segments.into_iter().filter(|name| {
+            ![".seg", ".idx", ".mix", "merging"]
+                .iter()
+                .any(|end| name.ends_with(end))
+        }));
         left
     }
 }
