@@ -11,6 +11,7 @@ PYTHON ?= python3
 VENV ?= .venv
 CANDIDATES ?= 64
 PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 10
 
 ROOT := $(CURDIR)
 BIN := $(abspath $(VENV))/bin
@@ -22,7 +23,7 @@ export PYO3_PYTHON := $(PY)
 # Agents' and tests' programs leave no caches in the tree, and the recipes depend on no one's Python settings.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help develop test test-rust test-python lint bench demo wheel mutants soak fmt clean
+.PHONY: help develop test test-rust test-python lint bench demo wheel mutants fuzz soak fmt clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +85,9 @@ mutants: ## mutation testing of pyi-cas and pyi-tree: survivors in target/mutant
 	@cargo nextest --version >/dev/null 2>&1 || { echo "error: cargo-nextest is missing: cargo install --locked cargo-nextest" >&2; exit 1; }
 	NEXTEST_PROFILE=mutants PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 cargo mutants --package pyi-cas --package pyi-tree \
 	    --test-tool nextest --timeout 60 --cap-lints=true --output target $(MUTANTS_ARGS)
+
+fuzz: $(PY) ## run the fuzzer of every decoder for FUZZ_SECONDS each; needs a C++ compiler (fuzz/README.md)
+	@$(PY) tools/fuzz.py --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
 soak: develop ## the tests marked soak: minutes to hours
 	@$(PY) -m pytest -m soak --timeout=0 $(PYTEST_ARGS)

@@ -203,14 +203,18 @@ def test_names_are_claimed_once(repo: pyi.Repository) -> None:
         ws.fork("taken")
     with pytest.raises(pyi.Conflict):
         repo.import_dir(repo.path, branch="main")
+    # Within one repository a name has one handle.
     one, two = repo.open_workspace("taken"), repo.open_workspace("taken")
     one.write("a", "1")
-    one.checkpoint()
-    two.write("a", "2")
+    two.write("b", "2")
+    two.checkpoint()
+    assert not one.dirty
+    assert one.head.id == two.head.id
+    repo.drop("taken")
+    one.write("a", "3")
     with pytest.raises(pyi.Conflict):
-        two.checkpoint()
-    assert two.dirty
-    assert bytes(repo.open_workspace("taken").read("a")) == b"1"
+        one.checkpoint()
+    assert one.dirty
 
 
 def test_closed_means_closed(tmp_path: Path) -> None:

@@ -172,23 +172,27 @@ def test_named_workspaces_survive_the_process(ws: pyi.Workspace, repo: pyi.Repos
     first, id = done.stdout.splitlines()
     assert first == "mine 3 hi mine"
     assert repo.open_workspace("agent/7").head.id == id
-    agent.write("README.md", "stale")
-    with pytest.raises(pyi.Conflict):
-        agent.checkpoint()
+    for write in (lambda: agent.write("README.md", "stale"), agent.checkpoint, lambda: agent.restore(ws.head)):
+        with pytest.raises(pyi.LeaseLost, match=r"agent/7.*open_workspace"):
+            write()
+    assert bytes(agent.read("README.md")) == b"mine"
     repo.drop("agent/7")
     assert repo.workspaces() == []
     assert bytes(repo.get_checkpoint(id).read("README.md")) == b"from the other process"
 
 
-def test_a_flushed_journal_survives_without_a_checkpoint(ws: pyi.Workspace, repo: pyi.Repository) -> None:
+def test_a_flushed_journal_survives_without_a_checkpoint(
+    ws: pyi.Workspace, repo: pyi.Repository, tmp_path: Path
+) -> None:
     agent = ws.fork("writer")
     agent.write("README.md", "not checkpointed")
     for number in range(600):
         agent.journal.append("step", number=number)
     agent.journal.flush()
-    again = repo.open_workspace("writer")
-    assert [event.data["number"] for event in again.journal] == list(range(600))
-    assert bytes(again.read("README.md")) == b"hello\n"
+    with pyi.open(tmp_path / "store") as other:
+        again = other.view_workspace("writer")
+        assert [event.data["number"] for event in again.journal] == list(range(600))
+        assert bytes(again.read("README.md")) == b"hello\n"
     agent.journal.append("step", number=600)
     checkpoint = agent.checkpoint()
     assert len(repo.workspace(at=checkpoint).journal) == 601

@@ -1,10 +1,12 @@
 //! Objects on their way into the store: one contiguous buffer of encoded records, so that a commit is one write. What
 //! depends on the place in the segment (position, checksum) is filled in at the commit.
 
+use crate::chunker;
+use crate::encoding::{CHUNKS, ChunkList};
 use crate::error::{Error, Result};
 use crate::id::{Id, IdSet};
 use crate::kind::Kind;
-use crate::record::{self, HEADER_BYTES};
+use crate::record::{self, HEADER_BYTES, PLAIN};
 
 /// Largest batch: half of the largest segment, so that a batch always fits into a new one.
 const BATCH_MAX_BYTES: u64 = record::SEGMENT_MAX_BYTES / 2;
@@ -16,6 +18,7 @@ pub(crate) struct Entry {
     pub(crate) at: u64,
     pub(crate) length: u32,
     pub(crate) kind: Kind,
+    pub(crate) encoding: u8,
 }
 
 /// Records to be committed together. Put what is referred to before what refers to it: a reader that finds a record
@@ -44,26 +47,61 @@ impl Batch {
     /// Adds an object whose id the caller has computed with [`Kind::id_of`]; one that is in the batch already is not
     /// added again. Errors: `InvalidArgument` for 4 GiB or more. O(length), one copy, no hashing.
     pub fn put(&mut self, kind: Kind, id: &Id, content: &[u8]) -> Result<()> {
-        let length = u32::try_from(content.len()).map_err(|_| {
-            Error::invalid(format!(
-                "a {kind} of {} bytes; an object must be smaller than 4 GiB",
-                content.len()
-            ))
-        })?;
-        let at = self.buffer.len() as u64;
-        if at + (HEADER_BYTES as u64) + u64::from(length) + 8 > BATCH_MAX_BYTES {
-            return Err(Error::invalid("a batch above 16 GiB; commit it in several parts"));
+        self.put_encoded(kind, PLAIN, id, content)
+    }
+
+    /// As [`Batch::put`], but a content above 256 KB is stored as chunks, cut where the content says so: those that neither
+    /// the store (`known`) nor the batch has, and a list of all. A change of one byte then costs about one chunk. Errors as
+    /// [`Batch::put`]; nothing is added then. O(length); large contents are hashed once more, in chunks.
+    pub fn put_chunked(&mut self, kind: Kind, id: &Id, content: &[u8], known: &dyn Fn(&Id) -> bool) -> Result<()> {
+        if content.len() <= chunker::CHUNKED_ABOVE_BYTES {
+            return self.put(kind, id, content);
         }
+        // At least an eighth more than the content, so that no put below fails half-way.
+        self.check_room(kind, content.len(), content.len() / 8)?;
+        if self.contains(id) {
+            return Ok(());
+        }
+        let mut list = Vec::with_capacity(content.len() / chunker::CHUNK_MIN_BYTES + 1);
+        for chunk in chunker::chunks(content) {
+            let chunk_id = Kind::Chunk.id_of(chunk);
+            // Chunks are far shorter than 4 GiB.
+            list.push((chunk_id, chunk.len() as u32));
+            if !known(&chunk_id) {
+                self.put(Kind::Chunk, &chunk_id, chunk)?;
+            }
+        }
+        self.put_encoded(kind, CHUNKS, id, &ChunkList::encode(&list))
+    }
+
+    /// Adds a record with a payload that stands for the content in the way of `encoding`.
+    pub(crate) fn put_encoded(&mut self, kind: Kind, encoding: u8, id: &Id, payload: &[u8]) -> Result<()> {
+        let length = self.check_room(kind, payload.len(), 0)?;
+        let at = self.buffer.len() as u64;
         if self.known.insert(*id) {
-            record::encode_into(&mut self.buffer, kind as u8, id, content, length);
+            record::encode_into(&mut self.buffer, kind as u8, encoding, id, payload, length);
             self.entries.push(Entry {
                 id: *id,
                 at,
                 length,
                 kind,
+                encoding,
             });
         }
         Ok(())
+    }
+
+    /// The length as it stands in a record. Errors: `InvalidArgument` if it or the batch would become too large.
+    fn check_room(&self, kind: Kind, bytes: usize, spare: usize) -> Result<u32> {
+        let length = u32::try_from(bytes).map_err(|_| {
+            Error::invalid(format!(
+                "a {kind} of {bytes} bytes; an object must be smaller than 4 GiB"
+            ))
+        })?;
+        if (self.buffer.len() + HEADER_BYTES + bytes + spare + 8) as u64 > BATCH_MAX_BYTES {
+            return Err(Error::invalid("a batch above 16 GiB; commit it in several parts"));
+        }
+        Ok(length)
     }
 
     /// Adds an object and returns its id. Errors as [`Batch::put`]. O(length), hashes.

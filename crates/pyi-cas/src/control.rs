@@ -23,7 +23,8 @@ const DATA_GENERATION: usize = 2;
 const SEGMENT_GENERATION: usize = 3;
 const REF_GENERATION: usize = 4;
 const OVERFLOW: usize = 5;
-const REF_END: usize = 6;
+const REFS_DURABLE: usize = 6;
+const REF_END: usize = 7;
 
 /// The mapped control file.
 pub(crate) struct Control {
@@ -200,7 +201,90 @@ impl Control {
         self.committed(slot).store(committed, Ordering::Release);
     }
 
+    /// Notes how far a segment is durable. `boot` says since which start of the system that is known.
+    pub(crate) fn note_durable(&self, segment: u64, length: u64, boot: u64) {
+        if !self.writable {
+            return;
+        }
+        let Some(slot) = (0..SLOTS).find(|slot| self.number(*slot).load(Ordering::Acquire) == segment) else {
+            return;
+        };
+        let (mark, known) = (self.durable(slot), self.durable_boot(slot));
+        if known.load(Ordering::Acquire) != boot {
+            // The length first: a mark is only believed together with this boot's tag.
+            mark.store(0, Ordering::Release);
+            known.store(boot, Ordering::Release);
+        }
+        mark.fetch_max(length, Ordering::AcqRel);
+        // The slot may have gone to another segment meanwhile, of which nothing is known.
+        if self.number(slot).load(Ordering::Acquire) != segment {
+            mark.store(0, Ordering::Release);
+        }
+    }
+
+    /// Notes that a flush of a segment failed in this start of the system, so that no process believes a later one.
+    pub(crate) fn note_failed(&self, segment: u64, boot: u64) {
+        if self.writable {
+            for slot in (0..SLOTS).filter(|slot| self.number(*slot).load(Ordering::Acquire) == segment) {
+                self.failed(slot).store(boot, Ordering::Release);
+            }
+        }
+    }
+
+    /// Whether a flush of a segment failed, in any process.
+    pub(crate) fn is_failed(&self, segment: u64, boot: u64) -> bool {
+        (0..SLOTS).any(|slot| {
+            self.failed(slot).load(Ordering::Acquire) == boot && self.number(slot).load(Ordering::Acquire) == segment
+        })
+    }
+
+    fn failed(&self, slot: usize) -> &AtomicU64 {
+        self.word(SLOTS_AT + slot * WORDS_PER_SLOT + 4)
+    }
+
+    /// Notes up to which place (log number, offset) the refs are durable.
+    pub(crate) fn note_refs_durable(&self, number: u64, offset: u64) {
+        if self.writable {
+            self.word(REFS_DURABLE)
+                .fetch_max(number << 32 | offset, Ordering::AcqRel);
+        }
+    }
+
+    /// Up to which place the refs were known to be durable in any start of the system; zeros if that is not known.
+    pub(crate) fn refs_durable(&self) -> (u64, u64) {
+        let place = self.word(REFS_DURABLE).load(Ordering::Acquire);
+        (place >> 32, place & 0xffff_ffff)
+    }
+
+    /// How far a segment was known to be durable in any start of the system; 0 if that is not known.
+    pub(crate) fn last_durable_length(&self, segment: u64) -> u64 {
+        (0..SLOTS)
+            .find(|slot| self.number(*slot).load(Ordering::Acquire) == segment)
+            .map_or(0, |slot| self.durable(slot).load(Ordering::Acquire))
+    }
+
+    /// How far a segment is known to be durable; 0 if nothing is known.
+    pub(crate) fn durable_length(&self, segment: u64, boot: u64) -> u64 {
+        let slot = (0..SLOTS).find(|slot| self.number(*slot).load(Ordering::Acquire) == segment);
+        match slot {
+            Some(slot) if self.durable_boot(slot).load(Ordering::Acquire) == boot => {
+                self.durable(slot).load(Ordering::Acquire)
+            }
+            _ => 0,
+        }
+    }
+
+    fn durable(&self, slot: usize) -> &AtomicU64 {
+        self.word(SLOTS_AT + slot * WORDS_PER_SLOT + 2)
+    }
+
+    fn durable_boot(&self, slot: usize) -> &AtomicU64 {
+        self.word(SLOTS_AT + slot * WORDS_PER_SLOT + 3)
+    }
+
     fn free(&self, slot: usize) {
+        self.durable(slot).store(0, Ordering::Release);
+        self.failed(slot).store(0, Ordering::Release);
         // The length first: who sees the number with no length scans to the end and misses nothing.
         self.committed(slot).store(0, Ordering::Release);
         self.number(slot).store(0, Ordering::Release);

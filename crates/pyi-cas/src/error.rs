@@ -92,6 +92,39 @@ impl Error {
         }
     }
 
+    /// The same error again, for another one who waits for it: kind, message and errno. O(1).
+    pub(crate) fn copy(&self) -> Error {
+        match self {
+            Error::Storage {
+                operation,
+                path,
+                source,
+            } => Error::Storage {
+                operation,
+                path: path.clone(),
+                source: match source.raw_os_error() {
+                    Some(errno) => io::Error::from_raw_os_error(errno),
+                    None => io::Error::new(source.kind(), source.to_string()),
+                },
+            },
+            Error::NotFound { what } => Error::NotFound { what: what.clone() },
+            Error::Conflict { what } => Error::Conflict { what: what.clone() },
+            Error::InvalidArgument { what } => Error::InvalidArgument { what: what.clone() },
+            Error::Corrupt { what, place } => Error::corrupt(what.clone(), place.clone()),
+            Error::Closed => Error::Closed,
+            Error::OutcomeUnknown { operation_id, cause } => Error::OutcomeUnknown {
+                operation_id: operation_id.clone(),
+                cause: Box::new(cause.copy()),
+            },
+            Error::UnsupportedFormat { found } => Error::UnsupportedFormat { found: found.clone() },
+        }
+    }
+
+    /// Whether a file was not there.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        matches!(self, Error::Storage { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// The operating system's error number, if this is a storage error that has one. O(1).
     pub fn errno(&self) -> Option<i32> {
         match self {

@@ -2,22 +2,31 @@
 //! end of the file; the order in the file decides who won, so nobody needs a lock.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::fork;
 use crate::id::to_hex;
+use crate::ref_history::{self, RefChange};
 use crate::reflog::{self, Action, BODY_MAX_BYTES, Broken, LOG_HEADER_BYTES};
 use crate::refstate::{OperationId, RefState};
-use crate::segment::{Damage, DamagedFile, number_in_name};
+use crate::segment::{Damage, DamagedFile};
+use crate::shared::Shared;
 use crate::store::{RefOutcome, RefStore, RefTransaction};
-use crate::vfs::{OpenMode, Vfs, VfsFile, read_full, write_whole};
+use crate::vfs::read_full;
+
+mod flush;
+mod log;
+mod recovery;
+mod trail;
+
+pub(crate) use log::log_position;
+use log::{Log, create_log, log_numbers, open_log};
 
 /// First look at the log; what others appended since the last look is rarely more.
 const READ_BYTES: usize = 4096;
@@ -32,88 +41,87 @@ pub(crate) struct Access {
     pub(crate) read_only: bool,
     /// Create the first log if there is none.
     pub(crate) create_log: bool,
+    /// The power may have been lost since the refs were last looked at.
+    pub(crate) recover: bool,
+    /// A log is sealed when it is longer than this.
+    pub(crate) limit_bytes: u64,
 }
 
 /// The refs of a [`crate::FileStore`].
 pub(crate) struct FileRefs {
-    vfs: Arc<dyn Vfs>,
+    shared: Arc<Shared>,
     directory: PathBuf,
-    store: [u8; 16],
-    control: Option<Arc<Control>>,
     read_only: bool,
     limit_bytes: u64,
     closed: AtomicBool,
     /// Damaged places found so far. Locked after the log.
     damage: Mutex<Vec<Damage>>,
+    /// Keys that a loss of power took back.
+    lost: Vec<Vec<u8>>,
+    /// Places of the logs that a loss of power took.
+    holes: Vec<Damage>,
+    durable: Mutex<flush::Durable>,
+    /// Values that keys were set to since a collector asked for them, whatever they are now. Locked after the log.
+    trail: Mutex<Option<trail::Trail>>,
     log: RwLock<Log>,
 }
 
-/// The current log and what was folded from it.
-struct Log {
-    number: u64,
-    file: Arc<dyn VfsFile>,
-    state: RefState,
-    /// Everything before it is folded.
-    offset: u64,
-    /// Length of the header and the snapshot.
-    start: u64,
-    /// A seal was read; nothing behind it counts.
-    sealed: bool,
-    /// Ref generation that the state is as new as.
-    generation: u64,
-    /// Reused for reading.
-    buffer: Vec<u8>,
+/// What a fold does beside following the state.
+#[derive(Default)]
+struct Fold<'a> {
+    wanted: Option<&'a OperationId>,
+    /// Of the wanted operation, once it was read.
+    outcome: Option<RefOutcome>,
+    /// After a loss of power: whether a segment is whole up to an offset. A record with a place that is not does not count.
+    whole: Option<&'a dyn Fn(u64, u64) -> bool>,
+    /// Keys of the records that did not count.
+    lost: Vec<Vec<u8>>,
+    /// The state goes on from the log before, the snapshot says nothing new.
+    skip_snapshot: bool,
 }
 
 impl FileRefs {
-    /// Opens the newest log and folds it; creates the first one if there is none and this is not read-only.
-    pub(crate) fn open(
-        vfs: Arc<dyn Vfs>,
-        directory: PathBuf,
-        store: [u8; 16],
-        control: Option<Arc<Control>>,
-        access: Access,
-        limit_bytes: u64,
-    ) -> Result<FileRefs> {
-        let Access {
-            read_only,
-            create_log: may_create,
-        } = access;
-        let mut newest = newest_log(vfs.as_ref(), &directory)?;
-        if newest.is_none() && may_create {
-            create_log(vfs.as_ref(), &directory, 1, &store, &RefState::default())?;
-            newest = newest_log(vfs.as_ref(), &directory)?;
+    /// Opens the newest log and folds it; creates the first one if there is none and that is asked for.
+    pub(crate) fn open(shared: Arc<Shared>, directory: PathBuf, access: Access) -> Result<FileRefs> {
+        let vfs = shared.vfs.as_ref();
+        let mut numbers = log_numbers(vfs, &directory)?;
+        if numbers.is_empty() && access.create_log {
+            create_log(vfs, &directory, 1, &shared.store, &RefState::default())?;
+            numbers = log_numbers(vfs, &directory)?;
         }
-        let number =
-            newest.ok_or_else(|| Error::corrupt("the ref log (it is missing)", directory.display().to_string()))?;
-        let log = RwLock::new(open_log(vfs.as_ref(), &directory, number, &store, read_only)?);
-        let refs = FileRefs {
-            vfs,
+        let newest = numbers
+            .last()
+            .copied()
+            .ok_or_else(|| Error::corrupt("the ref log (it is missing)", directory.display().to_string()))?;
+        let log = RwLock::new(open_log(vfs, &directory, newest, &shared.store, access.read_only)?);
+        let mut refs = FileRefs {
+            shared,
             directory,
-            store,
-            control,
-            read_only,
-            limit_bytes,
+            read_only: access.read_only,
+            limit_bytes: access.limit_bytes,
             closed: AtomicBool::new(false),
             damage: Mutex::default(),
+            lost: Vec::new(),
+            holes: Vec::new(),
+            durable: Mutex::default(),
+            trail: Mutex::default(),
             log,
         };
+        if access.recover {
+            refs.recover(&numbers)?;
+        }
         refs.catch_up(&mut refs.log.write(), None)?;
         Ok(refs)
     }
 
-    /// Flushes the current log; those before it were flushed when it was made.
-    pub(crate) fn flush(&self) -> Result<()> {
-        let _gate = fork::enter();
-        self.check_open()?;
-        let mut log = self.log.write();
-        self.catch_up(&mut log, None)?;
-        log.file
-            .sync_data()
-            .map_err(|error| Error::storage("flush", self.path(log.number), error))?;
-        self.vfs
-            .sync_dir(&self.directory)
-            .map_err(|error| Error::storage("flush", &self.directory, error))
+    /// Places of the logs that a loss of power took, found when this store was opened.
+    pub(crate) fn holes(&self) -> &[Damage] {
+        &self.holes
+    }
+
+    /// Keys that went back to an earlier value when this store was opened, because a loss of power took what they named.
+    pub(crate) fn lost(&self) -> &[Vec<u8>] {
+        &self.lost
     }
 
     /// Damaged places of the logs that were read, up to the end of the current one.
@@ -151,7 +159,13 @@ impl FileRefs {
     }
 
     fn reopen(&self, number: u64) -> Result<Log> {
-        open_log(self.vfs.as_ref(), &self.directory, number, &self.store, self.read_only)
+        open_log(
+            self.shared.vfs.as_ref(),
+            &self.directory,
+            number,
+            &self.shared.store,
+            self.read_only,
+        )
     }
 
     fn check_open(&self) -> Result<()> {
@@ -168,7 +182,8 @@ impl FileRefs {
 
     /// Whether nothing was appended since the state was folded, as far as the control file knows.
     fn is_fresh(&self, log: &Log) -> bool {
-        self.control
+        self.shared
+            .control
             .as_ref()
             .is_some_and(|control| control.ref_generation() == log.generation)
             && !log.sealed
@@ -177,24 +192,30 @@ impl FileRefs {
     /// Folds what stands behind the offset, going on to the next log at a seal. Returns the outcome of `wanted`, if it
     /// was read. O(bytes read).
     fn catch_up(&self, log: &mut Log, wanted: Option<&OperationId>) -> Result<Option<RefOutcome>> {
-        let generation = self.control.as_ref().map_or(0, |control| control.ref_generation());
-        let mut outcome = None;
+        let control = self.shared.control.as_ref();
+        let generation = control.map_or(0, |control| control.ref_generation());
+        let mut fold = Fold {
+            wanted,
+            ..Fold::default()
+        };
         loop {
             if !log.sealed {
-                self.fold(log, wanted, &mut outcome)?;
+                self.fold(log, &mut fold)?;
             }
             if !log.sealed || !self.next_log(log)? {
                 break;
             }
         }
         log.generation = generation;
-        Ok(outcome)
+        let highest = log.state.highest_segment();
+        self.shared.number_floor.fetch_max(highest, Ordering::AcqRel);
+        Ok(fold.outcome)
     }
 
     /// Reads from the offset to the end of the file and applies the whole records.
-    fn fold(&self, log: &mut Log, wanted: Option<&OperationId>, outcome: &mut Option<RefOutcome>) -> Result<()> {
+    fn fold(&self, log: &mut Log, fold: &mut Fold<'_>) -> Result<()> {
         let mut buffer = std::mem::take(&mut log.buffer);
-        let result = self.fold_with(&mut buffer, log, wanted, outcome);
+        let result = self.fold_with(&mut buffer, log, fold);
         // A large read happens once, at opening; its memory is not kept.
         if buffer.capacity() <= 16 * READ_BYTES {
             log.buffer = buffer;
@@ -202,13 +223,7 @@ impl FileRefs {
         result
     }
 
-    fn fold_with(
-        &self,
-        buffer: &mut Vec<u8>,
-        log: &mut Log,
-        wanted: Option<&OperationId>,
-        outcome: &mut Option<RefOutcome>,
-    ) -> Result<()> {
+    fn fold_with(&self, buffer: &mut Vec<u8>, log: &mut Log, fold: &mut Fold<'_>) -> Result<()> {
         let path = self.path(log.number);
         let mut size = READ_BYTES;
         buffer.clear();
@@ -269,9 +284,18 @@ impl FileRefs {
             log.offset = base + at as u64;
             match action {
                 Action::Transaction(operation, transaction) => {
+                    if let Some(whole) = fold.whole
+                        && !transaction.dependencies.iter().all(|place| whole(place.0, place.1))
+                    {
+                        fold.lost.extend(transaction.puts.into_iter().map(|(key, _)| key));
+                        continue;
+                    }
                     let result = log.state.apply(operation, &transaction);
-                    if wanted == Some(&operation) {
-                        *outcome = result.or(outcome.take());
+                    if result == Some(RefOutcome::Done) {
+                        self.leave_trail(&transaction);
+                    }
+                    if fold.wanted == Some(&operation) {
+                        fold.outcome = result.or(fold.outcome.take());
                     }
                 }
                 Action::Seal => {
@@ -279,7 +303,9 @@ impl FileRefs {
                     break;
                 }
                 Action::Snapshot(snapshot) if first => {
-                    log.state = RefState::from_snapshot(&snapshot);
+                    if !fold.skip_snapshot {
+                        log.state = RefState::from_snapshot(&snapshot);
+                    }
                     log.start = log.offset;
                 }
                 // A log begins with its snapshot; anywhere else it would be no fold any more.
@@ -294,6 +320,7 @@ impl FileRefs {
         let number = log.number + 1;
         let path = self.path(number);
         let exists = self
+            .shared
             .vfs
             .exists(&path)
             .map_err(|error| Error::storage("look for", &path, error))?;
@@ -301,7 +328,14 @@ impl FileRefs {
             if self.read_only {
                 return Ok(false);
             }
-            create_log(self.vfs.as_ref(), &self.directory, number, &self.store, &log.state)?;
+            self.settle_places(&mut log.state);
+            create_log(
+                self.shared.vfs.as_ref(),
+                &self.directory,
+                number,
+                &self.shared.store,
+                &log.state,
+            )?;
             self.remove_debris(number);
         }
         let buffer = std::mem::take(&mut log.buffer);
@@ -314,12 +348,12 @@ impl FileRefs {
 
     /// Removes what creators of earlier logs left behind when they died. Best effort.
     fn remove_debris(&self, number: u64) {
-        for name in self.vfs.list(&self.directory).unwrap_or_default() {
+        for name in self.shared.vfs.list(&self.directory).unwrap_or_default() {
             let older = name
                 .split_once(".tmp-")
                 .and_then(|(digits, _)| u64::from_str_radix(digits, 16).ok());
             if older.is_some_and(|older| older < number) {
-                let _ = self.vfs.remove(&self.directory.join(name));
+                let _ = self.shared.vfs.remove(&self.directory.join(name));
             }
         }
     }
@@ -337,7 +371,7 @@ impl FileRefs {
             // Others skip the torn bytes; they can not be taken back, as somebody may have appended behind them.
             return Err(failed(io::Error::from_raw_os_error(libc::ENOSPC)));
         }
-        if let Some(control) = &self.control {
+        if let Some(control) = &self.shared.control {
             control.bump_refs();
         }
         Ok(())
@@ -350,10 +384,18 @@ impl FileRefs {
             return Ok(());
         }
         // A damaged log is not left behind: the next one would hide what is lost.
-        if self.damage.lock().iter().any(|place| place.number == log.number) {
+        if self.is_damaged(log) {
             return Ok(());
         }
-        let record = reflog::encode(&Action::Seal, self.vfs.now_ns())?;
+        self.seal(log)
+    }
+
+    fn is_damaged(&self, log: &Log) -> bool {
+        self.damage.lock().iter().any(|place| place.number == log.number)
+    }
+
+    fn seal(&self, log: &mut Log) -> Result<()> {
+        let record = reflog::encode(&Action::Seal, self.shared.vfs.now_ns())?;
         self.append(log, &record)?;
         self.catch_up(log, None).map(|_| ())
     }
@@ -399,11 +441,14 @@ impl RefStore for FileRefs {
             return Err(Error::storage("append to the read-only log in", &self.directory, error));
         }
         let mut operation: OperationId = [0; 16];
-        self.vfs
+        self.shared
+            .vfs
             .random(&mut operation)
             .map_err(|error| Error::storage("name a transaction for", &self.directory, error))?;
+        let mut stored = transaction.clone();
+        stored.dependencies.extend(self.shared.dependencies());
         // Encoded before the lock: others need not wait for it.
-        let record = reflog::encode(&Action::Transaction(operation, transaction.clone()), self.vfs.now_ns())?;
+        let record = reflog::encode(&Action::Transaction(operation, stored), self.shared.vfs.now_ns())?;
         let mut log = self.log.write();
         if !self.is_fresh(&log) {
             self.catch_up(&mut log, None)?;
@@ -426,7 +471,7 @@ impl RefStore for FileRefs {
             if let Some(outcome) = self.catch_up(&mut log, Some(&operation)).map_err(unknown)? {
                 // The transaction stands; a log that could not be rotated is none of its business.
                 let _ = self.rotate_if_long(&mut log);
-                if let Some(control) = &self.control {
+                if let Some(control) = &self.shared.control {
                     control.set_ref_end(log_position(log.number, log.offset));
                 }
                 return Ok(outcome);
@@ -444,8 +489,20 @@ impl RefStore for FileRefs {
         })
     }
 
+    fn history(&self, visit: &mut dyn FnMut(RefChange)) -> Result<()> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        ref_history::walk(self.shared.vfs.as_ref(), &self.directory, &self.shared.store, visit)
+    }
+
+    fn forget_before(&self, position: u64) -> Result<u64> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        ref_history::forget(self.shared.vfs.as_ref(), &self.directory, position)
+    }
+
     fn generation(&self) -> u64 {
-        match &self.control {
+        match &self.shared.control {
             Some(control) => control.ref_generation(),
             None => {
                 let _gate = fork::enter();
@@ -454,49 +511,4 @@ impl RefStore for FileRefs {
             }
         }
     }
-}
-
-/// A place in the history of the refs: log number << 32 | offset behind a record.
-pub(crate) fn log_position(number: u64, offset: u64) -> u64 {
-    number << 32 | offset & 0xffff_ffff
-}
-
-fn newest_log(vfs: &dyn Vfs, directory: &Path) -> Result<Option<u64>> {
-    let names = vfs
-        .list(directory)
-        .map_err(|error| Error::storage("list", directory, error))?;
-    Ok(names.iter().filter_map(|name| number_in_name(name, "log")).max())
-}
-
-fn create_log(vfs: &dyn Vfs, directory: &Path, number: u64, store: &[u8; 16], state: &RefState) -> Result<()> {
-    let path = directory.join(reflog::log_name(number));
-    let mut bytes = reflog::encode_log_header(number, store).to_vec();
-    bytes.extend(reflog::encode(&Action::Snapshot(state.snapshot()), vfs.now_ns())?);
-    match write_whole(vfs, &path, &bytes, false) {
-        Ok(_) => Ok(()),
-        // So slow that others went on and took the temporary file for debris: then the log is there.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && vfs.exists(&path).unwrap_or(false) => Ok(()),
-        Err(error) => Err(Error::storage("create", &path, error)),
-    }
-}
-
-fn open_log(vfs: &dyn Vfs, directory: &Path, number: u64, store: &[u8; 16], read_only: bool) -> Result<Log> {
-    let path = directory.join(reflog::log_name(number));
-    let mode = if read_only { OpenMode::Read } else { OpenMode::Append };
-    let file = vfs
-        .open(&path, mode)
-        .map_err(|error| Error::storage("open", &path, error))?;
-    let mut header = [0u8; LOG_HEADER_BYTES as usize];
-    let n = read_full(file.as_ref(), &mut header, 0).map_err(|error| Error::storage("read", &path, error))?;
-    reflog::check_log_header(&header[..n], number, store, &path.display().to_string())?;
-    Ok(Log {
-        number,
-        file,
-        state: RefState::default(),
-        offset: LOG_HEADER_BYTES,
-        start: LOG_HEADER_BYTES,
-        sealed: false,
-        generation: 0,
-        buffer: Vec::new(),
-    })
 }

@@ -11,16 +11,24 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::batch::Batch;
+use crate::boot::Boot;
+use crate::collect::{self, CollectOptions, Collected, Mark};
 use crate::control::Control;
 use crate::error::{Error, Result};
+use crate::evacuate::mend;
 use crate::file_refs::{Access, FileRefs};
 use crate::fork;
 use crate::format::Format;
+use crate::group::GroupCommit;
 use crate::id::{Id, to_hex};
 use crate::kind::Kind;
+use crate::merge::merge_if_due;
 use crate::prefix::HexPrefix;
+use crate::segment::Damage;
+use crate::session::{Pin, Section, Sessions};
 use crate::shared::Shared;
 use crate::store::{Committed, ObjectStore, RefStore, StoreStats};
+use crate::survey;
 use crate::vfs::Vfs;
 use crate::writer::{Retired, Writer};
 
@@ -35,6 +43,8 @@ pub struct OpenOptions {
     pub segment_limit_bytes: u64,
     /// A ref log is sealed when it is longer than this. 4 MiB; smaller in tests.
     pub ref_log_limit_bytes: u64,
+    /// Segments are filled with zeros so far ahead, so that flushes are quick; 0: not at all, until somebody waits for the power class.
+    pub write_ahead_bytes: u64,
     /// Seal on a thread beside the commit. Off where a test needs every step in order.
     pub background_seal: bool,
 }
@@ -46,6 +56,7 @@ impl Default for OpenOptions {
             read_only: false,
             segment_limit_bytes: 64 << 20,
             ref_log_limit_bytes: 4 << 20,
+            write_ahead_bytes: 0,
             background_seal: true,
         }
     }
@@ -55,11 +66,15 @@ impl Default for OpenOptions {
 pub struct FileStore {
     pub(crate) shared: Arc<Shared>,
     pub(crate) refs: FileRefs,
-    options: OpenOptions,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) options: OpenOptions,
     /// Asked for, or all that the permissions allow.
     pub(crate) read_only: bool,
     pub(crate) directory: PathBuf,
-    writer: Mutex<Option<Writer>>,
+    pub(crate) writer: Mutex<Option<Writer>>,
+    flushing: GroupCommit,
+    /// What a loss of power took from unsealed segments, found at the opening.
+    lost: Vec<Damage>,
     /// Threads that seal, each with the process generation it was started in: after a fork they exist in the parent only.
     sealing: Mutex<Vec<(u64, JoinHandle<()>)>>,
     closed: AtomicBool,
@@ -101,33 +116,48 @@ impl FileStore {
         let control = Control::open(vfs.as_ref(), &directory.join("control"), !options.read_only)?.map(Arc::new);
         // Who cannot write the control file cannot tell others of a commit, so it only reads.
         let read_only = options.read_only || !control.as_ref().is_some_and(|control| control.is_writable());
-        let shared = Shared::new(Arc::clone(&vfs), segments, format.store, control.clone());
+        let boot = Boot::look(vfs.as_ref(), directory)?;
+        let shared = Shared::new(Arc::clone(&vfs), segments, format.store, control, boot.tag());
+        shared
+            .write_ahead_bytes
+            .store(options.write_ahead_bytes, Ordering::Relaxed);
         shared.look_again(true)?;
-        let limit = options.ref_log_limit_bytes;
+        let shared = Arc::new(shared);
         // The first log is created before anything is stored, so a store with segments and no log has lost it.
         let create_log = !read_only && shared.segments().is_empty();
         let refs_directory = refs.clone();
-        let refs = FileRefs::open(
-            Arc::clone(&vfs),
-            refs,
-            format.store,
-            control,
-            Access { read_only, create_log },
-            limit,
-        )?;
+        let access = Access {
+            read_only,
+            create_log,
+            recover: boot.is_new,
+            limit_bytes: options.ref_log_limit_bytes,
+        };
+        let refs = FileRefs::open(Arc::clone(&shared), refs, access)?;
         if create_log {
             // Who created the format or the log may have died before its name was durable. From here on segments can appear,
             // and refs can be flushed, so it has to be.
             sync_dir(vfs.as_ref(), directory)?;
             sync_dir(vfs.as_ref(), &refs_directory)?;
         }
+        let mut lost = Vec::new();
+        if !read_only {
+            if boot.is_new {
+                lost = mend(&shared, || refs.renew());
+            }
+            // Before anything is written that could be taken for what was lost.
+            boot.note(vfs.as_ref(), directory)?;
+        }
+        let sessions = Sessions::new(vfs, directory.to_path_buf(), read_only);
         Ok(FileStore {
-            shared: Arc::new(shared),
+            shared,
             refs,
+            sessions: Arc::new(sessions),
             options,
             read_only,
             directory: directory.to_path_buf(),
             writer: Mutex::new(None),
+            flushing: GroupCommit::default(),
+            lost,
             sealing: Mutex::default(),
             closed: AtomicBool::new(false),
         })
@@ -150,8 +180,61 @@ impl FileStore {
         self.closed.store(true, Ordering::Release);
         self.refs.close();
         self.drop_writer();
+        self.sessions.close();
         // The gate is kept, so a fork waits for this, and with it for the threads that are waited for here.
         self.shared.awaits_sealing.store(true, Ordering::Release);
+        self.await_sealing();
+        Ok(())
+    }
+
+    fn drop_writer(&self) {
+        if let Some(writer) = self.writer.lock().take() {
+            writer.release();
+        }
+    }
+
+    /// Whether an object is only where a collector has decided to remove it; one that has not is told to spare it. One load
+    /// as a rule.
+    fn goes(&self, id: &Id) -> Result<bool> {
+        if !self.shared.is_condemned(id)? {
+            return Ok(false);
+        }
+        // A copy of it may be there already.
+        self.shared.refresh_since(self.shared.seen())?;
+        if !self.shared.is_condemned(id)? {
+            return Ok(false);
+        }
+        Ok(self.sessions.current().is_some_and(|taken| !taken.gc.veto()))
+    }
+
+    /// Seals the segment of this store and those of dead writers, small as they may be. What cannot be sealed now stays as it is.
+    pub(crate) fn seal_free(&self) -> Result<()> {
+        let mut retired = {
+            let _gate = fork::enter();
+            let mut writer = self.writer.lock();
+            let generation = self.shared.vfs.process_generation();
+            match writer.take() {
+                Some(own) if own.generation == generation && own.holds_records() => vec![own.retire()],
+                Some(own) if own.generation != generation => {
+                    own.release();
+                    Vec::new()
+                }
+                own => {
+                    *writer = own;
+                    Vec::new()
+                }
+            }
+        };
+        self.await_sealing();
+        {
+            let _gate = fork::enter();
+            retired.extend(Writer::retire_free(&self.shared)?);
+        }
+        seal_all(&self.shared, retired);
+        Ok(())
+    }
+
+    fn await_sealing(&self) {
         let running = std::mem::take(&mut *self.sealing.lock());
         for (generation, thread) in running {
             if generation != self.shared.vfs.process_generation() {
@@ -162,13 +245,28 @@ impl FileStore {
             // A thread that panicked has left its segment unsealed, which the next opener makes good.
             let _ = thread.join();
         }
-        Ok(())
     }
 
-    fn drop_writer(&self) {
-        if let Some(writer) = self.writer.lock().take() {
-            writer.release();
+    /// Makes it safe to remove objects: a loss of power brings nothing back that reached them.
+    pub(crate) fn settle(&self) -> Result<()> {
+        self.flush()?;
+        self.refs.renew()
+    }
+
+    /// Bytes in segments. O(segments).
+    pub(crate) fn segment_bytes(&self) -> Result<u64> {
+        let _gate = fork::enter();
+        let mut bytes = 0;
+        for segment in self.shared.segments() {
+            let path = self.shared.segment_path(segment.number);
+            bytes += match segment.file.len() {
+                Ok(length) => length,
+                // Removed, and never opened here.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                Err(error) => return Err(Error::storage("read", &path, error)),
+            };
         }
+        Ok(bytes)
     }
 
     /// Where this store's own segment ends, if that is the one.
@@ -234,6 +332,8 @@ impl ObjectStore for FileStore {
         let seen = self.shared.seen();
         match self.shared.read_known(kind, id) {
             Ok(None) => {}
+            // A checkpoint that somebody found by its id may get a new ref, so a collector has to know.
+            Ok(_) if kind == Kind::Checkpoint && self.goes(id)? => return Ok(None),
             Ok(found) => return Ok(found),
             // Another writer may have stored a whole copy meanwhile.
             Err(error) => {
@@ -255,12 +355,13 @@ impl ObjectStore for FileStore {
         let _gate = fork::enter();
         self.check_open()?;
         let seen = self.shared.seen();
-        Ok(self.shared.knows(id) || self.shared.refresh_since(seen)? && self.shared.knows(id))
+        let known = self.shared.knows(id)? || self.shared.refresh_since(seen)? && self.shared.knows(id)?;
+        Ok(known && !self.goes(id)?)
     }
 
     fn contains_hint(&self, id: &Id) -> bool {
         let _gate = fork::enter();
-        self.shared.knows(id)
+        !self.sessions.is_unprotected() && self.shared.can_rely_on(id)
     }
 
     fn commit(&self, batch: &mut Batch) -> Result<Committed> {
@@ -273,6 +374,7 @@ impl ObjectStore for FileStore {
         if batch.is_empty() {
             return Ok(Committed::default());
         }
+        self.sessions.check_protected()?;
         let mut guard = self.writer.lock();
         // Again under the lock: a close in between would leave this writer's segment locked.
         self.check_open()?;
@@ -300,9 +402,7 @@ impl ObjectStore for FileStore {
         let prefix = HexPrefix::parse(hex)?;
         self.shared.refresh_since(self.shared.seen())?;
         let mut found = self.shared.recent.find(&prefix, kind as u8);
-        for index in self.shared.sealed_indexes().iter() {
-            found.extend(index.find(&prefix, kind as u8));
-        }
+        found.extend(self.shared.find_sealed(&prefix, kind as u8)?);
         Ok(prefix.finish(found))
     }
 
@@ -310,22 +410,19 @@ impl ObjectStore for FileStore {
         let _gate = fork::enter();
         self.check_open()?;
         self.shared.refresh_since(self.shared.seen())?;
-        let sealed = self.shared.sealed_indexes();
         let mut stats = StoreStats {
             damage: self.shared.damage(),
+            lost: self.lost.iter().chain(self.refs.holes()).copied().collect(),
+            lost_refs: self.refs.lost().to_vec(),
             ..StoreStats::default()
         };
         stats.damage.extend(self.refs.damage()?);
-        stats.objects = self.shared.recent.len() as u64 + sealed.iter().map(|index| index.len() as u64).sum::<u64>();
+        stats.objects = self.shared.recent.len() as u64 + self.shared.sealed().objects();
         for segment in self.shared.segments() {
-            let path = self.shared.segment_path(segment.number);
             stats.segments += 1;
             stats.segments_sealed += u64::from(segment.tail.lock().sealed);
-            stats.bytes_stored += segment
-                .file
-                .len()
-                .map_err(|error| Error::storage("read", &path, error))?;
         }
+        stats.bytes_stored = self.segment_bytes()?;
         Ok(stats)
     }
 
@@ -337,21 +434,61 @@ impl ObjectStore for FileStore {
         let _gate = fork::enter();
         self.check_open()?;
         self.shared.refresh_since(self.shared.seen())?;
-        for segment in self.shared.segments() {
-            if !segment.tail.lock().sealed {
-                let path = self.shared.segment_path(segment.number);
-                segment
-                    .file
-                    .sync_data()
-                    .map_err(|error| Error::storage("flush", &path, error))?;
-            }
+        self.flushing.run(|| self.make_durable())
+    }
+
+    fn wait_durable(&self) -> Result<()> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        if self.shared.write_ahead_bytes.load(Ordering::Relaxed) == 0 {
+            let bytes = WRITE_AHEAD_BYTES.min(self.options.segment_limit_bytes / 4);
+            self.shared.write_ahead_bytes.store(bytes, Ordering::Relaxed);
         }
-        sync_dir(self.shared.vfs.as_ref(), &self.shared.directory)?;
-        self.refs.flush()
+        self.flushing.run(|| self.make_durable())
     }
 
     fn refs(&self) -> &dyn RefStore {
         &self.refs
+    }
+
+    fn section(&self) -> Section {
+        self.sessions.section(&self.shared)
+    }
+
+    fn pin(&self, id: &Id) -> Pin {
+        self.sessions.pin(id)
+    }
+
+    fn ids(&self, kind: Kind) -> Result<Vec<Id>> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        self.shared.refresh_since(self.shared.seen())?;
+        self.shared.ids(kind)
+    }
+
+    fn record_bytes(&self, id: &Id) -> Option<u64> {
+        let _gate = fork::enter();
+        let (_, location) = self.shared.places(id).ok()?.into_iter().next()?;
+        Some(crate::condemned::record_bytes(location.length))
+    }
+
+    fn parts(&self, id: &Id) -> Result<Vec<Id>> {
+        let _gate = fork::enter();
+        self.check_open()?;
+        survey::parts(&self.shared, id)
+    }
+
+    fn collect(&self, mark: &mut dyn Mark, options: &CollectOptions<'_>) -> Result<Collected> {
+        self.check_open()?;
+        if self.read_only {
+            let error = io::Error::from_raw_os_error(libc::EROFS);
+            return Err(Error::storage(
+                "collect garbage of the read-only store in",
+                &self.directory,
+                error,
+            ));
+        }
+        collect::collect(self, mark, options)
     }
 
     fn on_disk(&self) -> Option<&FileStore> {
@@ -393,9 +530,13 @@ pub(crate) fn sync_dir(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     vfs.sync_dir(path).map_err(|error| Error::storage("flush", path, error))
 }
 
+/// So far ahead segments are filled for the power class.
+const WRITE_AHEAD_BYTES: u64 = 4 << 20;
+
 fn seal_all(shared: &Shared, retired: Vec<Retired>) {
     for segment in retired {
         // A segment that cannot be sealed now (the disk is full) stays as it is; the next opener tries again.
         let _ = segment.seal(shared);
     }
+    merge_if_due(shared);
 }

@@ -225,7 +225,7 @@ extern "C" fn in_child() {
 }
 
 /// The generation of this process: moves in the child of every fork. O(1), one load.
-pub(crate) fn generation() -> u64 {
+pub fn generation() -> u64 {
     GENERATION.load(Ordering::Acquire)
 }
 

@@ -112,7 +112,8 @@ impl Format {
     }
 }
 
-fn parse_name(text: &str) -> Option<[u8; 16]> {
+/// Sixteen bytes from 32 hex digits.
+pub(crate) fn parse_name(text: &str) -> Option<[u8; 16]> {
     let digits = text.as_bytes();
     if digits.len() != 32 {
         return None;

@@ -13,12 +13,12 @@ use crate::file_store::{FileStore, sync_dir};
 use crate::fork;
 use crate::format::Format;
 use crate::id::Id;
-use crate::index::encode_index;
+use crate::index::{SealedIndex, encode_index};
 use crate::kind::Kind;
 use crate::recent::Location;
 use crate::record::{self, HEADER_BYTES, Header, PLAIN};
 use crate::segment::{HeaderState, SEGMENT_HEADER_BYTES, Scan, check_header, encode_header, scan};
-use crate::shared::{Segment, Shared, entry_location};
+use crate::shared::{Segment, Shared};
 use crate::store::ObjectStore;
 use crate::vfs::{OpenMode, VfsFile, read_full, write_all, write_whole};
 
@@ -201,8 +201,9 @@ impl FileStore {
 
     /// Whether a segment has an index that leaves out records that stand in it now, or counts damage that is none any more.
     fn is_stale(&self, segment: &Segment, found: &Scan, whole_again: bool) -> bool {
-        let indexes = self.shared.sealed_indexes();
-        indexes.iter().filter(|index| index.slot == segment.slot).any(|index| {
+        let path = self.shared.index_path(segment.number);
+        let index = SealedIndex::open(self.shared.vfs.as_ref(), &path, segment.number, segment.slot);
+        index.ok().flatten().is_some_and(|index| {
             whole_again && index.damaged_places > 0
                 || found
                     .records
@@ -223,9 +224,7 @@ impl FileStore {
     /// Where records of the object stand, or should.
     fn places(&self, id: &Id) -> Vec<Location> {
         let mut places: Vec<Location> = self.shared.recent.get(id).into_iter().collect();
-        for index in self.shared.sealed_indexes().iter() {
-            places.extend(index.lookup(id).map(|entry| entry_location(index.slot, &entry)));
-        }
+        places.extend(self.shared.sealed_copies(id).into_iter().flatten());
         places
     }
 
@@ -272,7 +271,7 @@ impl FileStore {
         };
         let failed = |operation| move |error| Error::storage(operation, self.shared.segment_path(number), error);
         let mut bytes = Vec::new();
-        record::encode_into(&mut bytes, kind as u8, id, content, place.length);
+        record::encode_into(&mut bytes, kind as u8, PLAIN, id, content, place.length);
         record::finish(&mut bytes, place.length, offset);
         let mut there = vec![0u8; bytes.len()];
         let read = read_full(file.as_ref(), &mut there, offset).map_err(failed("read"))?;

@@ -116,6 +116,9 @@ impl FileStore {
             } else {
                 Vec::new()
             };
+            // Open from here on, so that a collector that removes it does not take it away.
+            let opened = segment.file.read_at(&mut [0u8; 1], 0);
+            opened.map_err(|error| Error::storage("open", &path, error))?;
             let real = segment
                 .file
                 .len()
@@ -145,9 +148,10 @@ impl FileStore {
         })
     }
 
-    /// GUARD AGAINST A COLLECTION, the one place for it: between the reading of the refs and the opening of the segments nothing may be removed
-    /// that the refs reach. A collector waits for sections that began before, so a section is held here where the store has them.
+    /// Between the reading of the refs and the opening of the segments nothing may be removed that the refs reach. A collector waits for
+    /// sections that began before.
     fn hold_for_image<T>(&self, take: impl FnOnce() -> T) -> T {
+        let _section = self.section();
         take()
     }
 

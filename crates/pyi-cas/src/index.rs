@@ -14,15 +14,15 @@ use crate::vfs::{Mapped, OpenMode, Vfs};
 
 const MAGIC: &[u8; 8] = b"PYIIDX1\n";
 const HEADER_BYTES: usize = 64;
-const ENTRY_BYTES: usize = 48;
+pub(crate) const ENTRY_BYTES: usize = 48;
 /// Interpolation steps before bisection takes over; uniform ids need two or three.
 const INTERPOLATIONS: usize = 6;
 
 /// Entries for each 64-bit word of the filter, so 16 bits an entry: about one miss in 200 passes.
-const ENTRIES_A_WORD: usize = 4;
+pub(crate) const ENTRIES_A_WORD: usize = 4;
 
 /// The byte at which an id's word of the filter begins, and its four bits in it.
-fn filter_bits(id: &Id, words: u32) -> (usize, u64) {
+pub(crate) fn filter_bits(id: &Id, words: u32) -> (usize, u64) {
     let word = (u128::from(u64_at(&id.0, 8)) * u128::from(words)) >> 64;
     let bits = id.0[16..20].iter().fold(0, |bits, byte| bits | 1 << (byte & 63));
     (word as usize * 8, bits)
@@ -85,6 +85,8 @@ pub(crate) struct SealedIndex {
     map: Arc<dyn Mapped>,
     /// The segment's place in the table of this process.
     pub(crate) slot: u32,
+    /// The segment's number.
+    pub(crate) number: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) damaged_places: u64,
     count: usize,
@@ -107,6 +109,20 @@ impl SealedIndex {
             .map_readonly()
             .map_err(|error| Error::storage("map", path, error))?;
         SealedIndex::from_map(map, number, slot, path)
+    }
+
+    /// An index in memory, of the segment that it names.
+    #[cfg(fuzzing)]
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Option<SealedIndex> {
+        struct Memory(Vec<u8>);
+        impl Mapped for Memory {
+            fn bytes(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        let number = bytes.get(16..24).map_or(0, |_| u64_at(&bytes, 16));
+        let index = SealedIndex::from_map(Arc::new(Memory(bytes)), number, 0, Path::new("memory"));
+        index.ok().flatten()
     }
 
     fn from_map(map: Arc<dyn Mapped>, number: u64, slot: u32, path: &Path) -> Result<Option<SealedIndex>> {
@@ -134,6 +150,7 @@ impl SealedIndex {
         Ok(Some(SealedIndex {
             map,
             slot,
+            number,
             segment_bytes,
             damaged_places,
             count,
@@ -180,6 +197,11 @@ impl SealedIndex {
         (at < self.count && self.row(at)[..32] == id.0).then(|| self.entry(at))
     }
 
+    /// All entries, in the order of their ids.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = IndexEntry> + '_ {
+        (0..self.count).map(|at| self.entry(at))
+    }
+
     /// A few ids of a kind that begin so. O(log n + found).
     pub(crate) fn find(&self, prefix: &HexPrefix, kind: u8) -> Vec<Id> {
         (self.lower_bound(&prefix.lowest)..self.count)
@@ -193,47 +215,53 @@ impl SealedIndex {
 
     /// First entry whose id is not below `id`.
     pub(crate) fn lower_bound(&self, id: &Id) -> usize {
-        let (mut low, mut high) = (0usize, self.count);
-        let (mut low_key, mut high_key) = (0u64, u64::MAX);
-        let key = id.leading();
-        let bytes = self.map.bytes();
-        // Interpolation, from a bracket that shrinks from both sides: guess, then step past the guess by about what
-        // the distribution leaves open, so that the next bracket is tight.
-        for _ in 0..INTERPOLATIONS {
-            let span = high - low;
-            if span <= 8 || key < low_key || key > high_key || high_key == low_key {
-                break;
-            }
-            let share = u128::from(key - low_key) * span as u128 / (u128::from(high_key - low_key) + 1);
-            let slack = span.isqrt() / 2 + 1;
-            let guess = low + share as usize;
-            for probe in [guess.saturating_sub(slack), guess + slack] {
-                if probe < low || probe >= high {
-                    continue;
-                }
-                let row = HEADER_BYTES + probe * ENTRY_BYTES;
-                let found = leading(&bytes[row..row + 8]);
-                if found < key {
-                    (low, low_key) = (probe + 1, found);
-                } else if found > key {
-                    (high, high_key) = (probe, found);
-                } else if bytes[row..row + 32] < id.0[..] {
-                    low = probe + 1;
-                } else {
-                    high = probe;
-                }
-            }
-        }
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.row(middle)[..32] < id.0[..] {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
+        let entries_end = HEADER_BYTES + self.count * ENTRY_BYTES;
+        lower_bound(&self.map.bytes()[HEADER_BYTES..entries_end], id)
     }
+}
+
+/// First of the rows, of [`ENTRY_BYTES`] each and sorted by the ids they begin with, whose id is not below `id`.
+pub(crate) fn lower_bound(rows: &[u8], id: &Id) -> usize {
+    let (mut low, mut high) = (0usize, rows.len() / ENTRY_BYTES);
+    let (mut low_key, mut high_key) = (0u64, u64::MAX);
+    let key = id.leading();
+    let row_id = |at: usize| &rows[at * ENTRY_BYTES..at * ENTRY_BYTES + 32];
+    // Interpolation, from a bracket that shrinks from both sides: guess, then step past the guess by about what
+    // the distribution leaves open, so that the next bracket is tight.
+    for _ in 0..INTERPOLATIONS {
+        let span = high - low;
+        if span <= 8 || key < low_key || key > high_key || high_key == low_key {
+            break;
+        }
+        let share = u128::from(key - low_key) * span as u128 / (u128::from(high_key - low_key) + 1);
+        let slack = span.isqrt() / 2 + 1;
+        let guess = low + share as usize;
+        for probe in [guess.saturating_sub(slack), guess + slack] {
+            if probe < low || probe >= high {
+                continue;
+            }
+            let row = row_id(probe);
+            let found = leading(row);
+            if found < key {
+                (low, low_key) = (probe + 1, found);
+            } else if found > key {
+                (high, high_key) = (probe, found);
+            } else if *row < id.0[..] {
+                low = probe + 1;
+            } else {
+                high = probe;
+            }
+        }
+    }
+    while low < high {
+        let middle = low.midpoint(high);
+        if *row_id(middle) < id.0[..] {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }
 
 #[cfg(test)]

@@ -20,15 +20,17 @@ pub enum Kind {
     Checkpoint = 3,
     /// An array's description.
     Array = 4,
+    /// A part of a large object, cut out where the content says so; only the store itself puts and asks for these.
+    Chunk = 5,
 }
 
 /// The derived key of each context, computed once: deriving it anew would double the cost of a small object.
-static KEYS: LazyLock<[ContextKey; 4]> =
+static KEYS: LazyLock<[ContextKey; 5]> =
     LazyLock::new(|| Kind::ALL.map(|kind| hash_derive_key_context(kind.context())));
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Kind; 4] = [Kind::Blob, Kind::Node, Kind::Checkpoint, Kind::Array];
+    pub const ALL: [Kind; 5] = [Kind::Blob, Kind::Node, Kind::Checkpoint, Kind::Array, Kind::Chunk];
 
     /// The kind with this number in a record, or `None`. O(1).
     pub fn from_number(number: u8) -> Option<Kind> {
@@ -42,6 +44,7 @@ impl Kind {
             Kind::Node => "pyi 2026-11 v1 node",
             Kind::Checkpoint => "pyi 2026-11 v1 checkpoint",
             Kind::Array => "pyi 2026-11 v1 array",
+            Kind::Chunk => "pyi 2026-11 v1 chunk",
         }
     }
 
@@ -60,6 +63,7 @@ impl fmt::Display for Kind {
             Kind::Node => "node",
             Kind::Checkpoint => "checkpoint",
             Kind::Array => "array",
+            Kind::Chunk => "chunk",
         })
     }
 }
@@ -79,6 +83,6 @@ mod tests {
         }
         assert_ne!(Kind::Blob.id_of(b"x"), Kind::Checkpoint.id_of(b"x"));
         assert_eq!(Kind::from_number(0), None);
-        assert_eq!(Kind::from_number(5), None);
+        assert_eq!(Kind::from_number(6), None);
     }
 }

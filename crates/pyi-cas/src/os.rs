@@ -94,9 +94,23 @@ impl Vfs for OsFs {
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 
+    fn boot_id(&self) -> io::Result<Option<[u8; 16]>> {
+        match fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+            Ok(text) => Ok(parse_boot_id(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn process_generation(&self) -> u64 {
         fork::generation()
     }
+}
+
+/// The sixteen bytes of a UUID.
+fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
+    let digits: Vec<u8> = text.trim().bytes().filter(|byte| *byte != b'-').collect();
+    crate::format::parse_name(std::str::from_utf8(&digits).ok()?)
 }
 
 #[derive(Debug)]

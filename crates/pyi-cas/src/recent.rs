@@ -1,6 +1,8 @@
 //! Index of the records in unsealed segments, in memory: this process's own and what it has read of the other
 //! writers' tails. Sharded, so that writers and readers rarely meet.
 
+use std::collections::hash_map::Entry;
+
 use parking_lot::RwLock;
 
 use crate::id::{Id, IdMap};
@@ -26,9 +28,17 @@ impl Location {
     }
 }
 
+/// One part of the index.
+#[derive(Default)]
+struct Shard {
+    first: IdMap<Location>,
+    /// Further copies, which are found once the first one is gone. Few: it takes two writers who store one object at a time.
+    further: IdMap<Vec<Location>>,
+}
+
 /// The index.
 pub(crate) struct Recent {
-    shards: Box<[RwLock<IdMap<Location>>]>,
+    shards: Box<[RwLock<Shard>]>,
 }
 
 impl Recent {
@@ -38,23 +48,48 @@ impl Recent {
         }
     }
 
-    fn shard(&self, first: u8) -> &RwLock<IdMap<Location>> {
+    fn shard(&self, first: u8) -> &RwLock<Shard> {
         &self.shards[usize::from(first) % SHARDS]
     }
 
     /// O(1).
     pub(crate) fn get(&self, id: &Id) -> Option<Location> {
-        self.shard(id.0[0]).read().get(id).copied()
+        self.shard(id.0[0]).read().first.get(id).copied()
     }
 
-    /// Adds a record; of several copies the first known one stays. O(1).
-    pub(crate) fn insert(&self, id: Id, location: Location) {
-        self.shard(id.0[0]).write().entry(id).or_insert(location);
+    /// Adds a record; of several copies the first known one is found, unless `is_stale` says that it is of no use. O(1).
+    pub(crate) fn insert(&self, id: Id, location: Location, is_stale: impl FnOnce(&Location) -> bool) {
+        let mut shard = self.shard(id.0[0]).write();
+        let Shard { first, further } = &mut *shard;
+        match first.entry(id) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(location);
+            }
+            Entry::Occupied(known) if *known.get() == location => {}
+            Entry::Occupied(mut known) => {
+                let other = if is_stale(known.get()) {
+                    known.insert(location)
+                } else {
+                    location
+                };
+                let others = further.entry(id).or_default();
+                if !others.contains(&other) {
+                    others.push(other);
+                }
+            }
+        }
     }
 
-    /// Adds a record in the place of another copy that turned out to be damaged. O(1).
+    /// Looks at every object, at the copy that is found. O(recent objects), a shard at a time.
+    pub(crate) fn for_each(&self, mut look: impl FnMut(&Id, &Location)) {
+        for shard in &self.shards {
+            shard.read().first.iter().for_each(|(id, location)| look(id, location));
+        }
+    }
+
+    /// As [`Recent::insert`], in the place of the copy that was found so far: that one is damaged, or about to go. O(1).
     pub(crate) fn replace(&self, id: Id, location: Location) {
-        self.shard(id.0[0]).write().insert(id, location);
+        self.shard(id.0[0]).write().first.insert(id, location);
     }
 
     /// All records of a segment. O(recent objects).
@@ -62,33 +97,54 @@ impl Recent {
         let mut found = Vec::new();
         for shard in &self.shards {
             let shard = shard.read();
-            let there = shard.iter().filter(|(_, location)| location.slot == slot);
-            found.extend(there.map(|(id, location)| (*id, *location)));
+            let first = shard.first.iter().map(|(id, location)| (id, *location));
+            let further = shard
+                .further
+                .iter()
+                .flat_map(|(id, others)| others.iter().map(move |other| (id, *other)));
+            let there = first.chain(further).filter(|(_, location)| location.slot == slot);
+            found.extend(there.map(|(id, location)| (*id, location)));
         }
         found
     }
 
-    /// Forgets a segment. O(recent objects), a shard at a time.
+    /// Forgets a segment; where its copy was the one that is found, another one is from now on. O(recent objects), a shard at a time.
     pub(crate) fn remove_segment(&self, slot: u32) {
         for shard in &self.shards {
             let mut shard = shard.write();
-            shard.retain(|_, location| location.slot != slot);
-            if shard.capacity() > 4 * shard.len().max(64) {
-                shard.shrink_to_fit();
+            let Shard { first, further } = &mut *shard;
+            further.retain(|_, others| {
+                others.retain(|location| location.slot != slot);
+                !others.is_empty()
+            });
+            first.retain(|id, location| {
+                if location.slot != slot {
+                    return true;
+                }
+                let Some(next) = further.get_mut(id).and_then(Vec::pop) else {
+                    return false;
+                };
+                *location = next;
+                true
+            });
+            further.retain(|_, others| !others.is_empty());
+            if first.capacity() > 4 * first.len().max(64) {
+                first.shrink_to_fit();
             }
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().len()).sum()
+        self.shards.iter().map(|shard| shard.read().first.len()).sum()
     }
 
     /// Ids of a kind that begin so.
     pub(crate) fn find(&self, prefix: &HexPrefix, kind: u8) -> Vec<Id> {
         let mut found = Vec::new();
-        let mut look = |shard: &RwLock<IdMap<Location>>| {
+        let mut look = |shard: &RwLock<Shard>| {
             let shard = shard.read();
             let matches = shard
+                .first
                 .iter()
                 .filter(|(id, location)| location.kind == kind && prefix.matches(id));
             found.extend(matches.map(|(id, _)| *id));
@@ -98,5 +154,39 @@ impl Recent {
             None => self.shards.iter().for_each(look),
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(slot: u32) -> Location {
+        Location {
+            slot,
+            position: 8,
+            length: 1,
+            kind: 1,
+            encoding: 0,
+        }
+    }
+
+    #[test]
+    fn another_copy_takes_the_place_of_one_that_is_gone() {
+        let (recent, id) = (Recent::new(), Id([7; 32]));
+        for slot in [1, 2, 3, 2, 1] {
+            recent.insert(id, at(slot), |_| false);
+        }
+        assert_eq!((recent.get(&id), recent.len()), (Some(at(1)), 1));
+        recent.remove_segment(2);
+        assert_eq!(recent.get(&id), Some(at(1)));
+        recent.remove_segment(1);
+        assert_eq!(recent.get(&id), Some(at(3)));
+        recent.insert(id, at(4), |known| known.slot == 3);
+        assert_eq!(recent.get(&id), Some(at(4)), "a stale one does not hide it");
+        recent.remove_segment(4);
+        assert_eq!(recent.get(&id), Some(at(3)));
+        recent.remove_segment(3);
+        assert_eq!((recent.get(&id), recent.len()), (None, 0));
     }
 }

@@ -57,11 +57,11 @@ pub(crate) fn padded(bytes: u64) -> u64 {
 }
 
 /// Appends a record without position and checksum, which are not known before the commit.
-pub(crate) fn encode_into(buffer: &mut Vec<u8>, kind: u8, id: &Id, payload: &[u8], length: u32) {
+pub(crate) fn encode_into(buffer: &mut Vec<u8>, kind: u8, encoding: u8, id: &Id, payload: &[u8], length: u32) {
     let mut header = [0u8; HEADER_BYTES];
     set_at(&mut header, 4, &length.to_le_bytes());
     header[8] = kind;
-    header[9] = PLAIN;
+    header[9] = encoding;
     set_at(&mut header, 16, &id.0);
     buffer.extend_from_slice(&header);
     buffer.extend_from_slice(payload);
@@ -108,7 +108,7 @@ mod tests {
         fn every_flipped_bit_is_seen(payload in proptest::collection::vec(any::<u8>(), 0..100), place in any::<prop::sample::Index>(), bit in 0u8..8) {
             let id = Id([9; 32]);
             let mut bytes = Vec::new();
-            encode_into(&mut bytes, 1, &id, &payload, payload.len() as u32);
+            encode_into(&mut bytes, 1, PLAIN, &id, &payload, payload.len() as u32);
             prop_assert_eq!(bytes.len() % 8, 0);
             finish(&mut bytes, payload.len() as u32, 64);
             let header = Header::decode(&bytes);

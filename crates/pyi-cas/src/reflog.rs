@@ -15,7 +15,7 @@ pub(crate) const BODY_MAX_BYTES: usize = 64 << 20;
 /// Bytes of a record before its body.
 const PREFIX_BYTES: usize = 12;
 const LOG_MAGIC: &[u8; 8] = b"PYIREF1\n";
-const MAGIC: [u8; 4] = 0x3146_4552u32.to_le_bytes();
+pub(crate) const MAGIC: [u8; 4] = 0x3146_4552u32.to_le_bytes();
 
 /// What a record does.
 #[derive(Clone, PartialEq, Eq, Debug)]

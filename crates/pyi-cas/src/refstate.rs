@@ -16,6 +16,8 @@ pub(crate) type OperationId = [u8; 16];
 pub(crate) struct RefState {
     values: BTreeMap<Vec<u8>, Bytes>,
     seen: HashSet<OperationId>,
+    /// How long segments must be for all of this to count after a loss of power.
+    places: BTreeMap<u64, u64>,
 }
 
 impl RefState {
@@ -55,11 +57,39 @@ impl RefState {
         if !self.seen.insert(operation) {
             return None;
         }
+        self.depend_on(&transaction.dependencies);
         let outcome = self.check(transaction);
         if outcome == RefOutcome::Done {
             self.put(&transaction.puts);
         }
         Some(outcome)
+    }
+
+    fn depend_on(&mut self, places: &[(u64, u64)]) {
+        for (segment, offset) in places {
+            let longest = self.places.entry(*segment).or_default();
+            *longest = (*longest).max(*offset);
+        }
+    }
+
+    /// Segments, and how long they must be after a loss of power.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.places.iter().map(|(segment, offset)| (*segment, *offset))
+    }
+
+    /// The highest number of a segment that anything here ever depended on.
+    pub(crate) fn highest_segment(&self) -> u64 {
+        self.places.last_key_value().map_or(0, |(segment, _)| *segment)
+    }
+
+    /// Forgets the places that are durable; the highest number stays.
+    pub(crate) fn settle_places(&mut self, mut is_durable: impl FnMut(u64, u64) -> bool) {
+        let highest = self.highest_segment();
+        self.places
+            .retain(|segment, offset| *offset != 0 && !is_durable(*segment, *offset));
+        if highest > 0 {
+            self.places.entry(highest).or_default();
+        }
     }
 
     /// Applies a transaction that stands in no log.
@@ -88,6 +118,11 @@ impl RefState {
                 .iter()
                 .map(|(key, value)| (key.clone(), Some(value.to_vec())))
                 .collect(),
+            dependencies: self
+                .places
+                .iter()
+                .map(|(segment, offset)| (*segment, *offset))
+                .collect(),
             ..RefTransaction::default()
         }
     }
@@ -96,6 +131,7 @@ impl RefState {
     pub(crate) fn from_snapshot(snapshot: &RefTransaction) -> RefState {
         let mut state = RefState::default();
         state.put(&snapshot.puts);
+        state.depend_on(&snapshot.dependencies);
         state
     }
 }

@@ -115,10 +115,9 @@ pub fn lay_out(vfs: Arc<dyn Vfs>, directory: &Path, position: Option<u64>, seale
     let refs = directory.join("refs");
     let reached = cut_logs(vfs.as_ref(), &refs, &format.store, position)?;
     let segments = directory.join("segments");
-    let shared = Shared::new(vfs, segments, format.store, None);
+    let shared = Shared::new(vfs, segments, format.store, None, 0);
     let vfs = shared.vfs.as_ref();
-    let (numbers, _) = shared.list()?;
-    for number in numbers {
+    for number in shared.list()?.segments {
         let path = shared.segment_path(number);
         let file = vfs
             .open(&path, OpenMode::ReadWrite)

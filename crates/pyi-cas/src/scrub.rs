@@ -20,7 +20,7 @@ use crate::record::{Header, PLAIN};
 use crate::scrub::reader::Pace;
 use crate::scrub::segment::Pass;
 use crate::segment::{Found, HeaderState, SEGMENT_HEADER_BYTES, check_header};
-use crate::shared::{Segment, location};
+use crate::shared::{Listing, Segment, location};
 use crate::vfs::{OpenMode, read_full};
 
 /// How a scrub is done.
@@ -67,6 +67,21 @@ struct Extent {
     length: u64,
 }
 
+impl Listing {
+    /// Segments of which only an index is there. That of the highest number stays when a collector removes the segment, so that the number
+    /// is not used again; it is none of them.
+    pub(crate) fn orphans(&self) -> Vec<u64> {
+        let highest = self.segments.iter().chain(&self.indexed).chain(&self.merged).max();
+        let alone = self
+            .indexed
+            .iter()
+            .filter(|number| self.segments.binary_search(number).is_err());
+        let mut orphans: Vec<u64> = alone.filter(|number| Some(*number) != highest).copied().collect();
+        orphans.sort_unstable();
+        orphans
+    }
+}
+
 impl FileStore {
     /// Reads and checks every segment, index, ref log and the format file, beside readers and writers: checksums, places, contents against
     /// ids, what must be zero, indexes against segments. Writes nothing. Errors: `Storage` (but for sectors that cannot be read, which are
@@ -79,6 +94,8 @@ impl FileStore {
             self.shared.refresh_since(self.shared.seen())?;
         }
         let mut pace = Pace::new(options.bytes_per_second, options.progress);
+        // A delta whose base is only in memory would pass for whole.
+        self.shared.bases.clear();
         let mut scrubbed = Scrubbed::default();
         let mut suspects = Suspects::default();
         scrubbed.faults.extend(self.check_format()?);
@@ -301,12 +318,8 @@ impl FileStore {
 
     /// Indexes whose segment is not there.
     fn orphans(&self) -> Result<Vec<Orphan>> {
-        let (segments, indexes) = self.shared.list()?;
         let mut orphans = Vec::new();
-        for number in indexes
-            .into_iter()
-            .filter(|number| segments.binary_search(number).is_err())
-        {
+        for number in self.shared.list()?.orphans() {
             let path = self.shared.index_path(number);
             match SealedIndex::open(self.shared.vfs.as_ref(), &path, number, 0) {
                 Ok(Some(index)) => {

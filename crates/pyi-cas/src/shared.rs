@@ -1,27 +1,30 @@
 //! What one open store knows of its segments: the table of open ones, the recent and the sealed indexes, and how they
 //! follow what other processes do. Used by the store itself, by its writer and by the thread that seals.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+use crate::cache::BlobCache;
+use crate::condemned::Condemned;
 use crate::control::Control;
 use crate::damaged::DamagedRecords;
+use crate::durable::Marks;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::{IndexEntry, SealedIndex, index_name};
-use crate::kind::Kind;
+use crate::lazy_file::LazyFile;
 use crate::recent::{Location, Recent};
-use crate::record::{HEADER_BYTES, Header, PLAIN, is_whole};
+use crate::record::Header;
+use crate::sealed::Sealed;
 use crate::segment::{
     Damage, DamagedFile, HeaderState, SEGMENT_HEADER_BYTES, check_header, number_in_name, scan, segment_name,
 };
-use crate::vfs::{OpenMode, Vfs, VfsFile, read_full};
+use crate::vfs::{OpenMode, Vfs, VfsFile};
 
 /// A segment as this process sees it. Readers hold the `Arc`, never a bare offset.
 pub(crate) struct Segment {
@@ -30,6 +33,7 @@ pub(crate) struct Segment {
     /// Read-only handle of its own: the writer's handle is closed in the child of a fork.
     pub(crate) file: Arc<dyn VfsFile>,
     pub(crate) tail: Mutex<Tail>,
+    pub(crate) marks: Marks,
 }
 
 /// How far a segment is known.
@@ -37,16 +41,39 @@ pub(crate) struct Segment {
 pub(crate) struct Tail {
     /// Everything before it is indexed.
     pub(crate) scanned: u64,
+    /// Records in what is indexed.
+    pub(crate) records: u64,
     /// It has a sealed index.
     pub(crate) sealed: bool,
     /// This store appends to it, so there is nothing to scan.
     pub(crate) own: bool,
 }
 
+/// Slots are never used again: one whose segment was removed stays empty.
 #[derive(Default)]
-struct Table {
-    segments: Vec<Arc<Segment>>,
-    by_number: HashMap<u64, u32>,
+pub(crate) struct Table {
+    pub(crate) segments: Vec<Option<Arc<Segment>>>,
+    pub(crate) by_number: HashMap<u64, u32>,
+    /// Those without a sealed index.
+    pub(crate) unsealed: Vec<Arc<Segment>>,
+}
+
+/// Numbers in the directory, in no order but for the segments, which ascend.
+pub(crate) struct Listing {
+    pub(crate) segments: Vec<u64>,
+    /// Of segments with an index.
+    pub(crate) indexed: HashSet<u64>,
+    /// Of merged indexes.
+    pub(crate) merged: Vec<u64>,
+}
+
+impl Listing {
+    /// The lowest number for a new segment: above all that are there, that indexes are of, and that refs ever depended on.
+    pub(crate) fn next_number(&self, shared: &Shared) -> u64 {
+        let used = self.segments.iter().chain(&self.indexed).chain(&self.merged);
+        let highest = used.max().copied().unwrap_or(0);
+        highest.max(shared.number_floor.load(Ordering::Acquire)) + 1
+    }
 }
 
 /// The generations up to which this process has looked.
@@ -65,18 +92,44 @@ pub(crate) struct Shared {
     pub(crate) recent: Recent,
     /// Copies of objects that were found damaged: they do not count as known.
     pub(crate) damaged: DamagedRecords,
-    table: RwLock<Table>,
-    sealed: RwLock<Arc<Vec<Arc<SealedIndex>>>>,
-    damage: Mutex<BTreeMap<u64, Vec<Damage>>>,
-    refreshing: Mutex<()>,
+    pub(crate) table: RwLock<Table>,
+    pub(crate) sealed: RwLock<Arc<Sealed>>,
+    /// Numbers of merged indexes that turned out broken.
+    pub(crate) broken: Mutex<HashSet<u64>>,
+    pub(crate) unmerging: Mutex<()>,
+    pub(crate) damage: Mutex<BTreeMap<u64, Vec<Damage>>>,
+    /// Whether there is any, so that lookups need not ask.
+    pub(crate) any_damage: AtomicBool,
+    pub(crate) condemned: Condemned,
+    pub(crate) refreshing: Mutex<()>,
     seen: Seen,
     /// The store is being closed and waits for the thread that seals.
     pub(crate) awaits_sealing: AtomicBool,
+    /// Names this start of the system in marks of what is durable.
+    pub(crate) boot_tag: u64,
+    /// New segments get numbers above it.
+    pub(crate) number_floor: AtomicU64,
+    /// So far ahead of the end the segments written here are filled with zeros; 0: not at all.
+    pub(crate) write_ahead_bytes: AtomicU64,
+    /// Contents that deltas were read against lately.
+    pub(crate) bases: BlobCache,
 }
 
+/// Memory for bases of deltas.
+const BASES_BYTES: usize = 16 << 20;
+
 impl Shared {
-    pub(crate) fn new(vfs: Arc<dyn Vfs>, directory: PathBuf, store: [u8; 16], control: Option<Arc<Control>>) -> Shared {
+    pub(crate) fn new(
+        vfs: Arc<dyn Vfs>,
+        directory: PathBuf,
+        store: [u8; 16],
+        control: Option<Arc<Control>>,
+        boot_tag: u64,
+    ) -> Shared {
         Shared {
+            boot_tag,
+            number_floor: AtomicU64::new(0),
+            write_ahead_bytes: AtomicU64::new(0),
             vfs,
             directory,
             store,
@@ -85,10 +138,15 @@ impl Shared {
             damaged: DamagedRecords::default(),
             table: RwLock::default(),
             sealed: RwLock::default(),
+            broken: Mutex::default(),
+            unmerging: Mutex::default(),
             damage: Mutex::default(),
+            any_damage: AtomicBool::new(false),
+            condemned: Condemned::default(),
             refreshing: Mutex::default(),
             seen: Seen::default(),
             awaits_sealing: AtomicBool::new(false),
+            bases: BlobCache::new(BASES_BYTES),
         }
     }
 
@@ -101,7 +159,7 @@ impl Shared {
     }
 
     pub(crate) fn segment(&self, slot: u32) -> Option<Arc<Segment>> {
-        self.table.read().segments.get(slot as usize).cloned()
+        self.table.read().segments.get(slot as usize).cloned().flatten()
     }
 
     pub(crate) fn segment_numbered(&self, number: u64) -> Option<Arc<Segment>> {
@@ -111,19 +169,31 @@ impl Shared {
             .get(&number)
             .and_then(|slot| table.segments.get(*slot as usize))
             .cloned()
+            .flatten()
     }
 
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
-        self.table.read().segments.clone()
+        self.table.read().segments.iter().flatten().cloned().collect()
     }
 
-    pub(crate) fn sealed_indexes(&self) -> Arc<Vec<Arc<SealedIndex>>> {
+    /// Takes a segment out of the list of unsealed ones.
+    pub(crate) fn leave_unsealed(&self, number: u64) {
+        self.table.write().unsealed.retain(|open| open.number != number);
+    }
+
+    /// Segments without a sealed index.
+    pub(crate) fn unsealed(&self) -> Vec<Arc<Segment>> {
+        self.table.read().unsealed.clone()
+    }
+
+    pub(crate) fn sealed(&self) -> Arc<Sealed> {
         Arc::clone(&self.sealed.read())
     }
 
     /// Remembers damage; what is known of the segment already is kept once.
     pub(crate) fn report_damage(&self, segment: u64, offset: u64, length: u64) {
         let mut damage = self.damage.lock();
+        self.any_damage.store(true, Ordering::Release);
         let places = damage.entry(segment).or_default();
         if !places.iter().any(|place| place.offset == offset) {
             places.push(Damage {
@@ -158,14 +228,14 @@ impl Shared {
             return Ok(false);
         };
         let mut sealed = self.sealed.write();
-        let indexes = Arc::make_mut(&mut sealed);
-        indexes.retain(|known| known.slot != segment.slot);
-        indexes.push(Arc::new(index));
+        let mut set = sealed.without_segment(segment.slot);
+        set.single.push(Arc::new(index));
+        *sealed = Arc::new(set);
         Ok(true)
     }
 
-    /// Numbers in the directory: of segments and of indexes.
-    pub(crate) fn list(&self) -> Result<(Vec<u64>, Vec<u64>)> {
+    /// Numbers in the directory.
+    pub(crate) fn list(&self) -> Result<Listing> {
         let names = match self.vfs.list(&self.directory) {
             Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -173,10 +243,11 @@ impl Shared {
         };
         let mut segments: Vec<u64> = names.iter().filter_map(|name| number_in_name(name, "seg")).collect();
         segments.sort_unstable();
-        Ok((
+        Ok(Listing {
             segments,
-            names.iter().filter_map(|name| number_in_name(name, "idx")).collect(),
-        ))
+            indexed: names.iter().filter_map(|name| number_in_name(name, "idx")).collect(),
+            merged: names.iter().filter_map(|name| number_in_name(name, "mix")).collect(),
+        })
     }
 
     /// The table's entry for a segment, opened if it is new. O(1), one open.
@@ -190,9 +261,22 @@ impl Shared {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::storage("open", &path, error)),
         };
+        Ok(self.add_to_table(number, file))
+    }
+
+    /// The same for a sealed segment, which is opened when it is read. O(1).
+    pub(crate) fn adopt_lazily(&self, number: u64) -> Result<Option<Arc<Segment>>> {
+        if let Some(segment) = self.segment_numbered(number) {
+            return Ok(Some(segment));
+        }
+        let file = LazyFile::new(Arc::clone(&self.vfs), self.segment_path(number));
+        Ok(self.add_to_table(number, Arc::new(file)))
+    }
+
+    fn add_to_table(&self, number: u64, file: Arc<dyn VfsFile>) -> Option<Arc<Segment>> {
         let mut table = self.table.write();
         if let Some(slot) = table.by_number.get(&number) {
-            return Ok(table.segments.get(*slot as usize).cloned());
+            return table.segments.get(*slot as usize).cloned().flatten();
         }
         let slot = table.segments.len() as u32;
         let segment = Arc::new(Segment {
@@ -200,26 +284,46 @@ impl Shared {
             slot,
             file,
             tail: Mutex::default(),
+            marks: Marks::default(),
         });
-        table.segments.push(Arc::clone(&segment));
+        table.segments.push(Some(Arc::clone(&segment)));
+        table.unsealed.push(Arc::clone(&segment));
         table.by_number.insert(number, slot);
-        Ok(Some(segment))
+        Some(segment)
     }
 
     /// Looks at everything that is new on disk.
     pub(crate) fn look(&self) -> Result<()> {
-        let (numbers, indexed) = self.list()?;
-        for number in numbers {
-            let Some(segment) = self.adopt_into_table(number)? else {
-                continue;
+        let listing = self.list()?;
+        self.load_merged(&listing)?;
+        for number in &listing.segments {
+            let indexed = listing.indexed.contains(number);
+            let segment = if indexed {
+                self.adopt_lazily(*number)?
+            } else {
+                self.adopt_into_table(*number)?
             };
+            let Some(segment) = segment else { continue };
             let sealed = segment.tail.lock().sealed;
-            if !sealed && indexed.contains(&number) && !self.map_index(&segment)? {
+            if !sealed && indexed && !self.map_index(&segment)? {
                 // The index does not check: it is derived, so the segment is read instead.
                 self.scan_tail(&segment)?;
             }
         }
-        Ok(())
+        // Last, so that who misses what stood in them finds the copies.
+        self.drop_gone(&listing.segments)
+    }
+
+    /// As [`Shared::look`], after whoever else looks.
+    pub(crate) fn look_at_directory(&self) -> Result<()> {
+        let _one = self.refreshing.lock();
+        self.look()
+    }
+
+    /// Reads a sealed segment whose index is lost, as if it were not sealed.
+    pub(crate) fn read_unindexed(&self, segment: &Segment) -> Result<()> {
+        *segment.tail.lock() = Tail::default();
+        self.scan_tail(segment)
     }
 
     /// Maps the index of a segment; `false` if it is not good.
@@ -231,10 +335,12 @@ impl Shared {
             Err(Error::Storage { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        let length = segment
-            .file
-            .len()
-            .map_err(|e| Error::storage("read", self.segment_path(segment.number), e))?;
+        let length = match segment.file.len() {
+            Ok(length) => length,
+            // Removed since the listing.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(Error::storage("read", self.segment_path(segment.number), error)),
+        };
         if length < index.segment_bytes {
             self.report_damage(segment.number, length, index.segment_bytes - length);
         }
@@ -248,9 +354,10 @@ impl Shared {
             tail.own = false;
             tail.scanned = index.segment_bytes;
             let mut sealed = self.sealed.write();
-            Arc::make_mut(&mut sealed).push(Arc::new(index));
+            Arc::make_mut(&mut sealed).single.push(Arc::new(index));
         }
         drop(tail);
+        self.leave_unsealed(segment.number);
         // Only now, so that a reader that misses the recent entry finds the sealed one.
         self.recent.remove_segment(segment.slot);
         Ok(true)
@@ -294,9 +401,11 @@ impl Shared {
             self.report_damage(segment.number, *offset, *length);
         }
         for found in result.records.iter().filter(|found| found.offset < bound) {
+            tail.records += 1;
             self.note(found.header.id, location(segment.slot, found.offset, &found.header));
         }
         tail.scanned = tail.scanned.max(result.end.min(bound));
+        segment.marks.raise_committed(tail.scanned);
         Ok(())
     }
 
@@ -343,7 +452,11 @@ impl Shared {
             self.look()?;
         }
         for segment in self.segments() {
-            self.scan_tail(&segment)?;
+            match self.scan_tail(&segment) {
+                // Removed since it was listed, and never opened here.
+                Err(error) if error.is_missing_file() => {}
+                other => other?,
+            }
         }
         if let Some((data, segments)) = generations {
             self.seen.data.fetch_max(data, Ordering::AcqRel);
@@ -375,117 +488,17 @@ impl Shared {
         }
     }
 
-    /// Indexes a record of an unsealed segment; a whole one takes the place of a damaged one. O(1).
-    pub(crate) fn note(&self, id: Id, location: Location) {
+    /// Whether this process knows the object, and not only of damaged copies of it. Errors: `Storage`. O(indexes).
+    pub(crate) fn knows(&self, id: &Id) -> Result<bool> {
+        let counts = |place: &Location| !self.damaged.has(id, place.slot, place.offset());
+        let recent = self.recent.get(id);
+        if recent.is_some_and(|place| self.number_of(place.slot).is_some() && counts(&place)) {
+            return Ok(true);
+        }
         if self.damaged.is_empty() {
-            return self.recent.insert(id, location);
+            return self.is_sealed(id);
         }
-        match self.recent.get(&id) {
-            Some(known) if self.damaged.has(&id, known.slot, known.offset()) => self.recent.replace(id, location),
-            _ => self.recent.insert(id, location),
-        }
-    }
-
-    /// Whether this process knows the object, and not only of damaged copies of it. O(segments).
-    pub(crate) fn knows(&self, id: &Id) -> bool {
-        self.recent
-            .get(id)
-            .is_some_and(|found| !self.damaged.has(id, found.slot, found.offset()))
-            || self.sealed_indexes().iter().rev().any(|index| {
-                index
-                    .lookup(id)
-                    .is_some_and(|entry| !self.damaged.has(id, index.slot, entry.offset))
-            })
-    }
-
-    /// The content of a known object: the first copy that is whole. `None` if none is known; an error if all are damaged.
-    pub(crate) fn read_known(&self, kind: Kind, id: &Id) -> Result<Option<Bytes>> {
-        let mut failure = None;
-        if let Some(location) = self.recent.get(id) {
-            if location.kind != kind as u8 {
-                return Ok(None);
-            }
-            match self.read(kind, id, &location) {
-                Ok(content) => return Ok(Some(content)),
-                Err(error) => failure = Some(error),
-            }
-        }
-        // After the look at the recent ones: a segment that is being sealed is in the sealed list before it leaves them.
-        for index in self.sealed_indexes().iter().rev() {
-            let Some(entry) = index.lookup(id) else { continue };
-            if entry.kind != kind as u8 {
-                continue;
-            }
-            match self.read(kind, id, &entry_location(index.slot, &entry)) {
-                Ok(content) => return Ok(Some(content)),
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        let Some(failure) = failure else { return Ok(None) };
-        // An index knows one place for each object; another copy in the same segment, or of another writer, may still be whole.
-        match self.find_copy(kind, id)? {
-            Some(content) => Ok(Some(content)),
-            None => Err(failure),
-        }
-    }
-
-    /// Looks for a whole copy of an object in all unsealed segments, and remembers it. O(bytes in them): only for objects found
-    /// damaged.
-    fn find_copy(&self, kind: Kind, id: &Id) -> Result<Option<Bytes>> {
-        for segment in self.segments() {
-            let tail = *segment.tail.lock();
-            if tail.sealed {
-                continue;
-            }
-            // This store's own tail is not scanned on the way, so its end is known to the writer alone; whole records are
-            // whole wherever they stand.
-            let to = if tail.own { u64::MAX } else { tail.scanned };
-            let failed = |error| Error::storage("read", self.segment_path(segment.number), error);
-            let found = scan(segment.file.as_ref(), SEGMENT_HEADER_BYTES, to).map_err(failed)?;
-            for record in found.records.iter().filter(|record| record.header.id == *id) {
-                let place = location(segment.slot, record.offset, &record.header);
-                if let Ok(content) = self.read(kind, id, &place) {
-                    // The next look finds it at once.
-                    self.recent.replace(*id, place);
-                    return Ok(Some(content));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Reads one record and checks all of it: checksum, place, id and the hash of its content. One read, O(length).
-    fn read(&self, kind: Kind, id: &Id, location: &Location) -> Result<Bytes> {
-        let segment = self
-            .segment(location.slot)
-            .ok_or_else(|| Error::corrupt(format!("the index entry of {kind} {id}"), "memory"))?;
-        let offset = location.offset();
-        let mut record = vec![0u8; HEADER_BYTES + location.length as usize];
-        let n = read_full(segment.file.as_ref(), &mut record, offset)
-            .map_err(|error| Error::storage("read", self.segment_path(segment.number), error))?;
-        let damaged = || {
-            self.report_damage(segment.number, offset, record.len() as u64);
-            self.damaged.add(id, location.slot, offset);
-            let place = format!("{} offset {offset}", self.segment_path(segment.number).display());
-            Error::corrupt(format!("{kind} {id}"), place)
-        };
-        if n < record.len() {
-            return Err(damaged());
-        }
-        let header = Header::decode(&record);
-        if header.length != location.length || header.id != *id || !is_whole(&record, &header, offset) {
-            return Err(damaged());
-        }
-        if header.encoding != PLAIN || header.domain != 0 {
-            let found = format!("encoding {}, domain {} of {kind} {id}", header.encoding, header.domain);
-            return Err(Error::UnsupportedFormat { found });
-        }
-        if kind.id_of(&record[HEADER_BYTES..]) != *id {
-            return Err(damaged());
-        }
-        // Somebody repaired it in its place.
-        self.damaged.remove(id, location.slot, offset);
-        Ok(Bytes::from(record).slice(HEADER_BYTES..))
+        Ok(self.sealed_copies(id)?.any(|place| counts(&place)))
     }
 }
 

@@ -4,11 +4,14 @@
 use bytes::Bytes;
 
 use crate::batch::Batch;
+use crate::collect::{CollectOptions, Collected, Mark};
 use crate::error::Result;
 use crate::file_store::FileStore;
 use crate::id::Id;
 use crate::kind::Kind;
+use crate::ref_history::RefChange;
 use crate::segment::Damage;
+use crate::session::{Pin, Section};
 
 /// Where a commit ended: what a ref that relies on it depends on. Both 0 for an empty batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -32,6 +35,10 @@ pub struct StoreStats {
     pub segments_sealed: u64,
     /// Places where segments and the ref log are damaged.
     pub damage: Vec<Damage>,
+    /// Places of unsealed segments that a loss of power took, found when the store was opened. Nothing there was flushed.
+    pub lost: Vec<Damage>,
+    /// Keys of refs that went back to an earlier value when the store was opened, as a loss of power had taken what they named.
+    pub lost_refs: Vec<Vec<u8>>,
 }
 
 /// Immutable objects by id. All calls may be made from any thread.
@@ -45,7 +52,8 @@ pub trait ObjectStore: Send + Sync {
     /// Whether the store has the object; fresh as [`ObjectStore::get`]. Reads no content. Errors: `Storage`, `Closed`.
     fn contains(&self, id: &Id) -> Result<bool>;
 
-    /// Whether this process knows of the object. A false `false` is possible and costs a duplicate, no more. Never
+    /// Whether this process knows of the object, so that it need not be stored again: within a [`ObjectStore::section`] the
+    /// object then stays until something reaches it. A false `false` is possible and costs a duplicate, no more. Never
     /// touches a file. O(segments).
     fn contains_hint(&self, id: &Id) -> bool;
 
@@ -63,8 +71,14 @@ pub trait ObjectStore: Send + Sync {
     fn stats(&self) -> Result<StoreStats>;
 
     /// Makes everything that any process committed before the call durable against power loss: flushes every unsealed
-    /// segment (sealed ones were flushed when they were sealed) and the ref log. Errors: `Storage`, `Closed`. One flush a segment.
+    /// segment (sealed ones were flushed when they were sealed) and the ref log. Errors: `Storage` (nothing is promised then; a later
+    /// call starts again from what is known to be durable), `Closed`. One flush for each file that grew.
     fn flush(&self) -> Result<()>;
+
+    /// Returns when everything that this process committed or has seen before the call survives a loss of power. Callers that wait at the same
+    /// time share the flushes. From the first call on segments are filled ahead, so that one flush is quick. Errors: as
+    /// [`ObjectStore::flush`]. Where only this process writes and no ref moved: one `fdatasync` for all who wait.
+    fn wait_durable(&self) -> Result<()>;
 
     /// Ends the use of the store and gives back what this process holds of it (its segment); later calls return `Closed`.
     /// Idempotent. Errors: `Storage`.
@@ -72,6 +86,36 @@ pub trait ObjectStore: Send + Sync {
 
     /// The refs that live beside the objects. O(1).
     fn refs(&self) -> &dyn RefStore;
+
+    /// Begins a section: work that relies on objects that nothing reaches yet (a deduplication hit, a checkpoint on its way to its
+    /// ref, a checkpoint looked up by id) is inside one, from the look to the ref or pin. Sections may be inside each other. A read-only
+    /// store tells nobody of its sections. Never fails; where no session can be had, commits within it are refused with the reason.
+    /// The first one of a store creates two files, one in a new epoch lists the segments, others are a few atomic operations.
+    fn section(&self) -> Section;
+
+    /// Keeps an object, and what it reaches, from being collected as long as the pin lives; to be made in the section that found or
+    /// stored it. Never fails: more pins than a session holds keep collectors from removing anything. A read-only store tells
+    /// nobody of its pins. O(1).
+    fn pin(&self, id: &Id) -> Pin;
+
+    /// All ids of a kind, in no order. Errors: `Storage`, `Closed`. O(objects).
+    fn ids(&self, kind: Kind) -> Result<Vec<Id>>;
+
+    /// Bytes that one copy of the object takes in its segment, header and padding included; `None` if this process does not know
+    /// it. O(segments), touches no file.
+    fn record_bytes(&self, id: &Id) -> Option<u64>;
+
+    /// The chunks that the object is stored in, or the object that it is stored as a difference to; none for one that is stored by
+    /// itself. Errors: `Storage`, `Closed`. O(indexes), and a read for what is not stored by itself.
+    fn parts(&self, id: &Id) -> Result<Vec<Id>> {
+        let _ = id;
+        Ok(Vec::new())
+    }
+
+    /// Removes the objects that `mark` does not reach from sealed segments, by copying the others; the segments of this process and of
+    /// dead ones are sealed first. Nobody else is stopped. Not to be called within a section of the same store. Errors: those of
+    /// `mark` (nothing is removed), `Storage` (what was removed was garbage), `Closed`. O(objects + bytes copied), a few flushes.
+    fn collect(&self, mark: &mut dyn Mark, options: &CollectOptions<'_>) -> Result<Collected>;
 
     /// The store on disk, if this is one: what has files can be scrubbed, repaired and backed up. O(1).
     fn on_disk(&self) -> Option<&FileStore> {
@@ -92,6 +136,14 @@ pub trait RefStore: Send + Sync {
     /// Applies all puts if all guards hold, else none. The answer is final and the same for every process. Errors:
     /// `InvalidArgument` (too long), `Storage` (nothing applied), `OutcomeUnknown`, `Closed`. One append and one read.
     fn commit(&self, transaction: &RefTransaction) -> Result<RefOutcome>;
+
+    /// Calls `visit` with every transaction that applied, changed something, and still stands in a log, oldest first. What is committed
+    /// during the call may or may not be among them. Errors: `Corrupt`, `UnsupportedFormat`, `Storage`, `Closed`. O(bytes of the logs).
+    fn history(&self, visit: &mut dyn FnMut(RefChange)) -> Result<()>;
+
+    /// Forgets the history in logs that end before `position`; the state stays as it is. Returns the bytes that this freed. Errors:
+    /// `Storage`, `Closed`. O(logs).
+    fn forget_before(&self, position: u64) -> Result<u64>;
 
     /// A number that changes whenever any process appended something. O(1), no system call as a rule.
     fn generation(&self) -> u64;

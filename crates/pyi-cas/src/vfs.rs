@@ -42,6 +42,9 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     fn random(&self, buffer: &mut [u8]) -> io::Result<()>;
     /// Now, in nanoseconds since 1970.
     fn now_ns(&self) -> u64;
+    /// Names the time since the system started: what was written since then cannot have been lost with the power. `None` if the system
+    /// does not tell.
+    fn boot_id(&self) -> io::Result<Option<[u8; 16]>>;
     /// A number that differs after `fork()` in the child; files locked before it was taken are no longer ours then.
     fn process_generation(&self) -> u64;
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
@@ -21,6 +22,10 @@ pub(crate) struct Writer {
     file: Arc<dyn VfsFile>,
     /// Where the next batch goes.
     end: u64,
+    /// Up to here the file is filled with zeros that are durable.
+    ahead: u64,
+    /// Records before it.
+    records: u64,
     /// Slot in the control file; `None` if there was none left.
     slot: Option<usize>,
     /// Process generation in which the lock was taken.
@@ -29,8 +34,8 @@ pub(crate) struct Writer {
 
 /// A segment that nobody appends to any more, with its lock.
 pub(crate) struct Retired {
-    number: u64,
-    file: Arc<dyn VfsFile>,
+    pub(crate) number: u64,
+    pub(crate) file: Arc<dyn VfsFile>,
 }
 
 impl Writer {
@@ -38,10 +43,14 @@ impl Writer {
     /// free ones that are worth an index of their own are returned to be sealed; small ones stay for other writers to adopt,
     /// or every generation of writers that dies would leave its small segments behind. O(bytes of the free tails).
     pub(crate) fn take(shared: &Shared, bytes: u64, limit_bytes: u64) -> Result<(Writer, Vec<Retired>)> {
-        let (numbers, indexed) = shared.list()?;
+        let listing = shared.list()?;
         let mut retired = Vec::new();
         let (mut taken, mut left) = (None, 0);
-        for number in numbers.iter().filter(|number| !indexed.contains(number)) {
+        for number in listing
+            .segments
+            .iter()
+            .filter(|number| !listing.indexed.contains(number))
+        {
             let need = Need {
                 bytes,
                 limit_bytes,
@@ -61,12 +70,57 @@ impl Writer {
             Some(writer) => writer,
             None => {
                 // A number with an index and no segment (its name was lost with the power) is not used again: the index is not
-                // of what would be written there.
-                let highest = numbers.iter().chain(&indexed).max().copied().unwrap_or(0);
-                Writer::create(shared, highest + 1)?
+                // of what would be written there. The same holds for what a merged index covers.
+                Writer::create(shared, listing.next_number(shared) - 1)?
             }
         };
         Ok((writer, retired))
+    }
+
+    /// All segments that have no writer and no good index, to be sealed. What cannot be opened is left. O(bytes of their tails).
+    pub(crate) fn retire_free(shared: &Shared) -> Result<Vec<Retired>> {
+        let listing = shared.list()?;
+        let mut retired = Vec::new();
+        for number in listing.segments {
+            let adopted = if listing.indexed.contains(&number) {
+                Writer::retire_unindexed(shared, number)
+            } else {
+                let need = Need {
+                    bytes: 0,
+                    limit_bytes: 0,
+                    writer: false,
+                    seal_small: true,
+                };
+                Writer::adopt(shared, number, &need)
+            };
+            match adopted {
+                Ok(Adoption::Retired(segment)) => retired.push(segment),
+                Ok(_) | Err(Error::Storage { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(retired)
+    }
+
+    /// A sealed segment whose index does not check: it gets a new one.
+    fn retire_unindexed(shared: &Shared, number: u64) -> Result<Adoption> {
+        let known = shared.segment_numbered(number);
+        if known.is_none_or(|segment| segment.tail.lock().sealed) {
+            return Ok(Adoption::None);
+        }
+        let path = shared.segment_path(number);
+        let failed = |error| Error::storage("open", &path, error);
+        let file = shared.vfs.open(&path, OpenMode::ReadWrite).map_err(failed)?;
+        if file.try_lock_exclusive().map_err(failed)? {
+            Ok(Adoption::Retired(Retired { number, file }))
+        } else {
+            Ok(Adoption::None)
+        }
+    }
+
+    /// Whether anything was written to this segment, by whomever.
+    pub(crate) fn holds_records(&self) -> bool {
+        self.end > SEGMENT_HEADER_BYTES
     }
 
     fn adopt(shared: &Shared, number: u64, need: &Need) -> Result<Adoption> {
@@ -93,13 +147,19 @@ impl Writer {
         let Some(segment) = shared.adopt_into_table(number)? else {
             return Ok(Adoption::None);
         };
+        if shared.is_failed(&segment) {
+            // What is in it has to go elsewhere, which the next flush sees to; it is neither written to nor sealed.
+            return Ok(Adoption::Left);
+        }
         let mut tail = segment.tail.lock();
         let known = tail.scanned.max(SEGMENT_HEADER_BYTES);
         let result = scan(file.as_ref(), known, u64::MAX).map_err(failed("read"))?;
         let damaged = !result.gaps.is_empty() || shared.has_damage(number);
-        if damaged || !need.writer || !has_room(result.end, need.bytes, need.limit_bytes) {
+        let records = tail.records + result.records.len() as u64;
+        let full = records >= RECORDS_MAX || !has_room(result.end, need.bytes, need.limit_bytes);
+        if damaged || !need.writer || full {
             drop(tail);
-            let small = result.end < need.limit_bytes / SMALL_PART && !need.seal_small;
+            let small = result.end < need.limit_bytes / SMALL_PART && records < RECORDS_MAX && !need.seal_small;
             return Ok(if small && !damaged {
                 Adoption::Left
             } else {
@@ -116,12 +176,18 @@ impl Writer {
             );
         }
         tail.scanned = result.end;
+        tail.records = records;
         tail.own = true;
         drop(tail);
-        Ok(Adoption::Writer(Writer::ready(shared, segment, file, result.end)))
+        Ok(Adoption::Writer(Writer::ready(
+            shared, segment, file, result.end, records,
+        )))
     }
 
-    fn create(shared: &Shared, mut number: u64) -> Result<Writer> {
+    /// Makes a segment with a number above `highest`, and above those that refs have ever depended on: they must not take what is
+    /// written here for what a loss of power took.
+    pub(crate) fn create(shared: &Shared, highest: u64) -> Result<Writer> {
+        let mut number = highest.max(shared.number_floor.load(Ordering::Acquire)) + 1;
         loop {
             let path = shared.segment_path(number);
             match shared.vfs.open(&path, OpenMode::CreateNew) {
@@ -155,19 +221,22 @@ impl Writer {
             tail.scanned = SEGMENT_HEADER_BYTES;
             tail.own = true;
         }
-        Ok(Writer::ready(shared, segment, file, SEGMENT_HEADER_BYTES))
+        Ok(Writer::ready(shared, segment, file, SEGMENT_HEADER_BYTES, 0))
     }
 
-    fn ready(shared: &Shared, segment: Arc<Segment>, file: Arc<dyn VfsFile>, end: u64) -> Writer {
+    fn ready(shared: &Shared, segment: Arc<Segment>, file: Arc<dyn VfsFile>, end: u64, records: u64) -> Writer {
         let slot = shared
             .control
             .as_ref()
             .and_then(|control| control.take(segment.number, end));
         shared.announce_segments();
+        segment.marks.raise_committed(end);
         Writer {
             segment,
             file,
             end,
+            ahead: end,
+            records,
             slot,
             generation: shared.vfs.process_generation(),
         }
@@ -180,14 +249,16 @@ impl Writer {
 
     /// Whether a batch of so many bytes still goes into this segment. A larger one than the limit stands alone.
     pub(crate) fn has_room(&self, bytes: u64, limit_bytes: u64) -> bool {
-        has_room(self.end, bytes, limit_bytes)
+        self.records < RECORDS_MAX && has_room(self.end, bytes, limit_bytes)
     }
 
     /// Appends a batch. On an error nothing of it is indexed; `Failure::keep` says whether the writer may go on.
     pub(crate) fn append(&mut self, shared: &Shared, batch: &mut Batch) -> std::result::Result<Committed, Failure> {
         let bytes = batch.finish(self.end);
         let size = bytes.len() as u64;
+        self.fill_ahead(shared, size);
         if let Err(error) = write_all(self.file.as_ref(), bytes, self.end) {
+            self.ahead = self.end;
             // The next batch goes to the same place. Torn bytes behind it must not be taken for records, so they are cut;
             // where that fails, or where readers know no bound (no slot) and may have read them already, the segment
             // is left as it is: what is whole in it stays valid for whoever adopts it.
@@ -203,26 +274,88 @@ impl Writer {
                 position: ((self.end + entry.at) / 8) as u32,
                 length: entry.length,
                 kind: entry.kind as u8,
-                encoding: crate::record::PLAIN,
+                encoding: entry.encoding,
             };
             shared.note(entry.id, location);
         }
+        let records = batch.len() as u64;
+        Ok(self.committed(shared, size, records))
+    }
+
+    /// Tells everybody that the segment is longer.
+    fn committed(&mut self, shared: &Shared, size: u64, records: u64) -> Committed {
         self.end += size;
+        self.records += records;
+        self.segment.marks.raise_committed(self.end);
         if let (Some(slot), Some(control)) = (self.slot, &shared.control) {
             control.publish(slot, self.end);
         }
         shared.announce_commit();
-        Ok(Committed {
+        Committed {
             segment: self.segment.number,
             offset_end: self.end,
-        })
+        }
+    }
+
+    /// Appends so many records that were finished for this place. On an error the writer must not be used any more. One write.
+    pub(crate) fn append_raw(&mut self, shared: &Shared, bytes: &[u8], records: u64) -> Result<()> {
+        write_all(self.file.as_ref(), bytes, self.end)
+            .map_err(|error| Error::storage("write", shared.segment_path(self.segment.number), error))?;
+        self.committed(shared, bytes.len() as u64, records);
+        Ok(())
+    }
+
+    /// Makes the segment and its name durable. Errors: `Storage`; the segment counts as failed then. Two flushes.
+    pub(crate) fn flush(&self, shared: &Shared) -> Result<()> {
+        self.segment.flush(shared)?;
+        shared.flush_names()
+    }
+
+    /// Removes the segment after all of it was copied elsewhere; the lock goes last.
+    pub(crate) fn abandon(self, shared: &Shared) {
+        shared.remove(&self.segment);
+    }
+
+    /// Fills the file with zeros ahead of the end, flushed, so that later flushes find the blocks allocated and write no metadata. Where
+    /// it fails (the disk is full) the batch tells.
+    fn fill_ahead(&mut self, shared: &Shared, size: u64) {
+        let step = shared.write_ahead_bytes.load(Ordering::Relaxed);
+        let (from, need) = (self.ahead.max(self.end), self.end + size);
+        if step == 0 || need <= self.ahead {
+            return;
+        }
+        // A young segment may stay small.
+        let step = step.min(from.next_power_of_two()).max(WRITE_AHEAD_MIN_BYTES);
+        let to = need + step;
+        let zeros = vec![0u8; ((to - from) as usize).min(1 << 20)];
+        let mut at = from;
+        while at < to {
+            let part = &zeros[..((to - at) as usize).min(zeros.len())];
+            if write_all(self.file.as_ref(), part, at).is_err() {
+                return;
+            }
+            at += part.len() as u64;
+        }
+        match self.file.sync_data() {
+            Ok(()) => self.ahead = to,
+            Err(_) => shared.note_failed(&self.segment),
+        }
+    }
+
+    /// Cuts off what was filled ahead. Best effort: zeros behind the last record say nothing.
+    fn cut_ahead(&mut self) {
+        if self.ahead > self.end && self.file.set_len(self.end).is_ok() {
+            self.ahead = self.end;
+        }
     }
 
     /// Gives the segment back, so that others see it as any other writer's; it can be adopted again.
-    pub(crate) fn release(self) {
+    pub(crate) fn release(mut self) {
+        self.cut_ahead();
         let mut tail = self.segment.tail.lock();
         tail.own = false;
         tail.scanned = tail.scanned.max(self.end);
+        tail.records = self.records;
     }
 
     /// Ends the writing to this segment; the lock stays until it is sealed.
@@ -236,6 +369,11 @@ impl Writer {
     }
 }
 
+/// The least that a segment is filled ahead.
+const WRITE_AHEAD_MIN_BYTES: u64 = 256 << 10;
+/// A segment with so many records is full, however small they are: until it is sealed, every process that has the store open keeps
+/// them in memory of its own, and opening reads them one by one. The batch that passes the number still goes in.
+pub(crate) const RECORDS_MAX: u64 = 100_000;
 /// A free segment below this part of the limit is left for another writer instead of being sealed, as long as there are few.
 const SMALL_PART: u64 = 4;
 /// More free small segments than this are sealed all the same: every opener has to scan what has no index.
@@ -296,8 +434,19 @@ impl Retired {
             &path.display().to_string(),
         )?;
         let result = scan(self.file.as_ref(), SEGMENT_HEADER_BYTES, u64::MAX).map_err(failed("read"))?;
+        if shared
+            .segment_numbered(self.number)
+            .is_some_and(|segment| shared.is_failed(&segment))
+        {
+            return Ok(());
+        }
         let damaged = result.gaps.len() as u64 + u64::from(header == HeaderState::Damaged);
-        self.file.sync_data().map_err(failed("flush"))?;
+        if let Err(error) = self.file.sync_data() {
+            if let Some(segment) = shared.segment_numbered(self.number) {
+                shared.note_failed(&segment);
+            }
+            return Err(failed("flush")(error));
+        }
         let index_path = shared.index_path(self.number);
         let bytes = index::encode_index(self.number, &result, damaged);
         self.remove_debris(shared);

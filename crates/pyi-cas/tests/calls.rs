@@ -59,6 +59,9 @@ impl Vfs for Counting {
     fn now_ns(&self) -> u64 {
         OsFs.now_ns()
     }
+    fn boot_id(&self) -> io::Result<Option<[u8; 16]>> {
+        OsFs.boot_id()
+    }
     fn process_generation(&self) -> u64 {
         OsFs.process_generation()
     }

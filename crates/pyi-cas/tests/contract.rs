@@ -128,7 +128,7 @@ fn refs_change_by_guards_and_the_generation_moves_with_them() {
 
 #[test]
 fn a_record_of_a_later_encoding_is_refused_and_not_misread() {
-    for (at, value) in [(9, 1_u8), (10, 1), (11, 1)] {
+    for (at, value) in [(9, 4_u8), (9, 255), (10, 1), (11, 1)] {
         let directory = tempfile::tempdir().unwrap();
         let id = put(&open(directory.path()), b"content");
         let path = &files(&directory.path().join("segments"), "seg")[0];
@@ -321,7 +321,10 @@ fn ids_are_made_from_32_bytes() {
         assert!(matches!(Id::try_from(wrong), Err(Error::InvalidArgument { .. })));
     }
     let kinds: Vec<String> = Kind::ALL.iter().map(|kind| format!("{kind:>10}")).collect();
-    assert_eq!(kinds, ["      blob", "      node", "checkpoint", "     array"]);
+    assert_eq!(
+        kinds,
+        ["      blob", "      node", "checkpoint", "     array", "     chunk"]
+    );
 }
 
 #[test]

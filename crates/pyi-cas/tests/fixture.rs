@@ -7,7 +7,10 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::*;
-use pyi_cas::{Batch, FileStore, Guard, Id, Kind, ObjectStore, OpenOptions, RefOutcome, RefTransaction};
+use pyi_cas::{
+    Batch, CollectOptions, FileStore, Guard, Id, IdMap, IdSet, Kind, Mark, ObjectStore, OpenOptions, RefOutcome,
+    RefTransaction,
+};
 
 fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-v1")
@@ -107,4 +110,96 @@ fn ids_are_for_ever() {
     let expected = std::fs::read_to_string(fixture().join("ids.txt")).unwrap();
     let lines: Vec<String> = ids().iter().map(|(kind, id)| format!("{kind} {id}")).collect();
     assert_eq!(expected.lines().collect::<Vec<_>>(), lines);
+}
+
+fn encodings_fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-v1-encodings")
+}
+
+/// Versions of three things, oldest first: a text, a node, a text that is stored in chunks.
+fn histories() -> Vec<Vec<(Kind, Vec<u8>)>> {
+    let versions = |kind, lines: usize, count: usize| {
+        let mut text: Vec<String> = (0..lines).map(|i| format!("line {i} of {lines}\n")).collect();
+        let version = |i: usize| {
+            text[i * 97 % lines] = format!("changed in version {i}\n");
+            (kind, text.concat().into_bytes())
+        };
+        (0..count).map(version).collect()
+    };
+    vec![
+        versions(Kind::Blob, 60, 12),
+        versions(Kind::Node, 40, 12),
+        versions(Kind::Blob, 16_000, 3),
+    ]
+}
+
+/// All of it lives, and each version is older than the one behind it.
+#[derive(Default)]
+struct Histories(IdMap<Option<Id>>);
+
+impl Mark for Histories {
+    fn mark(&mut self, _: &[Id], live: &mut IdSet) -> pyi_cas::Result<()> {
+        live.extend(self.0.keys());
+        Ok(())
+    }
+
+    fn delta_base(&self, id: &Id) -> Option<Id> {
+        self.0.get(id).copied().flatten()
+    }
+}
+
+#[test]
+#[ignore = "writes the fixture; run once per format version"]
+fn write_the_fixture_of_encodings() {
+    let fixture = encodings_fixture();
+    assert!(!fixture.exists(), "a fixture is never written again");
+    let store = open(&fixture);
+    let (mut mark, mut batch) = (Histories::default(), Batch::new());
+    for history in histories() {
+        let mut older: Option<Id> = None;
+        for (kind, content) in history {
+            let id = kind.id_of(&content);
+            batch.put_chunked(kind, &id, &content, &|_| false).unwrap();
+            mark.0.insert(id, None);
+            older.map(|older| mark.0.insert(older, Some(id)));
+            older = Some(id);
+        }
+    }
+    store.commit(&mut batch).unwrap();
+    store.close().unwrap();
+    let store = open(&fixture);
+    let options = CollectOptions {
+        compact: true,
+        ..CollectOptions::default()
+    };
+    store.collect(&mut mark, &options).unwrap();
+    store.close().unwrap();
+    // What belongs to the processes and the machine of its day.
+    for name in ["control", "boot", "gc"] {
+        let _ = std::fs::remove_file(fixture.join(name));
+    }
+    let _ = std::fs::remove_dir_all(fixture.join("sessions"));
+}
+
+#[test]
+fn all_encodings_of_format_1_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    copy_dir(&encodings_fixture(), directory.path());
+    let segment = std::fs::read(&files(&directory.path().join("segments"), "seg")[0]).unwrap();
+    let mut encodings = [0; 4];
+    let mut at = 64;
+    while at < segment.len() {
+        encodings[usize::from(segment[at + 9])] += 1;
+        let length = u32::from_le_bytes(segment[at + 4..at + 8].try_into().unwrap()) as usize;
+        at += (48 + length).next_multiple_of(8);
+    }
+    assert!(
+        encodings[1] > 2 && encodings[2] > 20 && encodings[3] == 3,
+        "{encodings:?}"
+    );
+    let store = open(directory.path());
+    for (kind, content) in histories().into_iter().flatten() {
+        assert!(store.get(kind, &kind.id_of(&content)).unwrap().unwrap() == content);
+    }
+    assert_eq!(store.stats().unwrap().damage, []);
 }

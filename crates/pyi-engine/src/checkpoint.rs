@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use pyi_cas::{Bytes, Id};
+use pyi_cas::{Bytes, Id, Pin};
 use pyi_tree::{CheckpointRoot, Loader, Mode, Node, Pending, Tree, Walk};
 
 use crate::engine::Engine;
 use crate::entry::Entry;
+use crate::hold::Held;
 use crate::repository::Repository;
 use crate::{Error, Result, paths};
 
@@ -47,6 +48,16 @@ impl Checkpoint {
         }
     }
 
+    /// Returns when the checkpoint, and everything that it reaches, survives a loss of power, whatever class it was made with. Whoever waits
+    /// at the same time shares the flush. In a repository in memory it returns at once, as nothing there survives.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub fn wait_durable(&self) -> Result<()> {
+        self.engine.open()?;
+        Ok(self.engine.store().wait_durable()?)
+    }
+
     /// The repository that this checkpoint belongs to.
     #[must_use]
     pub fn repository(&self) -> Repository {
@@ -55,9 +66,9 @@ impl Checkpoint {
         }
     }
 
-    fn files(&self) -> Result<Tree> {
+    fn hold(&self) -> Result<Arc<Held>> {
         self.engine.open()?;
-        Ok(self.engine.snapshot(&self.id)?.files.clone())
+        self.engine.hold(&self.id)
     }
 
     /// The content of a file, or the target of a symlink. O(depth), plus the content if it is not in the cache.
@@ -65,7 +76,7 @@ impl Checkpoint {
     /// # Errors
     /// `NotFound`, `InvalidPath`, `Corrupt`.
     pub fn read(&self, path: &[u8]) -> Result<Bytes> {
-        read(&self.engine, &self.files()?, path)
+        read(&self.engine, &self.hold()?.files, path)
     }
 
     /// Goes through everything below `directory` but the directories themselves.
@@ -73,7 +84,8 @@ impl Checkpoint {
     /// # Errors
     /// `NotFound`, `InvalidPath`.
     pub fn walk(&self, directory: &[u8]) -> Result<EntryWalk> {
-        EntryWalk::files(self.engine.clone(), &self.files()?, directory)
+        let held = self.hold()?;
+        EntryWalk::files(self.engine.clone(), &held.files, directory, vec![held.pin.clone()])
     }
 }
 
@@ -125,13 +137,19 @@ pub(crate) fn read_from_memory(engine: &Engine, files: &Tree, path: &[u8]) -> Re
 pub struct EntryWalk {
     engine: Arc<Engine>,
     walk: Walk,
+    /// Keeps what is walked through.
+    _pins: Vec<Arc<Pin>>,
 }
 
 impl EntryWalk {
-    pub(crate) fn files(engine: Arc<Engine>, files: &Tree, directory: &[u8]) -> Result<Self> {
+    pub(crate) fn files(engine: Arc<Engine>, files: &Tree, directory: &[u8], pins: Vec<Arc<Pin>>) -> Result<Self> {
         let directory = paths::directory(directory)?;
         let walk = Walk::files(files.directory(directory, &engine.loader)?.clone(), directory);
-        Ok(EntryWalk { engine, walk })
+        Ok(EntryWalk {
+            engine,
+            walk,
+            _pins: pins,
+        })
     }
 }
 

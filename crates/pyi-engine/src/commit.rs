@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use pyi_cas::{Batch, Guard, Id, Kind, RefOutcome, RefTransaction};
 use pyi_tree::cbor::Value;
-use pyi_tree::refs::{Origin, WorkspaceRecord, branch_key, decode_branch, workspace_key};
+use pyi_tree::refs::{Origin, branch_key, decode_branch, workspace_key};
 use pyi_tree::{CheckpointRoot, Sealer, Tree, seal};
 
 use crate::checkpoint::Checkpoint;
+use crate::durability::Durability;
 use crate::engine::{Engine, SNAPSHOT_BYTES, Snapshot, now_ns};
+use crate::hold::Held;
+use crate::lease::Claim;
 use crate::workspace::{Content, Workspace};
 use crate::{Error, Result, paths};
 
@@ -25,14 +28,15 @@ pub enum Expect {
 
 /// Seals the trees of `content`, stores them with a root object in one append, and makes it the head. O(changed).
 ///
-/// On an error `content` is unchanged but for events that moved into the journal's tree.
+/// Called within a section. On an error `content` is unchanged but for events that moved into the journal's tree.
 pub(crate) fn store_checkpoint(
     engine: &Arc<Engine>,
     content: &mut Content,
     message: &str,
     metadata: Value,
     batch: &mut Batch,
-) -> Result<(Arc<Snapshot>, (u64, u64))> {
+) -> Result<(Arc<Held>, (u64, u64))> {
+    engine.check_cap()?;
     content.settle_journal(engine)?;
     let (mut files, mut state, mut journal) = (content.files.clone(), content.state.clone(), content.journal.clone());
     let mut sealer = Sealer::new(engine.store(), batch);
@@ -63,6 +67,7 @@ pub(crate) fn store_checkpoint(
     let blobs = std::mem::take(&mut sealer.blobs);
     let cost_bytes = batch.size_bytes();
     let committed = engine.store().commit(batch)?;
+    engine.grown(cost_bytes as u64);
     for (id, blob) in &blobs {
         engine.remember_blob(id, blob);
     }
@@ -74,71 +79,91 @@ pub(crate) fn store_checkpoint(
         journal,
     });
     engine.remember(snapshot.clone(), cost_bytes + SNAPSHOT_BYTES);
-    Ok((snapshot, (committed.segment, committed.offset_end)))
+    Ok((engine.hold_new(snapshot), (committed.segment, committed.offset_end)))
 }
 
 /// Makes `snapshot` the head of `content`, with nothing changed since.
-pub(crate) fn adopt(content: &mut Content, snapshot: Arc<Snapshot>) {
+pub(crate) fn adopt(content: &mut Content, snapshot: Arc<Held>) {
     content.files = snapshot.files.clone();
     content.state = snapshot.state.clone();
     content.journal = snapshot.journal.clone();
     content.fresh.clear();
     content.merged.clear();
+    content.pins.clear();
+    content.journal_pin = None;
     content.head = snapshot;
     content.dirty = false;
 }
 
 impl Workspace {
-    /// Makes a checkpoint: files, state, journal, git and metadata under one id, durable against kill -9 when this returns.
+    /// Makes a checkpoint: files, state, journal, git and metadata under one id, durable by the repository's class when this returns.
     /// O(changed).
     ///
     /// # Errors
-    /// `Storage` if the disk is full or fails, `Conflict` if another process moved a workspace of this name; the
-    /// workspace is then as it was.
+    /// As [`Workspace::checkpoint_as`].
     pub fn checkpoint(&self, message: &str, metadata: Value) -> Result<Checkpoint> {
+        self.checkpoint_as(message, metadata, self.engine.durability)
+    }
+
+    /// As [`Workspace::checkpoint`], durable by this class. Everybody sees the checkpoint before it is durable.
+    ///
+    /// # Errors
+    /// `Storage` if the disk is full or fails, `QuotaExceeded` if the store is above its cap, `LeaseLost` if somebody else owns the name
+    /// by now, `Conflict` if it was dropped; the workspace is then as it was. Where only the flush failed, the checkpoint stands, as after `kill -9`.
+    pub fn checkpoint_as(&self, message: &str, metadata: Value, durability: Durability) -> Result<Checkpoint> {
         self.engine.open()?;
         if !matches!(metadata, Value::Null | Value::Map(_)) {
             return Err(Error::invalid("metadata is a mapping with text keys"));
         }
         let mut content = self.content.lock();
+        self.check_lease(&mut content)?;
+        let _section = self.engine.store().section();
         let mut batch = self.engine.take_batch();
         let stored = store_checkpoint(&self.engine, &mut content, message, metadata, &mut batch);
         self.engine.give_batch(batch);
         let (snapshot, place) = stored?;
-        self.move_head(&mut content, &snapshot, "checkpoint", vec![place])?;
+        self.move_name(&mut content, snapshot.id, None, "checkpoint", vec![place])?;
         adopt(&mut content, snapshot.clone());
         drop(content);
         self.engine.warm.used(&self.weak);
+        self.engine.acknowledge(durability)?;
         Ok(Checkpoint::new(self.engine.clone(), snapshot.id, snapshot.root.clone()))
     }
 
-    /// Logs the new head of a named workspace; nothing to do for one without a name.
-    fn move_head(
+    /// Logs a new head or journal under the name; nothing to do for a workspace without one.
+    fn move_name(
         &self,
         content: &mut Content,
-        head: &Snapshot,
+        head: Id,
+        journal: Option<Id>,
         verb: &str,
         dependencies: Vec<(u64, u64)>,
     ) -> Result<()> {
-        let (Some(name), Some(old)) = (self.name(), content.record.clone()) else {
+        let (Some(name), Some(claim)) = (self.name(), &content.claim) else {
             return Ok(());
         };
-        let record = content.record_with(head.id, None);
-        if record == old {
+        let record = content.record_with(head, journal, claim.lease()).encode();
+        if record == claim.value {
             return Ok(());
         }
         let transaction = RefTransaction {
-            guards: vec![(workspace_key(name), Guard::Equals(old))],
+            guards: vec![(workspace_key(name), Guard::Equals(claim.value.clone()))],
             puts: vec![(workspace_key(name), Some(record.clone()))],
-            message: verb.to_owned(),
+            message: format!("{verb} {name}"),
+            epoch: claim.lease().epoch,
             dependencies,
-            ..RefTransaction::default()
         };
-        match self.engine.store().refs().commit(&transaction)? {
-            RefOutcome::Done => content.record = Some(record),
-            RefOutcome::Conflict { .. } => return Err(moved_elsewhere(name)),
+        let refs = self.engine.store().refs();
+        let before = refs.generation();
+        match refs.commit(&transaction)? {
+            RefOutcome::Done => {
+                if let Some(claim) = &mut content.claim {
+                    claim.moved(record, before, refs.generation());
+                }
+                Ok(())
+            }
+            RefOutcome::Conflict { found, .. } => Err(self.moved_elsewhere(content, found.as_deref())),
         }
-        Ok(())
     }
 
     /// Makes the content that of a checkpoint; uncheckpointed changes are dropped. O(1) for recent checkpoints.
@@ -147,30 +172,29 @@ impl Workspace {
     /// `NotFound` if this repository has no such checkpoint.
     pub fn restore(&self, id: &Id) -> Result<()> {
         self.engine.open()?;
-        let snapshot = self.engine.snapshot(id)?;
+        let snapshot = self.engine.hold(id)?;
         let mut content = self.content.lock();
-        if self.name().is_some() {
-            self.move_head(&mut content, &snapshot, "restore", Vec::new())?;
-        }
+        self.check_lease(&mut content)?;
+        self.move_name(&mut content, snapshot.id, None, "restore", Vec::new())?;
         content.git = Arc::new(snapshot.root.git.clone());
         adopt(&mut content, snapshot);
+        drop(content);
+        if self.name().is_some() {
+            self.engine.acknowledge(self.engine.durability)?;
+        }
         Ok(())
     }
 
-    /// Takes up what another handle of the same name did, if nothing was changed here.
+    /// Takes up what another handle of the same name did, if nothing was changed here; it is only a view of it then.
     pub(crate) fn take_up(&self) -> Result<()> {
         let mut content = self.content.lock();
-        let (Some(name), Some(known), false) = (self.name(), &content.record, content.dirty) else {
+        let (Some(name), Some(claim), false) = (self.name(), &content.claim, content.dirty) else {
             return Ok(());
         };
         let value = self.engine.store().refs().get(&workspace_key(name))?;
-        let Some(value) = value.filter(|value| value[..] != known[..]) else {
-            return Ok(());
-        };
-        let head = self.engine.snapshot(&WorkspaceRecord::decode(&value)?.head)?;
-        content.git = Arc::new(head.root.git.clone());
-        adopt(&mut content, head);
-        content.record = Some(value.to_vec());
+        if let Some(value) = value.filter(|value| value[..] != claim.value[..]) {
+            *content = Content::of_record(&self.engine, name, value.to_vec())?;
+        }
         Ok(())
     }
 
@@ -182,6 +206,7 @@ impl Workspace {
         self.engine.open()?;
         paths::check_name("branch", branch)?;
         let mut content = self.content.lock();
+        self.check_lease(&mut content)?;
         if content.dirty {
             return Err(Error::conflict(
                 "the workspace has uncheckpointed changes; call checkpoint first",
@@ -210,26 +235,29 @@ impl Workspace {
             message: format!("publish {branch}"),
             ..RefTransaction::default()
         };
-        let record = WorkspaceRecord {
-            head,
-            origin: origin.clone(),
-            journal: None,
-        }
-        .encode();
-        if let (Some(name), Some(old)) = (self.name(), content.record.clone()) {
-            transaction.guards.push((workspace_key(name), Guard::Equals(old)));
+        let lease = content.claim.as_ref().map(Claim::lease).unwrap_or_default();
+        let mut record = content.record_with(head, None, lease);
+        record.origin = origin.clone();
+        let record = record.encode();
+        if let (Some(name), Some(claim)) = (self.name(), &content.claim) {
+            let guard = Guard::Equals(claim.value.clone());
+            transaction.guards.push((workspace_key(name), guard));
             transaction.puts.push((workspace_key(name), Some(record.clone())));
+            transaction.epoch = lease.epoch;
         }
-        match refs.commit(&transaction)? {
+        let before = refs.generation();
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => {
                 content.origin = origin.map(Arc::new);
-                content.record = content.record.as_ref().map(|_| record);
+                if let Some(claim) = &mut content.claim {
+                    claim.moved(record, before, refs.generation());
+                }
                 Ok(())
             }
             RefOutcome::Conflict { key, found } if key == branch_key(branch) => {
                 Err(branch_conflict(branch, found.as_deref()))
             }
-            RefOutcome::Conflict { .. } => Err(moved_elsewhere(self.name().unwrap_or_default())),
+            RefOutcome::Conflict { found, .. } => Err(self.moved_elsewhere(&content, found.as_deref())),
         }
     }
 
@@ -240,10 +268,12 @@ impl Workspace {
     pub fn flush_journal(&self) -> Result<()> {
         self.engine.open()?;
         let mut content = self.content.lock();
+        self.check_lease(&mut content)?;
         content.settle_journal(&self.engine)?;
         if content.journal.is_empty() {
             return Ok(());
         }
+        let _section = self.engine.store().section();
         let mut journal = content.journal.clone();
         let mut batch = self.engine.take_batch();
         let sealed = seal(
@@ -260,32 +290,15 @@ impl Workspace {
         });
         self.engine.give_batch(batch);
         let (id, place) = stored?;
-        if let (Some(name), Some(old)) = (self.name(), content.record.clone()) {
-            let record = content.record_with(content.head.id, Some(id));
-            let transaction = RefTransaction {
-                guards: vec![(workspace_key(name), Guard::Equals(old))],
-                puts: vec![(workspace_key(name), Some(record.clone()))],
-                message: "journal".to_owned(),
-                dependencies: place
-                    .map(|place| (place.segment, place.offset_end))
-                    .into_iter()
-                    .collect(),
-                ..RefTransaction::default()
-            };
-            match self.engine.store().refs().commit(&transaction)? {
-                RefOutcome::Done => content.record = Some(record),
-                RefOutcome::Conflict { .. } => return Err(moved_elsewhere(name)),
-            }
-        }
+        let place = place.map(|place| (place.segment, place.offset_end));
+        let head = content.head.id;
+        self.move_name(&mut content, head, Some(id), "journal", place.into_iter().collect())?;
+        content.journal_pin = Some(Arc::new(self.engine.store().pin(&id)));
         content.journal = journal;
+        drop(content);
+        self.engine.acknowledge(self.engine.durability)?;
         Ok(())
     }
-}
-
-fn moved_elsewhere(name: &str) -> Error {
-    Error::conflict(format!(
-        "workspace {name:?} was moved or dropped by somebody else; open it again"
-    ))
 }
 
 pub(crate) fn branch_conflict(branch: &str, found: Option<&[u8]>) -> Error {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pyi_cas::{Id, Kind};
+use pyi_cas::{Id, Kind, Pin};
 use pyi_tree::diff::{Difference, Side, diff};
 use pyi_tree::merge::{MergeConflict, merge, merge_flat};
 use pyi_tree::{Mode, Pending, Tree};
@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::entry::{Change, ChangeKind, Entry};
 use crate::history::common_ancestor;
 use crate::workspace::Workspace;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// What to compare or merge with.
 #[derive(Clone)]
@@ -30,6 +30,7 @@ struct Parts {
     files: Tree,
     state: Tree,
     head: Id,
+    pins: Vec<Arc<Pin>>,
 }
 
 impl Version {
@@ -44,16 +45,18 @@ impl Version {
                     files: content.files.clone(),
                     state: content.state.clone(),
                     head: content.head.id,
+                    pins: content.all_pins(),
                 });
             }
             Version::Checkpoint(checkpoint) => *checkpoint.id(),
             Version::Id(id) => *id,
         };
-        let snapshot = engine.snapshot(&id)?;
+        let snapshot = engine.hold(&id)?;
         Ok(Parts {
             files: snapshot.files.clone(),
             state: snapshot.state.clone(),
             head: id,
+            pins: vec![snapshot.pin.clone()],
         })
     }
 }
@@ -161,11 +164,9 @@ impl Workspace {
             let content = self.content.lock();
             (content.files.clone(), content.head.clone())
         };
-        let old = match other {
-            Some(version) => version.parts(&self.engine)?.files,
-            None => head.files.clone(),
-        };
-        changes(&self.engine, &old, &files, renames)
+        let other = other.map(|version| version.parts(&self.engine)).transpose()?;
+        let old = other.as_ref().map_or(&head.files, |parts| &parts.files);
+        changes(&self.engine, old, &files, renames)
     }
 
     /// Merges what changed from `base` to `other` into the present content, three-way by paths and lines; applied only if it
@@ -178,12 +179,18 @@ impl Workspace {
         self.engine.open()?;
         let theirs = other.parts(&self.engine)?;
         let mut content = self.content.lock();
+        self.check_lease(&mut content)?;
         let ancestor = common_ancestor(&self.engine, &content.head.id, &theirs.head)?;
         let base = match base {
             Some(version) => Some(version.parts(&self.engine)?),
-            None => ancestor.map(|id| Version::Id(id).parts(&self.engine)).transpose()?,
+            None => match ancestor.map(|id| Version::Id(id).parts(&self.engine)).transpose() {
+                // Retention cut the history there, and left no more than its name.
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                found => found?,
+            },
         };
-        let (base_files, base_state) = base.map_or_else(Default::default, |base| (base.files, base.state));
+        let (base_files, base_state, _base_pins) =
+            base.map_or_else(Default::default, |base| (base.files, base.state, base.pins));
         let (loader, engine) = (&self.engine.loader, &*self.engine);
         let files = merge(&base_files, &content.files, &theirs.files, loader, engine)?;
         let state = merge_flat(&base_state, &content.state, &theirs.state, loader)?;
@@ -200,6 +207,7 @@ impl Workspace {
             content.files = files.tree;
             content.state = state.tree;
             content.dirty = true;
+            content.rely_on(theirs.pins);
             if is_news {
                 content.merged.push(theirs.head);
             }

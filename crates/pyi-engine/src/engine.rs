@@ -13,7 +13,11 @@ use pyi_tree::journal::JournalTree;
 use pyi_tree::merge::Contents;
 use pyi_tree::{CheckpointRoot, Loader, Pending, StoreLoader, Tree};
 
+use crate::cap::Cap;
+use crate::durability::{Durability, Scratch};
 use crate::git::GitMap;
+use crate::hold::{LastCollection, LastHeld};
+use crate::lease::Leases;
 use crate::warm::Warm;
 use crate::{Error, Result};
 
@@ -31,12 +35,20 @@ pub(crate) struct Snapshot {
 pub(crate) struct Engine {
     pub(crate) loader: StoreLoader,
     pub(crate) path: PathBuf,
+    /// What this repository promises of each acknowledged change.
+    pub(crate) durability: Durability,
+    /// Holds what `path` names, in a repository that is not on disk.
+    _scratch: Option<Scratch>,
     pub(crate) git_dir: Option<PathBuf>,
     pub(crate) git_map: GitMap,
     blobs: BlobCache,
     recent: Mutex<Recent>,
     batches: Mutex<Vec<Batch>>,
     pub(crate) warm: Warm,
+    pub(crate) leases: Leases,
+    pub(crate) last_held: LastHeld,
+    pub(crate) cap: Cap,
+    pub(crate) last_collection: Mutex<LastCollection>,
     closed: AtomicBool,
 }
 
@@ -90,11 +102,15 @@ impl Engine {
         path: PathBuf,
         git_dir: Option<PathBuf>,
         cache_bytes: usize,
+        durability: Durability,
+        scratch: Option<Scratch>,
     ) -> Self {
         let git_map = GitMap::new(path.join("gitmap"));
         Engine {
             loader: StoreLoader::new(store),
             path,
+            durability,
+            _scratch: scratch,
             git_dir,
             git_map,
             blobs: BlobCache::new(cache_bytes),
@@ -106,6 +122,10 @@ impl Engine {
             }),
             batches: Mutex::new(Vec::new()),
             warm: Warm::new(cache_bytes / 2),
+            leases: Leases::new(),
+            last_held: LastHeld::default(),
+            cap: Cap::default(),
+            last_collection: Mutex::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -131,6 +151,7 @@ impl Engine {
 
     pub(crate) fn close(&self) -> Result<()> {
         self.closed.store(true, Ordering::Relaxed);
+        self.last_held.clear();
         Ok(self.store().close()?)
     }
 
@@ -172,6 +193,15 @@ impl Engine {
         self.blobs.get(id)
     }
 
+    /// Forgets checkpoints that are only remembered.
+    pub(crate) fn forget_recent(&self) {
+        let mut recent = self.recent.lock();
+        let old = (std::mem::take(&mut recent.by_id), std::mem::take(&mut recent.order));
+        recent.used_bytes = 0;
+        drop(recent);
+        drop(old);
+    }
+
     pub(crate) fn recent_snapshot(&self, id: &Id) -> Option<Arc<Snapshot>> {
         self.recent.lock().get(id)
     }
@@ -208,6 +238,15 @@ impl Engine {
             )));
         };
         Ok(Arc::new(CheckpointRoot::decode(&bytes)?))
+    }
+
+    /// The root object of a checkpoint that another one names as its parent; `None` where retention cut the history.
+    pub(crate) fn ancestor(&self, id: &Id) -> Result<Option<Arc<CheckpointRoot>>> {
+        match self.root(id) {
+            Ok(root) => Ok(Some(root)),
+            Err(error) if error.kind() == crate::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// A checkpoint with its trees. O(1) for recent ones.

@@ -9,7 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::engine::Engine;
 use crate::{Error, Result};
 
-/// Checkpoints from some heads on, newest first; each once.
+/// Checkpoints from some heads on, newest first; each once. Where retention cut the history, it ends.
 pub struct History {
     engine: Arc<Engine>,
     queue: BinaryHeap<(u64, Id)>,
@@ -47,8 +47,9 @@ impl Iterator for History {
         };
         for parent in &root.parents {
             if self.seen.insert(*parent, ()).is_none() {
-                match self.engine.root(parent) {
-                    Ok(above) => self.queue.push((above.time_ns, *parent)),
+                match self.engine.ancestor(parent) {
+                    Ok(Some(above)) => self.queue.push((above.time_ns, *parent)),
+                    Ok(None) => {}
                     Err(error) => return Some(Err(error)),
                 }
             }
@@ -60,7 +61,7 @@ impl Iterator for History {
 /// The newest common ancestor of two checkpoints (either may be it), or `None`. O(checkpoints newer than it).
 ///
 /// # Errors
-/// `Corrupt` if an ancestor is missing.
+/// `Corrupt` if an ancestor is damaged. History that retention cut has ended.
 pub(crate) fn common_ancestor(engine: &Arc<Engine>, a: &Id, b: &Id) -> Result<Option<Id>> {
     const BOTH: u8 = 3;
     if a == b {
@@ -72,6 +73,7 @@ pub(crate) fn common_ancestor(engine: &Arc<Engine>, a: &Id, b: &Id) -> Result<Op
         colour.insert(*id, bit);
         queue.push((engine.root(id)?.time_ns, *id));
     }
+    let _section = engine.store().section();
     // Newest first: a parent is never newer than its child, clocks permitting, so what is met first with both
     // colours is the newest common ancestor.
     while let Some((_, id)) = queue.pop() {
@@ -83,7 +85,9 @@ pub(crate) fn common_ancestor(engine: &Arc<Engine>, a: &Id, b: &Id) -> Result<Op
             let known = colour.entry(*parent).or_insert(0);
             if *known | bits != *known {
                 *known |= bits;
-                queue.push((engine.root(parent)?.time_ns, *parent));
+                if let Some(above) = engine.ancestor(parent)? {
+                    queue.push((above.time_ns, *parent));
+                }
             }
         }
     }

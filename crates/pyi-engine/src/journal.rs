@@ -27,6 +27,7 @@ impl Workspace {
             data,
         };
         let mut content = self.content.lock();
+        self.check_lease(&mut content)?;
         content.fresh.push(event);
         content.dirty = true;
         if content.fresh.len() >= BATCH_EVENTS {
@@ -54,6 +55,7 @@ impl Workspace {
             engine: self.engine.clone(),
             journal: content.journal.clone(),
             batch: None,
+            _pins: content.all_pins(),
         })
     }
 }
@@ -63,6 +65,8 @@ pub struct JournalView {
     engine: std::sync::Arc<crate::engine::Engine>,
     journal: JournalTree,
     batch: Option<(u64, Vec<Event>)>,
+    /// Keeps what is read.
+    _pins: Vec<std::sync::Arc<pyi_cas::Pin>>,
 }
 
 impl JournalView {

@@ -4,19 +4,26 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pyi_cas::{Batch, Committed, FileStore, Guard, Id, Kind, OpenOptions, OsFs, RefOutcome, RefTransaction};
+use pyi_cas::{
+    Batch, Committed, FileStore, Guard, Id, Kind, MemoryStore, OpenOptions, OsFs, RefOutcome, RefTransaction,
+};
 use pyi_tree::cbor::Value;
 use pyi_tree::refs::{Origin, WorkspaceRecord, branch_key, decode_branch, workspace_key};
 use pyi_tree::{CheckpointRoot, Sealer, Tree, seal};
 
 use crate::checkpoint::Checkpoint;
 use crate::commit::{Expect, branch_conflict};
+use crate::durability::{Durability, Scratch};
 use crate::engine::Engine;
 use crate::entry::EntryIds;
 use crate::history::{History, resolve};
+use crate::hold::Held;
 use crate::locate::locate;
 use crate::workspace::{Content, Workspace};
 use crate::{Error, ErrorKind, Result, paths};
+
+/// What an import counts as, so that the size of the store is looked at.
+const IMPORT_BYTES: u64 = 1 << 30;
 
 /// How to open a repository.
 #[derive(Clone, Debug)]
@@ -25,6 +32,10 @@ pub struct RepositoryOptions {
     pub create: bool,
     /// The store's directory, if it is not where [`locate`] says.
     pub store: Option<PathBuf>,
+    /// Sets the cap of the store, for all processes (see [`crate::Retention::cap_bytes`]); `None` leaves it as it is.
+    pub cap_bytes: Option<u64>,
+    /// What an acknowledged change survives. [`Durability::Memory`]: nothing is read or written where the store would be.
+    pub durability: Durability,
     /// Memory for contents that were read or written lately, in bytes; half as much again for recent checkpoints.
     pub cache_bytes: usize,
 }
@@ -34,10 +45,15 @@ impl Default for RepositoryOptions {
         RepositoryOptions {
             create: true,
             store: None,
+            cap_bytes: None,
+            durability: Durability::default(),
             cache_bytes: 32 << 20,
         }
     }
 }
+
+/// So far ahead segments are filled with zeros in a repository that survives a loss of power.
+const WRITE_AHEAD_BYTES: u64 = 4 << 20;
 
 /// A repository: one store, shared by any number of processes. Cloning is O(1).
 #[derive(Clone)]
@@ -82,6 +98,9 @@ impl Repository {
         }
         // The working directory may change while the store is open, and agents are told where it is.
         let store_dir = std::path::absolute(&store_dir).map_err(|error| Error::io("find", &store_dir, &error))?;
+        if options.durability == Durability::Memory {
+            return Repository::in_memory(&store_dir, place.git_dir, options);
+        }
         if !options.create && !store_dir.join("format").exists() {
             return Err(Error::not_found(format!(
                 "{}: no PYI store here; make one with pyi.open(path) or `pyi import`",
@@ -90,6 +109,11 @@ impl Repository {
         }
         let cas_options = OpenOptions {
             create: options.create,
+            write_ahead_bytes: if options.durability == Durability::Power {
+                WRITE_AHEAD_BYTES
+            } else {
+                0
+            },
             ..OpenOptions::default()
         };
         let is_new = options.create && !store_dir.join("format").exists();
@@ -100,12 +124,47 @@ impl Repository {
         if is_new {
             hide_from_git(&store_dir)?;
         }
+        let engine = Engine::new(
+            Arc::new(store),
+            store_dir,
+            place.git_dir,
+            options.cache_bytes,
+            options.durability,
+            None,
+        );
+        let repository = Repository {
+            engine: Arc::new(engine),
+        };
+        if options.cap_bytes.is_some() {
+            let mut retention = repository.retention()?;
+            retention.cap_bytes = options.cap_bytes;
+            repository.set_retention(&retention)?;
+        }
+        Ok(repository)
+    }
+
+    /// A repository that lives as long as its handle.
+    fn in_memory(store: &Path, git_dir: Option<PathBuf>, options: &RepositoryOptions) -> Result<Self> {
+        if store.join("format").exists() {
+            return Err(Error::invalid(format!(
+                "{}: there is a store on disk here; open it with durability \"process\" or \"power\", or name another path",
+                store.display()
+            )));
+        }
+        if !options.create {
+            return Err(Error::not_found(
+                "a repository in memory cannot be opened a second time",
+            ));
+        }
+        let scratch = Scratch::new()?;
         Ok(Repository {
             engine: Arc::new(Engine::new(
-                Arc::new(store),
-                store_dir,
-                place.git_dir,
+                Arc::new(MemoryStore::new()),
+                scratch.path(),
+                git_dir,
                 options.cache_bytes,
+                Durability::Memory,
+                Some(scratch),
             )),
         })
     }
@@ -143,7 +202,7 @@ impl Repository {
         EntryIds(self.engine.clone())
     }
 
-    fn refs(&self) -> Result<&dyn pyi_cas::RefStore> {
+    pub(crate) fn refs(&self) -> Result<&dyn pyi_cas::RefStore> {
         self.engine.open()?;
         Ok(self.engine.store().refs())
     }
@@ -185,7 +244,7 @@ impl Repository {
             message: format!("delete branch {name}"),
             ..RefTransaction::default()
         };
-        match self.refs()?.commit(&transaction)? {
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => Ok(()),
             RefOutcome::Conflict { found: None, .. } => self.branch(name).map(drop),
             RefOutcome::Conflict { found, .. } => Err(branch_conflict(name, found.as_deref())),
@@ -198,13 +257,13 @@ impl Repository {
     /// # Errors
     /// `NotFound`.
     pub fn workspace(&self, branch: &str) -> Result<Arc<Workspace>> {
-        let value = self.refs()?.get(&branch_key(branch))?;
-        let Some(value) = value else {
+        let refs = self.refs()?;
+        let _section = self.engine.store().section();
+        let Some(value) = refs.get(&branch_key(branch))? else {
             if branch != "main" {
                 return self.branch(branch).and_then(|id| self.workspace_from(branch, id));
             }
-            let head = self.empty_checkpoint()?;
-            let content = Content::of(self.engine.snapshot(&head)?, None);
+            let content = Content::of(self.empty_checkpoint()?, None);
             return Ok(Workspace::new(self.engine.clone(), content, None));
         };
         self.workspace_from(branch, decode_branch(&value)?)
@@ -220,7 +279,7 @@ impl Repository {
             branch: String::new(),
             head: id,
         };
-        let content = Content::of(self.engine.snapshot(&id)?, Some(origin));
+        let content = Content::of(self.engine.hold(&id)?, Some(origin));
         Ok(Workspace::new(self.engine.clone(), content, None))
     }
 
@@ -230,22 +289,13 @@ impl Repository {
             branch: branch.to_owned(),
             head,
         };
-        let content = Content::of(self.named_snapshot("branch", branch, &head)?, Some(origin));
+        let content = Content::of(hold_named(&self.engine, "branch", branch, &head)?, Some(origin));
         Ok(Workspace::new(self.engine.clone(), content, None))
     }
 
-    /// A checkpoint that a ref names: if the store has it not, that is damage.
-    fn named_snapshot(&self, what: &str, name: &str, id: &Id) -> Result<Arc<crate::engine::Snapshot>> {
-        self.engine.snapshot(id).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Error::corrupt(format!(
-                "{what} {name:?} names checkpoint {id}, which the store does not have; restore the store from a backup"
-            )),
-            _ => error,
-        })
-    }
-
     /// The checkpoint without files that every history from nothing begins with: the same in every repository.
-    fn empty_checkpoint(&self) -> Result<Id> {
+    fn empty_checkpoint(&self) -> Result<Arc<Held>> {
+        let _section = self.engine.store().section();
         let mut batch = Batch::default();
         let mut files = Tree::default();
         let mut sealer = Sealer::new(self.engine.store(), &mut batch);
@@ -261,30 +311,10 @@ impl Repository {
             unknown: Vec::new(),
         };
         let id = sealer.object(Kind::Checkpoint, &root.encode())?;
-        if !batch.is_empty() && !self.engine.store().contains(&id)? {
+        if !batch.is_empty() {
             self.engine.store().commit(&mut batch)?;
         }
-        Ok(id)
-    }
-
-    /// A named workspace, at its last checkpoint and with the journal that was flushed since.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn open_workspace(&self, name: &str) -> Result<Arc<Workspace>> {
-        let Some(value) = self.refs()?.get(&workspace_key(name))? else {
-            return Err(Error::not_found(format!(
-                "workspace {name:?} does not exist; `pyi workspaces` lists them, fork(name) makes one"
-            )));
-        };
-        let record = WorkspaceRecord::decode(&value)?;
-        let mut content = Content::of(self.named_snapshot("workspace", name, &record.head)?, record.origin);
-        if let Some(journal) = record.journal {
-            content.journal = pyi_tree::journal::JournalTree::from_tree(self.engine.tree(&journal)?);
-            content.dirty = true;
-        }
-        content.record = Some(value.to_vec());
-        Ok(Workspace::new(self.engine.clone(), content, Some(Arc::from(name))))
+        self.engine.hold(&id)
     }
 
     /// The names of all named workspaces, sorted.
@@ -307,7 +337,7 @@ impl Repository {
             message: format!("drop {name}"),
             ..RefTransaction::default()
         };
-        match self.refs()?.commit(&transaction)? {
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => Ok(()),
             RefOutcome::Conflict { .. } if self.drop_superposition(name)? => Ok(()),
             RefOutcome::Conflict { .. } => Err(Error::not_found(format!(
@@ -384,16 +414,20 @@ impl Repository {
             dependencies: vec![(stored.segment, stored.offset_end)],
             ..RefTransaction::default()
         };
-        match self.refs()?.commit(&transaction)? {
-            RefOutcome::Done => self.workspace_from(branch, *id),
+        match self.engine.commit_refs(&transaction)? {
+            RefOutcome::Done => {
+                self.engine.grown(IMPORT_BYTES);
+                self.workspace_from(branch, *id)
+            }
             RefOutcome::Conflict { .. } => Err(branch_exists(branch)),
         }
     }
 
     /// # Errors
-    /// `Conflict` if the branch exists, `InvalidArgument` if its name is no good.
+    /// `Conflict` if the branch exists, `InvalidArgument` if its name is no good, `QuotaExceeded` if the store is above its cap.
     pub(crate) fn check_new_branch(&self, branch: &str) -> Result<()> {
         paths::check_name("branch", branch)?;
+        self.engine.check_cap()?;
         match self.refs()?.get(&branch_key(branch))? {
             None => Ok(()),
             Some(_) => Err(branch_exists(branch)),
@@ -406,7 +440,8 @@ impl Repository {
     /// `Conflict` if it is not what `expect` says ([`Expect::Origin`] counts as [`Expect::Absent`]).
     pub fn set_branch(&self, branch: &str, to: &Id, expect: Expect) -> Result<()> {
         paths::check_name("branch", branch)?;
-        self.engine.root(to)?;
+        let _section = self.engine.store().section();
+        let _held = self.engine.hold(to)?;
         let guard = match expect {
             Expect::Is(id) => Guard::Equals(id.0.to_vec()),
             Expect::Absent | Expect::Origin => Guard::Absent,
@@ -417,7 +452,7 @@ impl Repository {
             message: format!("set {branch}"),
             ..RefTransaction::default()
         };
-        match self.refs()?.commit(&transaction)? {
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => Ok(()),
             RefOutcome::Conflict { found, .. } => Err(branch_conflict(branch, found.as_deref())),
         }
@@ -431,9 +466,14 @@ fn check_fresh(store: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::io("open", store, &error)),
     };
-    const OURS: [&str; 7] = [
+    const OURS: [&str; 12] = [
         "format",
         "control",
+        "boot",
+        "gc",
+        "gc.lock",
+        "sessions",
+        "merged",
         "segments",
         "refs",
         "gitmap",
@@ -457,6 +497,16 @@ fn check_fresh(store: &Path) -> Result<()> {
 fn hide_from_git(store: &Path) -> Result<()> {
     let file = store.join(".gitignore");
     std::fs::write(&file, "# Made by PYI.\n*\n").map_err(|error| Error::io("write", &file, &error))
+}
+
+/// A checkpoint that a ref names: if the store has it not, that is damage.
+pub(crate) fn hold_named(engine: &Engine, what: &str, name: &str, id: &Id) -> Result<Arc<Held>> {
+    engine.hold_named(id).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::corrupt(format!(
+            "{what} {name:?} names checkpoint {id}, which the store does not have; restore the store from a backup"
+        )),
+        _ => error,
+    })
 }
 
 fn branch_exists(branch: &str) -> Error {

@@ -164,6 +164,7 @@ impl Workspace {
             }
         };
         let mut inner = self.content.lock();
+        self.check_lease(&mut inner)?;
         let mut state = inner.state.clone();
         state.put_name(key.as_bytes(), mode, content, &self.engine.loader)?;
         inner.state = state;
@@ -178,6 +179,7 @@ impl Workspace {
     pub fn state_remove(&self, key: &str) -> Result<bool> {
         self.engine.open()?;
         let mut inner = self.content.lock();
+        self.check_lease(&mut inner)?;
         let mut state = inner.state.clone();
         let there = !key.is_empty() && state.remove_name(key.as_bytes(), &self.engine.loader)?;
         if there {

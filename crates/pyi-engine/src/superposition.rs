@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use pyi_cas::{Guard, Id, RefOutcome, RefTransaction};
-use pyi_tree::refs::{SuperpositionRecord, branch_key, superposition_key, workspace_key};
+use pyi_tree::refs::{SuperpositionRecord, WorkspaceRecord, branch_key, superposition_key, workspace_key};
 
 use crate::checkpoint::Checkpoint;
 use crate::commit::branch_conflict;
 use crate::compare::Version;
 use crate::engine::{Engine, now_ns};
+use crate::lease::Claim;
 use crate::repository::{Repository, name_of};
 use crate::workspace::Workspace;
 use crate::{Error, Result, paths};
@@ -149,16 +150,21 @@ impl Repository {
             message: format!("superpose {name}"),
             ..RefTransaction::default()
         };
+        let seen = self.engine.store().refs().generation();
         let mut left = self.replace_dead(name, &mut transaction)?;
         for index in 0..count {
             let candidate = format!("{name}/{index}");
             paths::check_name("workspace", &candidate)?;
             let mut content = source.content.lock().clone();
-            let record = content.record_with(base_id, None);
-            let guard = left.remove(&candidate).map_or(Guard::Absent, Guard::Equals);
-            transaction.guards.push((workspace_key(&candidate), guard));
+            let old = left.remove(&candidate);
+            let before = old.as_deref().map(WorkspaceRecord::decode).transpose()?;
+            let lease = self.engine.leases.next(before.map_or(0, |record| record.lease.epoch));
+            let record = content.record_with(base_id, None, lease).encode();
+            transaction
+                .guards
+                .push((workspace_key(&candidate), old.map_or(Guard::Absent, Guard::Equals)));
             transaction.puts.push((workspace_key(&candidate), Some(record.clone())));
-            content.record = Some(record);
+            content.claim = Some(Claim::owner(record, lease, seen));
             inner.candidates.push(Workspace::new(
                 self.engine.clone(),
                 content,
@@ -173,13 +179,18 @@ impl Repository {
         }
         let record = inner.encode();
         transaction.puts.push((superposition_key(name), Some(record.clone())));
-        if let RefOutcome::Conflict { key, .. } = self.engine.store().refs().commit(&transaction)? {
+        if let RefOutcome::Conflict { key, .. } = self.engine.commit_refs(&transaction)? {
             return Err(Error::conflict(format!(
                 "the name {:?} is taken; choose another one",
                 name_of(&key)?
             )));
         }
         inner.record = Some(record);
+        for candidate in &inner.candidates {
+            if let Some(name) = candidate.shared_name() {
+                self.engine.leases.replace(name, &candidate.weak);
+            }
+        }
         Ok(Superposition::new(self.clone(), Some(name.to_owned()), inner))
     }
 
@@ -225,13 +236,14 @@ impl Repository {
         for candidate in record.candidates.iter().filter(|_| record.collapsed.is_none()) {
             transaction.puts.push((workspace_key(candidate), None));
         }
-        match refs.commit(&transaction)? {
+        match self.engine.commit_refs(&transaction)? {
             RefOutcome::Done => Ok(true),
             RefOutcome::Conflict { .. } => Err(changed_elsewhere(name)),
         }
     }
 
-    /// A named superposition, with its candidates at their last checkpoints.
+    /// A named superposition, with its candidates at their last checkpoints. Their leases stay where they are until something is
+    /// written to them from here.
     ///
     /// # Errors
     /// `NotFound` if there is none, or it collapsed or decayed.
@@ -259,7 +271,7 @@ impl Repository {
         };
         inner.check_living().map_err(|_| missing())?;
         for candidate in &record.candidates {
-            inner.candidates.push(self.open_workspace(candidate)?);
+            inner.candidates.push(self.view_workspace(candidate)?);
         }
         Ok(Superposition::new(self.clone(), Some(name.to_owned()), inner))
     }
@@ -282,7 +294,7 @@ impl Repository {
 }
 
 /// Whether a superposition neither collapsed nor decayed.
-fn is_living(record: &SuperpositionRecord) -> bool {
+pub(crate) fn is_living(record: &SuperpositionRecord) -> bool {
     record.collapsed.is_none() && record.deadline_ns.is_none_or(|deadline| now_ns() <= deadline)
 }
 
@@ -342,7 +354,7 @@ impl Superposition {
                     .cloned();
                 candidates.push(match known {
                     Some(known) => known,
-                    None => self.repository.open_workspace(candidate)?,
+                    None => self.repository.view_workspace(candidate)?,
                 });
             }
         }
@@ -410,7 +422,7 @@ impl Superposition {
             message: format!("{verb} {name}"),
             ..RefTransaction::default()
         };
-        match self.engine().store().refs().commit(&transaction)? {
+        match self.engine().commit_refs(&transaction)? {
             RefOutcome::Done => {
                 inner.record = Some(record);
                 Ok(())
@@ -462,6 +474,7 @@ impl Superposition {
         inner.check_living()?;
         inner.check_index(index)?;
         let winner = inner.candidates[index].clone();
+        let _section = self.engine().store().section();
         winner.take_up()?;
         let result = if winner.is_dirty() {
             winner.checkpoint("collapse", pyi_tree::cbor::Value::Null)?
@@ -507,6 +520,7 @@ impl Superposition {
         inner.weights.clear();
         drop(inner);
         self.collapsed.notify_all();
+        self.engine().acknowledge(self.engine().durability)?;
         Ok(result)
     }
 

@@ -104,6 +104,7 @@ impl Workspace {
             state: state.unwrap_or_else(|| head.state.clone()),
             journal: journal.map_or_else(|| head.journal.clone(), pyi_tree::journal::JournalTree::from_tree),
         };
-        crate::commit::adopt(&mut content, Arc::new(snapshot));
+        let held = Arc::new(head.with(snapshot));
+        crate::commit::adopt(&mut content, held);
     }
 }

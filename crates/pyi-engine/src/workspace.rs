@@ -7,16 +7,18 @@
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use pyi_cas::{Bytes, Guard, Id, RefOutcome, RefTransaction};
+use pyi_cas::{Bytes, Guard, Id, Pin, RefOutcome, RefTransaction};
 use pyi_tree::journal::{Event, JournalTree};
-use pyi_tree::refs::{Origin, WorkspaceRecord, workspace_key};
+use pyi_tree::refs::{Lease, Origin, WorkspaceRecord, workspace_key};
 use pyi_tree::tree::Content as NewContent;
 use pyi_tree::{Mode, Tree, Walk};
 
 use crate::checkpoint::{Checkpoint, EntryWalk, read, read_from_memory};
-use crate::engine::{Engine, Snapshot};
+use crate::engine::Engine;
 use crate::entry::{Entry, mode_of};
-use crate::repository::Repository;
+use crate::hold::Held;
+use crate::lease::Claim;
+use crate::repository::{Repository, hold_named};
 use crate::sandbox::Synced;
 use crate::{Error, Result, paths};
 
@@ -40,9 +42,13 @@ pub(crate) struct Content {
     pub(crate) journal: JournalTree,
     /// Events that are not in the journal's tree yet.
     pub(crate) fresh: Vec<Event>,
-    pub(crate) head: Arc<Snapshot>,
+    pub(crate) head: Arc<Held>,
     /// Heads that were merged in since the last checkpoint: its further parents.
     pub(crate) merged: Vec<Id>,
+    /// Keeps what was stored early or came from elsewhere since the last checkpoint.
+    pub(crate) pins: Vec<Arc<Pin>>,
+    /// Keeps the journal that was flushed last, of which the next one shares most.
+    pub(crate) journal_pin: Option<Arc<Pin>>,
     /// What git knows of this content; goes into the next checkpoint.
     pub(crate) git: Arc<pyi_tree::cbor::Value>,
     /// The directories that this workspace was the same as, and what both held then.
@@ -50,25 +56,59 @@ pub(crate) struct Content {
     /// Where it came from; shared, because a fork copies it.
     pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) dirty: bool,
-    /// The value in the ref log, as last written or read, if the workspace has a name.
-    pub(crate) record: Option<Vec<u8>>,
+    /// What is known of the name, if the workspace has one.
+    pub(crate) claim: Option<Claim>,
 }
 
 impl Content {
-    pub(crate) fn of(head: Arc<Snapshot>, origin: Option<Origin>) -> Self {
+    pub(crate) fn of(head: Arc<Held>, origin: Option<Origin>) -> Self {
         Content {
             files: head.files.clone(),
             state: head.state.clone(),
             journal: head.journal.clone(),
             fresh: Vec::new(),
             merged: Vec::new(),
+            pins: Vec::new(),
+            journal_pin: None,
             synced: Synced::default(),
             git: Arc::new(head.root.git.clone()),
             head,
             origin: origin.map(Arc::new),
             dirty: false,
-            record: None,
+            claim: None,
         }
+    }
+
+    /// What the record of a named workspace says, as a view: at its last checkpoint and with the journal that was flushed since.
+    pub(crate) fn of_record(engine: &Engine, name: &str, value: Vec<u8>) -> Result<Self> {
+        let _section = engine.store().section();
+        let record = WorkspaceRecord::decode(&value)?;
+        let mut content = Content::of(hold_named(engine, "workspace", name, &record.head)?, record.origin);
+        if let Some(journal) = record.journal {
+            content.journal_pin = Some(Arc::new(engine.store().pin(&journal)));
+            content.journal = JournalTree::from_tree(engine.tree(&journal)?);
+            content.dirty = true;
+        }
+        content.claim = Some(Claim::view(value));
+        Ok(content)
+    }
+
+    /// Relies on more, each once: what goes to and fro between workspaces and directories brings its pins along every time.
+    pub(crate) fn rely_on(&mut self, pins: impl IntoIterator<Item = Arc<Pin>>) {
+        for pin in pins {
+            let held = Arc::ptr_eq(&pin, &self.head.pin) || self.pins.iter().any(|known| Arc::ptr_eq(known, &pin));
+            if !held {
+                self.pins.push(pin);
+            }
+        }
+    }
+
+    /// Everything that keeps what this content relies on.
+    pub(crate) fn all_pins(&self) -> Vec<Arc<Pin>> {
+        let mut pins = self.pins.clone();
+        pins.push(self.head.pin.clone());
+        pins.extend(self.journal_pin.clone());
+        pins
     }
 
     /// Moves fresh events into the journal's tree.
@@ -81,13 +121,13 @@ impl Content {
     }
 
     /// The record of a named workspace whose head would be `head`.
-    pub(crate) fn record_with(&self, head: Id, journal: Option<Id>) -> Vec<u8> {
+    pub(crate) fn record_with(&self, head: Id, journal: Option<Id>, lease: Lease) -> WorkspaceRecord {
         WorkspaceRecord {
             head,
             origin: self.origin.as_deref().cloned(),
             journal,
+            lease,
         }
-        .encode()
     }
 }
 
@@ -130,6 +170,10 @@ impl Workspace {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    pub(crate) fn shared_name(&self) -> Option<&Arc<str>> {
+        self.name.as_ref()
     }
 
     /// The files as they are now. O(1).
@@ -223,13 +267,19 @@ impl Workspace {
     /// # Errors
     /// `NotFound`, `InvalidPath`.
     pub fn walk(&self, directory: &[u8]) -> Result<EntryWalk> {
-        EntryWalk::files(self.engine.clone(), &self.files()?, directory)
+        self.engine.open()?;
+        let (files, pins) = {
+            let content = self.content.lock();
+            (content.files.clone(), content.all_pins())
+        };
+        EntryWalk::files(self.engine.clone(), &files, directory, pins)
     }
 
     /// Applies `edit` to the files: wholly or, on an error, not at all.
     pub(crate) fn edit<T>(&self, edit: impl FnOnce(&mut Tree) -> Result<T>) -> Result<T> {
         self.engine.open()?;
         let mut content = self.content.lock();
+        self.check_lease(&mut content)?;
         let mut files = content.files.clone();
         let result = edit(&mut files)?;
         content.files = files;
@@ -241,7 +291,8 @@ impl Workspace {
     ///
     /// # Errors
     /// `InvalidPath` if `path` is not allowed, stands below a file or symlink, or is a directory or symlink; `InvalidArgument` for
-    /// other permissions than 0o644 and 0o755. Nothing was changed then.
+    /// other permissions than 0o644 and 0o755; `LeaseLost` if somebody else owns the name by now, here and in every other call
+    /// that changes something. Nothing was changed then.
     pub fn write(&self, path: &[u8], data: Bytes, permissions: Option<u32>) -> Result<()> {
         self.write_many([(path, data, permissions)])
     }
@@ -339,11 +390,12 @@ impl Workspace {
         content.settle_journal(&self.engine)?;
         let mut copy = content.clone();
         drop(content);
-        copy.record = None;
+        copy.claim = None;
         Ok(Workspace::new(self.engine.clone(), copy, None))
     }
 
-    /// A copy with a name, which is claimed by compare-and-swap and survives the process together with the head.
+    /// A copy with a name, which is claimed by compare-and-swap, is owned by this handle, and survives the process together with the
+    /// head.
     ///
     /// # Errors
     /// `Conflict` if the name is taken; `InvalidArgument` if it is no good name.
@@ -351,20 +403,26 @@ impl Workspace {
         paths::check_name("workspace", name)?;
         let fork = self.fork()?;
         let mut content = fork.content.lock().clone();
-        let record = content.record_with(content.head.id, None);
+        let lease = self.engine.leases.next(0);
+        let record = content.record_with(content.head.id, None, lease).encode();
+        let seen = self.engine.store().refs().generation();
         let transaction = RefTransaction {
             guards: vec![(workspace_key(name), Guard::Absent)],
             puts: vec![(workspace_key(name), Some(record.clone()))],
             message: format!("fork {name}"),
+            epoch: lease.epoch,
             ..RefTransaction::default()
         };
-        if let RefOutcome::Conflict { .. } = self.engine.store().refs().commit(&transaction)? {
+        if let RefOutcome::Conflict { .. } = self.engine.commit_refs(&transaction)? {
             return Err(Error::conflict(format!(
                 "workspace {name:?} exists already; open it with open_workspace, or choose another name"
             )));
         }
-        content.record = Some(record);
-        Ok(Workspace::new(self.engine.clone(), content, Some(Arc::from(name))))
+        content.claim = Some(Claim::owner(record, lease, seen));
+        let name: Arc<str> = Arc::from(name);
+        let workspace = Workspace::new(self.engine.clone(), content, Some(name.clone()));
+        self.engine.leases.replace(&name, &workspace.weak);
+        Ok(workspace)
     }
 }
 

@@ -63,7 +63,7 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let status = match error.kind() {
-            ErrorKind::NotFound | ErrorKind::Conflict => NEGATIVE,
+            ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::LeaseLost | ErrorKind::QuotaExceeded => NEGATIVE,
             ErrorKind::InvalidPath | ErrorKind::InvalidArgument => USAGE,
             _ => FAILED,
         };
@@ -85,6 +85,8 @@ mod tests {
         for (kind, status) in [
             (ErrorKind::NotFound, 1),
             (ErrorKind::Conflict, 1),
+            (ErrorKind::LeaseLost, 1),
+            (ErrorKind::QuotaExceeded, 1),
             (ErrorKind::InvalidPath, 2),
             (ErrorKind::InvalidArgument, 2),
             (ErrorKind::Corrupt, 3),

@@ -57,7 +57,7 @@ impl Revision {
             None
         };
         let workspace = if matches!(kind, "" | "workspace") {
-            found(repository.open_workspace(bare))?.map(|workspace| *workspace.head().id())
+            found(repository.view_workspace(bare))?.map(|workspace| *workspace.head().id())
         } else {
             None
         };
@@ -110,7 +110,7 @@ impl Revision {
     /// A view of its content: the named workspace itself, or an unnamed one.
     pub(crate) fn workspace(&self, repository: &Repository) -> Result<Arc<Workspace>> {
         Ok(match &self.named {
-            Named::Workspace(name) => repository.open_workspace(name)?,
+            Named::Workspace(name) => repository.view_workspace(name)?,
             Named::Branch(_) => repository.workspace_at(self.id)?,
             Named::Checkpoint => repository.workspace_at(self.id)?,
         })
@@ -143,7 +143,7 @@ pub(crate) fn names_by_head(repository: &Repository) -> Result<HashMap<Id, Vec<S
         names.entry(id).or_default().push(branch);
     }
     for workspace in repository.workspaces()? {
-        if let Some(open) = found(repository.open_workspace(&workspace))? {
+        if let Some(open) = found(repository.view_workspace(&workspace))? {
             names.entry(*open.head().id()).or_default().push(workspace);
         }
     }

@@ -83,9 +83,10 @@ impl Checkpoint {
         Ok(Walk::new(walk, self.inner.repository()))
     }
 
-    /// Returns when the checkpoint is durable by its class. With `process` it is when `checkpoint()` returned.
-    #[allow(clippy::unused_self)]
-    fn wait_durable(&self) {}
+    /// Returns when the checkpoint, and everything that it reaches, survives a loss of power.
+    fn wait_durable(&self, py: Python<'_>) -> PyResult<()> {
+        work(py, || self.inner.wait_durable())
+    }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
         other

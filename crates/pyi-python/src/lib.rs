@@ -10,6 +10,7 @@ mod errors;
 mod journal;
 mod maintenance;
 mod repository;
+mod retention;
 mod state;
 mod superposition;
 mod workspace;
@@ -36,5 +37,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<journal::JournalIterator>()?;
     module.add_class::<state::StateCore>()?;
     module.add_class::<superposition::Superposition>()?;
+    module.add_class::<retention::Retention>()?;
+    module.add_class::<retention::GcReport>()?;
+    module.add_class::<retention::Operation>()?;
+    module.add_class::<retention::RefMove>()?;
     Ok(())
 }

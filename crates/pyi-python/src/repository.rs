@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pyi_engine::git::History;
-use pyi_engine::{Repository as EngineRepository, RepositoryOptions, Version};
+use pyi_engine::{GcOptions, Repository as EngineRepository, RepositoryOptions, Version};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -11,8 +11,9 @@ use crate::checkpoint::Checkpoint;
 use crate::convert::{Directory, checkpoint_id, seconds, version};
 use crate::errors::{invalid, work};
 use crate::maintenance;
+use crate::retention::{Changes, GcReport, Given, Operation, Retention};
 use crate::superposition::Superposition;
-use crate::workspace::{Expected, Workspace, check_durability, is_text};
+use crate::workspace::{Expected, Workspace, durability_named, is_text};
 
 /// One store, shared by any number of processes, with its branches, workspaces and superpositions.
 #[pyclass(frozen, module = "pyi._native")]
@@ -22,7 +23,7 @@ pub(crate) struct Repository {
 
 /// Opens the repository for a work tree, git directory, other directory or store.
 #[pyfunction]
-#[pyo3(signature = (path, *, create = true, durability = "process", store = None, cache_bytes = 32 << 20))]
+#[pyo3(signature = (path, *, create = true, durability = "process", store = None, cache_bytes = 32 << 20, cap_bytes = None))]
 pub(crate) fn open(
     py: Python<'_>,
     path: Directory,
@@ -30,11 +31,18 @@ pub(crate) fn open(
     durability: &str,
     store: Option<Directory>,
     cache_bytes: usize,
+    cap_bytes: Option<u64>,
 ) -> PyResult<Repository> {
-    check_durability(Some(durability))?;
+    if cap_bytes == Some(0) {
+        return Err(invalid(
+            "cap_bytes=0: no store is that small; None leaves the cap as it is",
+        ));
+    }
     let options = RepositoryOptions {
         create,
+        durability: durability_named(durability)?,
         store: store.map(|store| store.0),
+        cap_bytes,
         cache_bytes,
     };
     let inner = work(py, || EngineRepository::open(&path.0, &options))?;
@@ -122,7 +130,14 @@ impl Repository {
         Ok(Workspace { inner })
     }
 
-    /// A named workspace, at its last checkpoint.
+    /// A named workspace to read, at its last checkpoint: its owner keeps it until something is written through this handle.
+    fn view_workspace(&self, py: Python<'_>, name: &str) -> PyResult<Workspace> {
+        Ok(Workspace {
+            inner: work(py, || self.inner.view_workspace(name))?,
+        })
+    }
+
+    /// A named workspace, at its last checkpoint. Takes the lease: its owner until now can read on and write no more.
     fn open_workspace(&self, py: Python<'_>, name: &str) -> PyResult<Workspace> {
         Ok(Workspace {
             inner: work(py, || self.inner.open_workspace(name))?,
@@ -199,6 +214,87 @@ impl Repository {
     /// The names of all living named superpositions, sorted.
     fn superpositions(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         work(py, || self.inner.superpositions())
+    }
+
+    /// Keeps a checkpoint, and all it reaches, whatever retention says.
+    fn keep(&self, py: Python<'_>, checkpoint: &Bound<'_, PyAny>) -> PyResult<()> {
+        let id = checkpoint_id(checkpoint, &self.inner)?;
+        work(py, || self.inner.keep(&id))
+    }
+
+    /// Gives up a checkpoint that was kept.
+    fn unkeep(&self, py: Python<'_>, checkpoint: &Bound<'_, PyAny>) -> PyResult<()> {
+        let id = checkpoint_id(checkpoint, &self.inner)?;
+        work(py, || self.inner.unkeep(&id))
+    }
+
+    /// The ids of the checkpoints that are kept.
+    fn kept(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let kept = work(py, || self.inner.kept())?;
+        Ok(kept.iter().map(ToString::to_string).collect())
+    }
+
+    /// The last operations on branches, names, kept checkpoints and settings, newest first.
+    #[pyo3(signature = (limit = None))]
+    fn history(&self, py: Python<'_>, limit: Option<usize>) -> PyResult<Vec<Operation>> {
+        let history = work(py, || self.inner.history(limit))?;
+        history.into_iter().map(|one| Operation::new(py, one)).collect()
+    }
+
+    /// Takes back the last operations, or the one at `position`, if what they left still stands; what that did.
+    #[pyo3(signature = (steps = 1, *, position = None))]
+    fn undo(&self, py: Python<'_>, steps: usize, position: Option<u64>) -> PyResult<Operation> {
+        let undone = work(py, || match position {
+            Some(position) => self.inner.undo_at(position),
+            None => self.inner.undo(steps),
+        })?;
+        Operation::new(py, undone)
+    }
+
+    /// What retention keeps; what is given is set, for all processes.
+    #[pyo3(
+        signature = (
+            *, age = Given::Left, heads = Given::Left, history = Given::Left, per_day = Given::Left, weight = Given::Left,
+            cap_bytes = Given::Left
+        ),
+        text_signature = "(self, *, age=..., heads=..., history=..., per_day=..., weight=..., cap_bytes=...)"
+    )]
+    #[allow(clippy::too_many_arguments)]
+    fn retention(
+        &self,
+        py: Python<'_>,
+        age: Given<f64>,
+        heads: Given<u64>,
+        history: Given<Option<u64>>,
+        per_day: Given<Option<u32>>,
+        weight: Given<Option<f64>>,
+        cap_bytes: Given<Option<u64>>,
+    ) -> PyResult<Retention> {
+        let changes = Changes {
+            age,
+            heads,
+            history,
+            per_day,
+            weight,
+            cap_bytes,
+        };
+        let mut retention = work(py, || self.inner.retention())?;
+        if changes.apply(&mut retention)? {
+            work(py, || self.inner.set_retention(&retention))?;
+        }
+        Ok(retention.into())
+    }
+
+    /// Removes what neither refs nor workspaces nor retention keep, and what is oldest of what only retention keeps until the rest fits
+    /// into `budget_bytes`. `compact` rewrites everything.
+    #[pyo3(signature = (*, budget_bytes = None, compact = false))]
+    fn gc(&self, py: Python<'_>, budget_bytes: Option<u64>, compact: bool) -> PyResult<GcReport> {
+        let options = GcOptions {
+            budget_bytes,
+            compact,
+            ..GcOptions::default()
+        };
+        Ok(work(py, || self.inner.gc(&options))?.into())
     }
 
     /// Makes everything so far durable against power loss.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pyi_engine::Workspace as EngineWorkspace;
-use pyi_engine::{Bytes, CaptureOptions, Expect, ExportOptions, Ignore, MaterializeOptions, Value};
+use pyi_engine::{Bytes, CaptureOptions, Durability, Expect, ExportOptions, Ignore, MaterializeOptions, Value};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyEllipsis, PyString};
 
@@ -43,12 +43,9 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Expected<'py> {
     }
 }
 
-/// Refuses what the durability classes of this version do not have.
-pub(crate) fn check_durability(durability: Option<&str>) -> PyResult<()> {
-    match durability {
-        None | Some("process") => Ok(()),
-        Some(other) => Err(invalid(format!("durability {other:?}: this version has \"process\""))),
-    }
+/// The durability class of this name.
+pub(crate) fn durability_named(name: &str) -> PyResult<Durability> {
+    short(name.parse())
 }
 
 #[pymethods]
@@ -231,9 +228,12 @@ impl Workspace {
         metadata: Option<&Bound<'_, PyDict>>,
         durability: Option<&str>,
     ) -> PyResult<Checkpoint> {
-        check_durability(durability)?;
+        let durability = durability.map(durability_named).transpose()?;
         let metadata = metadata.map_or(Ok(Value::Null), |metadata| value_from(metadata.as_any(), 0))?;
-        let inner = work(py, || self.inner.checkpoint(message, metadata))?;
+        let inner = work(py, || match durability {
+            None => self.inner.checkpoint(message, metadata),
+            Some(durability) => self.inner.checkpoint_as(message, metadata, durability),
+        })?;
         Ok(Checkpoint { inner })
     }
 

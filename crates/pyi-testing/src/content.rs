@@ -19,11 +19,20 @@ enum Change {
 /// Words that processes share; they live in the page cache.
 pub(crate) struct Words(Box<[AtomicU64]>);
 
-impl SharedWords for Words {
+/// The first words of a file, as one process mapped them; others may have mapped more.
+pub(crate) struct View {
+    words: Arc<Words>,
+    count: usize,
+}
+
+impl SharedWords for View {
     fn words(&self) -> &[AtomicU64] {
-        &self.0
+        &self.words.0[..self.count]
     }
 }
+
+/// Words of a file that is mapped, at least: what a file may grow to while somebody has it mapped.
+const WORDS: usize = 2048;
 
 /// A file's content.
 #[derive(Clone, Default)]
@@ -126,13 +135,17 @@ impl Content {
         self.lost = true;
     }
 
-    pub(crate) fn map_shared(&mut self, length: usize) -> Arc<Words> {
+    /// `None`: the file has grown further than a simulated mapping can.
+    pub(crate) fn map_shared(&mut self, length: usize) -> Option<View> {
         let words = self.shared.get_or_insert_with(|| {
-            let words = Words((0..length / 8).map(|_| AtomicU64::new(0)).collect());
+            let count = WORDS.max(length / 8);
+            let words = Words((0..count).map(|_| AtomicU64::new(0)).collect());
             fill_words(&words, &self.cached);
             Arc::new(words)
         });
-        Arc::clone(words)
+        let words = Arc::clone(words);
+        let count = length / 8;
+        (count <= words.0.len()).then_some(View { words, count })
     }
 
     /// Notes what processes stored into the shared words as changes of sectors.
@@ -140,9 +153,12 @@ impl Content {
         let Some(words) = self.shared.clone() else { return };
         let mut first_and_end: Option<(usize, usize)> = None;
         for (index, word) in words.0.iter().enumerate() {
-            let now = word.load(Ordering::Acquire).to_le_bytes();
             let at = index * 8;
-            if self.cached.get(at..at + 8).is_some_and(|before| before != now) {
+            let Some(before) = self.cached.get(at..at + 8) else {
+                break;
+            };
+            let now = word.load(Ordering::Acquire).to_le_bytes();
+            if before != now {
                 Arc::make_mut(&mut self.cached)[at..at + 8].copy_from_slice(&now);
                 match &mut first_and_end {
                     Some((first, end)) if *first / sector == at / sector => *end = at + 8,

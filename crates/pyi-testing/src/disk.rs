@@ -27,6 +27,8 @@ pub(crate) struct Inner {
     pub(crate) state: State,
     pub(crate) rng: Rng,
     pub(crate) clock_ns: u64,
+    /// Goes up with each power loss.
+    pub(crate) boot: u64,
     /// Node to handle and process.
     locks: BTreeMap<u64, (u64, u64)>,
     processes: BTreeMap<u64, Living>,
@@ -48,6 +50,7 @@ pub struct Snapshot {
     state: State,
     rng: Rng,
     clock_ns: u64,
+    boot: u64,
     /// What [`Disk::set_mark`] said last.
     pub mark: u64,
     /// The call before which it was taken.
@@ -77,14 +80,15 @@ impl Disk {
 
     /// An empty disk with sectors of so many bytes.
     pub fn with_sector(seed: u64, sector_bytes: usize) -> Disk {
-        Disk::from_state(State::new(sector_bytes), Rng::new(seed), 1_700_000_000_000_000_000)
+        Disk::from_state(State::new(sector_bytes), Rng::new(seed), 1_700_000_000_000_000_000, 1)
     }
 
-    fn from_state(state: State, rng: Rng, clock_ns: u64) -> Disk {
+    fn from_state(state: State, rng: Rng, clock_ns: u64, boot: u64) -> Disk {
         Disk(Arc::new(Mutex::new(Inner {
             state,
             rng,
             clock_ns,
+            boot,
             locks: BTreeMap::new(),
             processes: BTreeMap::new(),
             next_handle: 0,
@@ -197,6 +201,7 @@ impl Inner {
             state: self.state.frozen(),
             rng: self.rng.clone(),
             clock_ns: self.clock_ns,
+            boot: self.boot,
             mark: self.mark,
             before,
         }
@@ -262,11 +267,11 @@ impl Snapshot {
 
     /// The disk after a power loss: the cache is gone, each unflushed change went as `fates` says.
     pub fn crash(&self, fates: &[Fate]) -> Disk {
-        Disk::from_state(self.state.crash(fates), self.rng.clone(), self.clock_ns)
+        Disk::from_state(self.state.crash(fates), self.rng.clone(), self.clock_ns, self.boot + 1)
     }
 
     /// The disk after the death of all processes: the cache is still there.
     pub fn after_kill(&self) -> Disk {
-        Disk::from_state(self.state.clone(), self.rng.clone(), self.clock_ns)
+        Disk::from_state(self.state.clone(), self.rng.clone(), self.clock_ns, self.boot)
     }
 }

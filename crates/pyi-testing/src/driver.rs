@@ -53,6 +53,7 @@ impl Driver {
             read_only: false,
             segment_limit_bytes: 4_000,
             ref_log_limit_bytes: 700,
+            write_ahead_bytes: 0,
             background_seal: false,
         }
     }
@@ -149,6 +150,8 @@ impl Driver {
         let Some(id) = self.last else { return Ok(()) };
         let (name, value) = (vec![b'b', b'/', b'a' + key], id.0.to_vec());
         self.event(Event::Move(name.clone(), value.clone()), who, |store| {
+            // Whoever names an object has seen it, wherever it stands.
+            store.contains(&id)?;
             let before = store.refs().get(&name)?;
             let transaction = RefTransaction {
                 guards: vec![(

@@ -163,8 +163,9 @@ impl VfsFile for File {
 
     fn map_shared(&self, length: usize) -> io::Result<Arc<dyn SharedWords>> {
         self.call(Operation::MapShared, |inner, _| {
-            let words = inner.state.file(self.node)?.map_shared(length);
-            Ok(words as Arc<dyn SharedWords>)
+            let view = inner.state.file(self.node)?.map_shared(length);
+            let view = view.ok_or(io::ErrorKind::OutOfMemory)?;
+            Ok(Arc::new(view) as Arc<dyn SharedWords>)
         })
     }
 }

@@ -100,7 +100,7 @@ impl Model {
         Expectation {
             sure: self.events[..mark].iter().rposition(flushed).unwrap_or(0),
             possible: self.len().min(mark + 1),
-            dangling: true,
+            dangling: false,
         }
     }
 

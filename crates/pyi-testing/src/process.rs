@@ -120,6 +120,11 @@ impl Vfs for Process {
         self.disk.with(|inner| inner.clock_ns)
     }
 
+    fn boot_id(&self) -> io::Result<Option<[u8; 16]>> {
+        let boot = self.disk.with(|inner| inner.boot);
+        Ok(Some(u128::from(boot).to_le_bytes()))
+    }
+
     fn process_generation(&self) -> u64 {
         1
     }

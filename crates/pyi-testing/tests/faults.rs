@@ -78,6 +78,13 @@ fn a_disk_that_is_full_for_a_while() {
     at_every_call(Fault::Error(libc::ENOSPC), 40);
 }
 
+/// Flushes that fail once and forget what they should have written: what a later flush acknowledged is on the disk all the same.
+#[test]
+fn a_failed_flush_at_every_call() {
+    at_every_call(Fault::FlushLost(libc::EIO), 0);
+    at_every_call(Fault::FlushLost(libc::EIO), 25);
+}
+
 /// Bits that flip, sectors that are old, reads that go astray: an object is right, missing or an error, never wrong.
 #[test]
 fn a_bad_read_never_gives_wrong_bytes() {

@@ -6,9 +6,12 @@ mod common;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::*;
-use pyi_cas::{Batch, FileStore, Id, Kind, ObjectStore, OpenMode, Vfs, VfsFile};
+use pyi_cas::{
+    Batch, CollectOptions, Collected, FileStore, Id, IdSet, Kind, Mark, ObjectStore, OpenMode, Vfs, VfsFile,
+};
 use pyi_testing::{Call, Disk, Driver, Fate, Fault, Operation, Process, Rng, Snapshot, Subsets, until_killed};
 
 fn put(store: &FileStore, content: &[u8]) -> Id {
@@ -167,7 +170,9 @@ fn a_new_segment_that_somebody_used_meanwhile_is_theirs() {
         *note.lock().unwrap() = Some(put(&store, b"acknowledged"));
         store.close().unwrap();
     };
-    let slow = Slow(disk.process(), Mutex::new(Some(Box::new(meddle))));
+    let slow = Slow(disk.process(), Mutex::new(Some(Box::new(meddle))), |path| {
+        path.extension().is_some_and(|extension| extension == "seg")
+    });
     let store = FileStore::open(Arc::new(slow), Path::new("/work/store"), Driver::options()).unwrap();
     let own = put(&store, b"of the slow one");
     let id = stored.lock().unwrap().unwrap();
@@ -176,8 +181,53 @@ fn a_new_segment_that_somebody_used_meanwhile_is_theirs() {
     assert_eq!(other.get(Kind::Blob, &id).unwrap().unwrap(), "acknowledged");
 }
 
-/// A process that stands still behind the creation of its first segment while something else happens.
-struct Slow(Process, Mutex<Option<Box<dyn FnOnce() + Send>>>);
+/// A process made the file of its session and was stopped before it locked it. A collector found it free, took it for a dead one's and
+/// removed it. Then the first went on, and no collector knew of its sections and pins.
+#[test]
+fn a_new_session_that_was_taken_for_a_dead_ones_is_made_again() {
+    let disk = Disk::new(1);
+    let (_process, other) = Driver::open(&disk).unwrap();
+    put(&other, b"also garbage");
+    let other = Arc::new(other);
+    let collector = Arc::clone(&other);
+    let meddle = move || {
+        collect(&collector);
+    };
+    let slow = Slow(disk.process(), Mutex::new(Some(Box::new(meddle))), |path| {
+        path.parent().is_some_and(|parent| parent.ends_with("sessions"))
+    });
+    let store = FileStore::open(Arc::new(slow), Path::new("/work/store"), Driver::options()).unwrap();
+    let section = store.section();
+    let garbage = put(&other, b"garbage");
+    assert!(collect(&other).gave_up.is_some(), "the section is known");
+    let id = put(&other, b"pinned");
+    let pin = store.pin(&id);
+    drop(section);
+    assert_eq!(collect(&other).gave_up, None);
+    assert!(other.get(Kind::Blob, &garbage).unwrap().is_none());
+    assert_eq!(other.get(Kind::Blob, &id).unwrap().unwrap(), "pinned");
+    drop(pin);
+}
+
+/// A collection in which nothing lives but what is pinned.
+fn collect(store: &FileStore) -> Collected {
+    struct Pins;
+    impl Mark for Pins {
+        fn mark(&mut self, pins: &[Id], live: &mut IdSet) -> pyi_cas::Result<()> {
+            live.extend(pins);
+            Ok(())
+        }
+    }
+    let options = CollectOptions {
+        dead_share: 0.0,
+        patience: Duration::ZERO,
+        ..CollectOptions::default()
+    };
+    store.collect(&mut Pins, &options).unwrap()
+}
+
+/// A process that stands still behind the creation of its first file of a sort while something else happens.
+struct Slow(Process, Mutex<Option<Box<dyn FnOnce() + Send>>>, fn(&Path) -> bool);
 
 impl std::fmt::Debug for Slow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -188,7 +238,7 @@ impl std::fmt::Debug for Slow {
 impl Vfs for Slow {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>> {
         let file = self.0.open(path, mode)?;
-        if mode == OpenMode::CreateNew && path.extension().is_some_and(|extension| extension == "seg") {
+        if mode == OpenMode::CreateNew && (self.2)(path) {
             let meddle = self.1.lock().unwrap().take();
             if let Some(meddle) = meddle {
                 meddle();
@@ -222,6 +272,9 @@ impl Vfs for Slow {
     }
     fn now_ns(&self) -> u64 {
         self.0.now_ns()
+    }
+    fn boot_id(&self) -> io::Result<Option<[u8; 16]>> {
+        self.0.boot_id()
     }
     fn process_generation(&self) -> u64 {
         self.0.process_generation()

@@ -23,6 +23,28 @@ pub fn superposition_key(name: &str) -> Vec<u8> {
     [b"s/", name.as_bytes()].concat()
 }
 
+/// The key that keeps a checkpoint from being collected; its value is an empty map.
+#[must_use]
+pub fn kept_key(id: &Id) -> Vec<u8> {
+    format!("k/{id}").into_bytes()
+}
+
+/// The value of a key of [`kept_key`].
+#[must_use]
+pub fn kept_value() -> Vec<u8> {
+    Value::Map(Vec::new()).encode()
+}
+
+/// The checkpoint that a key of [`kept_key`] keeps.
+///
+/// # Errors
+/// [`Error::Corrupt`] if it names none.
+pub fn decode_kept(key: &[u8]) -> Result<Id> {
+    key.strip_prefix(b"k/")
+        .and_then(|hex| std::str::from_utf8(hex).ok()?.parse().ok())
+        .ok_or_else(|| Error::corrupt("ref log: a kept checkpoint that is none"))
+}
+
 /// Parses a branch's value.
 ///
 /// # Errors
@@ -42,6 +64,16 @@ pub struct Origin {
     pub head: Id,
 }
 
+/// Who may write to a named workspace. Every taking of it has a higher epoch, and no session uses an epoch twice, so that each
+/// lease is like no other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lease {
+    /// How often the name was taken, at least; 0 if nobody ever took it.
+    pub epoch: u64,
+    /// The session of the engine that owns it; zeros for nobody.
+    pub owner: [u8; 16],
+}
+
 /// A named workspace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkspaceRecord {
@@ -51,6 +83,8 @@ pub struct WorkspaceRecord {
     pub origin: Option<Origin>,
     /// The root node of a journal that was flushed after the last checkpoint.
     pub journal: Option<Id>,
+    /// Who may write to it.
+    pub lease: Lease,
 }
 
 /// A named superposition.
@@ -97,6 +131,12 @@ impl WorkspaceRecord {
                 .as_ref()
                 .map(|journal| ("journal".to_owned(), bytes(journal))),
         );
+        if self.lease.epoch != 0 {
+            pairs.push(("epoch".to_owned(), Value::Int(i128::from(self.lease.epoch))));
+        }
+        if self.lease.owner != [0; 16] {
+            pairs.push(("owner".to_owned(), Value::Bytes(self.lease.owner.to_vec())));
+        }
         Value::Map(pairs).encode()
     }
 
@@ -114,10 +154,15 @@ impl WorkspaceRecord {
             }),
             _ => None,
         };
+        let owner = value.get("owner").and_then(Value::as_bytes);
         Ok(WorkspaceRecord {
             head,
             origin,
             journal: id(value.get("journal")),
+            lease: Lease {
+                epoch: value.get("epoch").and_then(Value::as_u64).unwrap_or(0),
+                owner: owner.and_then(|owner| owner.try_into().ok()).unwrap_or_default(),
+            },
         })
     }
 }

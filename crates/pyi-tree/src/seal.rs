@@ -42,7 +42,8 @@ impl<'a> Sealer<'a> {
 
     fn known(&mut self, kind: Kind, id: &Id, content: &[u8]) -> Result<()> {
         if !self.store.contains_hint(id) && !self.batch.contains(id) {
-            self.batch.put(kind, id, content)?;
+            self.batch
+                .put_chunked(kind, id, content, &|chunk| self.store.contains_hint(chunk))?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use pyi_cas::Id;
 use pyi_tree::CheckpointRoot;
 use pyi_tree::cbor::{CborError, DEPTH_MAX, Value};
 use pyi_tree::refs::{
-    Origin, SuperpositionRecord, WorkspaceRecord, branch_key, decode_branch, superposition_key, workspace_key,
+    Lease, Origin, SuperpositionRecord, WorkspaceRecord, branch_key, decode_branch, superposition_key, workspace_key,
 };
 
 fn value() -> impl Strategy<Value = Value> {
@@ -93,11 +93,16 @@ fn a_workspace_record_survives() {
             head: Id([6; 32]),
             origin,
             journal: Some(Id([7; 32])),
+            lease: Lease {
+                epoch: u64::MAX,
+                owner: [9; 16],
+            },
         },
         WorkspaceRecord {
             head: Id([6; 32]),
             origin: None,
             journal: None,
+            lease: Lease::default(),
         },
     ] {
         assert_eq!(WorkspaceRecord::decode(&record.encode()).unwrap(), record);

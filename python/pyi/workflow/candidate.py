@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from pyi.config import TAIL_BYTES
-from pyi.errors import Conflict, InvalidArgument, InvalidPath, PyiError, StorageError
+from pyi.errors import Conflict, InvalidArgument, InvalidPath, LeaseLost, PyiError, StorageError
 from pyi.sandbox.process import Cancel, Command, Outcome
 from pyi.workflow.calls import Caller, Timeout
 from pyi.workflow.plan import Plan, save_result
@@ -110,7 +110,7 @@ class Candidate:
             result = replace(result, seconds=monotonic() - started, workspace=workspace.name)
             try:
                 return self._save(result)
-            except Conflict:
+            except (Conflict, LeaseLost):
                 self._take_up()
                 return self._save(result)
 
@@ -124,6 +124,12 @@ class Candidate:
         self._workspace = self._context.reopen(self._workspace.name or "")
         if self._sandbox is not None:
             self._sandbox.capture(self._workspace)
+
+    def _capture(self) -> None:
+        try:
+            self._directory().capture(self._workspace)
+        except LeaseLost:
+            self._take_up()
 
     # The agent
 
@@ -150,7 +156,7 @@ class Candidate:
         status = _ended_early(outcome) or (Status.PASSED if outcome.ok else Status.FAILED)
         result = CandidateResult(self._index, status, agent_exit=outcome.status, tail=outcome.tail)
         try:
-            sandbox.capture(self._workspace)
+            self._capture()
         except (InvalidPath, StorageError) as error:
             if isinstance(error, StorageError) and error.errno not in _OWN_FAULTS:
                 raise
@@ -169,7 +175,7 @@ class Candidate:
     def _tick(self) -> None:
         """Keep what the running agent changed so far."""
         try:
-            self._directory().capture(self._workspace)
+            self._capture()
         except PyiError as error:  # a file vanished while it was looked at; the next look, or the last one, gets it
             self._context.emit(Event("note", self._index, f"looked at again later: {error}"))
             return
@@ -181,7 +187,7 @@ class Candidate:
             return
         try:
             self._workspace.checkpoint(message)
-        except Conflict:
+        except (Conflict, LeaseLost):
             self._take_up()
             self._workspace.checkpoint(message)
         self._context.emit(Event("checkpoint", self._index))

@@ -147,7 +147,7 @@ class Plan:
             Corrupt: The record cannot be read.
         """
         try:
-            head = repository.open_workspace(_PREFIX + race_id + _SUFFIX).head
+            head = repository.view_workspace(_PREFIX + race_id + _SUFFIX).head
         except NotFound as error:
             raise NotFound(f"no unfinished race {race_id!r} in this store") from error
         try:

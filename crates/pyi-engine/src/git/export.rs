@@ -51,7 +51,7 @@ impl Checkpoint {
     /// # Errors
     /// `GitError` for a submodule of the other format; `Corrupt`.
     pub fn git_tree(&self, format: ObjectFormat) -> Result<Oid> {
-        let snapshot = self.engine.snapshot(self.id())?;
+        let snapshot = self.engine.hold(self.id())?;
         let odd = odd_trees(&self.engine, &snapshot.root.git, format)?;
         let mut exporter = Exporter::new(&self.engine, format, odd, None);
         let oid = exporter.tree(snapshot.files.root())?;

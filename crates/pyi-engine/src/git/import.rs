@@ -42,6 +42,8 @@ impl Repository {
         self.check_new_branch(branch)?;
         let source = self.engine.git_map.source(source)?;
         let tip = source.resolve(rev)?;
+        // What is found in the store is reached by nothing until the branch stands.
+        let _section = self.engine.store().section();
         let mut importer = Importer::new(&self.engine, &source);
         let head = match history {
             History::Lazy => {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use pyi_cas::Id;
+use pyi_cas::{Id, IdSet};
 use pyi_git::{ObjectFormat, Oid};
 
 use super::source::GitSource;
@@ -186,11 +186,12 @@ impl GitMap {
     pub(crate) fn refresh(&self) {
         let mut seen = self.seen.lock();
         let Ok(mut file) = File::open(&self.path) else {
-            *seen = Seen::default();
+            self.forget(&mut seen);
             return;
         };
         let Ok(metadata) = file.metadata() else { return };
         if (seen.device, seen.inode) != (metadata.dev(), metadata.ino()) || metadata.len() < seen.length {
+            self.forget(&mut seen);
             *seen = Seen {
                 device: metadata.dev(),
                 inode: metadata.ino(),
@@ -218,6 +219,39 @@ impl GitMap {
             if count == 0 {
                 return;
             }
+        }
+    }
+
+    /// Forgets what another file said: a collector that removes objects puts one without them into its place.
+    fn forget(&self, seen: &mut Seen) {
+        if *seen != Seen::default() {
+            *self.entries.write() = Entries::default();
+            *seen = Seen::default();
+        }
+    }
+
+    /// Forgets entries whose object is not among those that stay, here and in the file. A file that cannot be written anew is removed.
+    pub(crate) fn retain(&self, live: &IdSet) {
+        self.refresh();
+        let mut entries = self.entries.write();
+        if entries.all.iter().all(|entry| live.contains(&entry.id)) {
+            return;
+        }
+        let old = std::mem::take(&mut *entries);
+        let mut records = Vec::new();
+        for entry in old.all.iter().filter(|entry| live.contains(&entry.id)) {
+            records.extend_from_slice(&entry.encode());
+            entries.insert(entry);
+        }
+        drop(entries);
+        let mut seen = self.seen.lock();
+        *seen = Seen::default();
+        // Under a new name first, so that everybody sees that it is another file.
+        let fresh = self.path.with_extension(format!("{}.tmp", std::process::id()));
+        let written = fs::write(&fresh, &records).and_then(|()| fs::rename(&fresh, &self.path));
+        if written.is_err() {
+            let _ = fs::remove_file(&fresh);
+            let _ = fs::remove_file(&self.path);
         }
     }
 
@@ -377,17 +411,29 @@ mod tests {
         let fresh = GitMap::new(dir.path().join("m"));
         fresh.refresh();
         check(&fresh, 0..250);
-        // Deleted: what is known stays known, and the next file begins anew.
+        // Deleted, as a collector does: nothing is known any more, and the next file begins anew.
         fs::remove_file(&one.path).unwrap();
         one.refresh();
-        check(&one, 0..250);
+        assert_eq!(one.by_oid(&entries[0].oid), None);
         one.append(&entries[250..]);
         two.refresh();
-        check(&two, 0..300);
-        let fresh = GitMap::new(dir.path().join("m"));
-        fresh.refresh();
-        check(&fresh, 250..300);
-        assert_eq!(fresh.by_oid(&entries[0].oid), None);
+        check(&two, 250..300);
+        assert_eq!(two.by_oid(&entries[0].oid), None);
+        // A collection keeps what lives, for everybody.
+        let live: IdSet = entries[260..270].iter().map(|entry| entry.id).collect();
+        one.retain(&live);
+        for map in [&one, &two, &GitMap::new(dir.path().join("m"))] {
+            map.refresh();
+            check(map, 260..270);
+            assert!(
+                (250..260)
+                    .chain(270..300)
+                    .all(|at| map.by_oid(&entries[at].oid).is_none())
+            );
+        }
+        two.append(&entries[..10]);
+        one.refresh();
+        check(&one, 0..10);
     }
 
     #[test]

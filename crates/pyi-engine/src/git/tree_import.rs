@@ -243,7 +243,9 @@ impl<'a> Importer<'a> {
         let content = self.read(oid, ObjectKind::Blob, path)?;
         let id = Kind::Blob.id_of(&content);
         if !self.engine.store().contains_hint(&id) {
-            self.batch.put(Kind::Blob, &id, &content)?;
+            let engine = self.engine;
+            let known = |chunk: &Id| engine.store().contains_hint(chunk);
+            self.batch.put_chunked(Kind::Blob, &id, &content, &known)?;
         }
         let size_bytes = content.len() as u64;
         drop(content);

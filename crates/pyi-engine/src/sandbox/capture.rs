@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pyi_cas::Id;
-use pyi_tree::Tree;
+use pyi_cas::{Id, Pin};
+use pyi_tree::{Sealer, Tree, seal};
 
 use super::observe::Observer;
 use super::os::Dir;
@@ -21,6 +21,8 @@ use crate::{Error, Result};
 
 /// Contents beyond this are stored at once; up to it they wait in memory for the next checkpoint.
 const KEEP_BYTES: usize = 64 << 20;
+/// What makes whoever counts bytes look at the size of the store.
+const MUCH_BYTES: u64 = 1 << 30;
 /// How often a capture starts again because the workspace was edited meanwhile.
 const ATTEMPTS: usize = 5;
 
@@ -83,6 +85,8 @@ impl Workspace {
     pub fn capture_report(&self, directory: &Path, options: &CaptureOptions) -> Result<CaptureReport> {
         self.engine.open()?;
         let directory = open_root(directory)?.1;
+        // What is found in the store, or stored early, is reached by nothing until the end.
+        let _section = self.engine.store().section();
         match &options.upper {
             None => self.capture_directory(&directory, options),
             Some(upper) => self.capture_upper(&directory, upper, options),
@@ -91,8 +95,8 @@ impl Workspace {
 
     fn capture_directory(&self, directory: &Path, options: &CaptureOptions) -> Result<CaptureReport> {
         let synced = self.content.lock().synced.get(directory);
-        if let Some(base) = synced {
-            return self.capture_since(directory, base, options);
+        if let Some((base, pins)) = synced {
+            return self.capture_since(directory, base, pins, options);
         }
         for _ in 0..ATTEMPTS {
             let files = self.files()?;
@@ -103,8 +107,11 @@ impl Workspace {
             scan.observer.finish()?;
             let mut after = files.clone();
             apply(&mut after, std::mem::take(&mut scan.edits), &self.engine)?;
-            if let Some(report) = self.adopt_capture(&scan, &files, after.clone(), Some(&files))? {
-                self.content.lock().synced.set(directory, after);
+            let pin = self.keep(&scan, &mut after)?;
+            if let Some(report) = self.adopt_capture(&scan, &files, after.clone(), Some(&files), pin)? {
+                let mut content = self.content.lock();
+                let pins = content.all_pins();
+                content.synced.set(directory, after, pins);
                 return Ok(report);
             }
         }
@@ -115,7 +122,13 @@ impl Workspace {
 
     /// Captures what changed in a directory since this workspace was last the same as it; what was changed here meanwhile stays, but
     /// where the directory changed too.
-    fn capture_since(&self, directory: &Path, base: Tree, options: &CaptureOptions) -> Result<CaptureReport> {
+    fn capture_since(
+        &self,
+        directory: &Path,
+        base: Tree,
+        mut pins: Vec<Arc<Pin>>,
+        options: &CaptureOptions,
+    ) -> Result<CaptureReport> {
         let (dir, root) = open_root(directory)?;
         let rules = self.rules(options, &[&root]);
         let mut scan = start(&self.engine, root, rules, KEEP_BYTES)?;
@@ -124,13 +137,19 @@ impl Workspace {
         let edits = std::mem::take(&mut scan.edits);
         let mut seen = base;
         apply(&mut seen, edits.clone(), &self.engine)?;
+        pins.extend(self.keep(&scan, &mut seen)?);
         let mut content = self.content.lock();
         let before = content.files.clone();
         let mut after = before.clone();
         replay(&mut after, edits, &self.engine)?;
         let report = self.report(&scan, &before, &after)?;
-        content.synced.set(directory, seen);
         if !report.changes.is_empty() {
+            self.check_lease(&mut content)?;
+        }
+        content.synced.set(directory, seen, pins.clone());
+        if !report.changes.is_empty() {
+            // What the directory has now may be in the store for its own sake only.
+            content.rely_on(pins);
             content.files = after;
             content.dirty = true;
         }
@@ -152,15 +171,19 @@ impl Workspace {
             let content = self.content.lock();
             (content.files.clone(), content.head.id)
         };
-        let base = self.engine.snapshot(&options.base.unwrap_or(head))?.files.clone();
+        let held = self.engine.hold(&options.base.unwrap_or(head))?;
+        let base = held.files.clone();
         let (upper_dir, root) = open_root(upper)?;
         let (lower_dir, lower) = open_root(lower)?;
         let rules = self.rules(options, &[&root, &lower]);
         let mut scan = start(&self.engine, root, rules, 0)?;
         scan.run_upper(&upper_dir, lower_dir, &lower, base.root(), files.root())?;
         scan.observer.finish()?;
-        let after = overlaid(&base, std::mem::take(&mut scan.edits), &self.engine)?;
-        match self.adopt_capture(&scan, &files, after, None)? {
+        let mut after = overlaid(&base, std::mem::take(&mut scan.edits), &self.engine)?;
+        let pin = self.keep(&scan, &mut after)?;
+        // The files are those of the base, which need not be reachable either.
+        let pins = pin.into_iter().chain([held.pin.clone()]);
+        match self.adopt_capture(&scan, &files, after, None, pins)? {
             Some(report) => Ok(report),
             None => Err(Error::conflict("the workspace was edited meanwhile; capture again")),
         }
@@ -173,6 +196,7 @@ impl Workspace {
         before: &Tree,
         after: Tree,
         expected: Option<&Tree>,
+        pins: impl IntoIterator<Item = Arc<Pin>>,
     ) -> Result<Option<CaptureReport>> {
         let report = self.report(scan, before, &after)?;
         if report.changes.is_empty() {
@@ -182,9 +206,28 @@ impl Workspace {
         if expected.is_some_and(|expected| !Arc::ptr_eq(expected.root(), content.files.root())) {
             return Ok(None);
         }
+        self.check_lease(&mut content)?;
+        content.rely_on(pins);
         content.files = after;
         content.dirty = true;
         Ok(Some(report))
+    }
+
+    /// Pins what a scan found in the store or put there, by storing the nodes above it. O(changed); nothing if it found none.
+    fn keep(&self, scan: &Scan<'_>, files: &mut Tree) -> Result<Option<Arc<Pin>>> {
+        if !scan.observer.relies_on_store() {
+            return Ok(None);
+        }
+        let mut batch = self.engine.take_batch();
+        let sealed = seal(files.root_mut(), &mut Sealer::new(self.engine.store(), &mut batch));
+        let stored = sealed.map_err(Error::from).and_then(|id| {
+            self.engine.store().commit(&mut batch)?;
+            Ok(id)
+        });
+        self.engine.give_batch(batch);
+        // How much was stored early is not known here, but much.
+        self.engine.grown(MUCH_BYTES);
+        Ok(Some(Arc::new(self.engine.store().pin(&stored?))))
     }
 
     fn rules(&self, options: &CaptureOptions, layers: &[&Path]) -> Option<Rules> {

@@ -26,6 +26,7 @@ impl Repository {
         self.engine.open()?;
         self.check_new_branch(branch)?;
         let (dir, root) = open_root(directory)?;
+        let _section = self.engine.store().section();
         let message = format!("import {}", root.display());
         let mut files = Tree::default();
         let mut scan = start(&self.engine, root, None, 0)?;

@@ -105,9 +105,9 @@ impl Workspace {
     /// refuses or takes for the same; `Storage` (a full disk), `Git` if the source is gone. Nothing is left behind then.
     pub fn materialize(&self, directory: &Path, options: &MaterializeOptions) -> Result<MaterializeReport> {
         self.engine.open()?;
-        let (files, git) = {
+        let (files, git, pins) = {
             let content = self.content.lock();
-            (content.files.clone(), content.git.clone())
+            (content.files.clone(), content.git.clone(), content.all_pins())
         };
         let source = if options.git {
             private_git::source(&self.engine, &git)?
@@ -124,7 +124,7 @@ impl Workspace {
                 target.made.clear();
                 let path =
                     std::fs::canonicalize(&target.path).map_err(|error| Error::io("find", &target.path, &error))?;
-                self.content.lock().synced.set(&path, files);
+                self.content.lock().synced.set(&path, files, pins);
                 Ok(report)
             }
             Err(error) => {
@@ -218,7 +218,10 @@ fn finish(
             },
         );
     }
-    cache.write(&sandbox_cache_path(&workspace.engine.path, &target.path)?);
+    let path = sandbox_cache_path(&workspace.engine.path, &target.path)?;
+    if let Ok(canonical) = std::fs::canonicalize(&target.path) {
+        cache.write(&path, &canonical);
+    }
     Ok(MaterializeReport {
         files: made.files.len() as u64,
         bytes: made.files.iter().map(|file| file.stat.stamp.size_bytes).sum(),

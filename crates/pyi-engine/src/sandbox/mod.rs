@@ -25,5 +25,6 @@ mod synced;
 
 pub use capture::{CaptureOptions, CaptureReport, Ignore};
 pub use materialize::{MaterializeOptions, MaterializeReport};
+pub(crate) use stat_cache::remove_stale_caches;
 pub use stat_cache::sandbox_cache_path;
 pub(crate) use synced::Synced;

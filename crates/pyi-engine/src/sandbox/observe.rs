@@ -38,6 +38,8 @@ pub(super) enum Observed {
 struct Sink {
     keep_bytes: usize,
     batch: Batch,
+    /// Something was given out by its id alone: the store has it, and nothing reaches it yet.
+    relied: bool,
 }
 
 impl Sink {
@@ -47,8 +49,10 @@ impl Sink {
             return Ok(Content::Bytes(Bytes::from(content)));
         }
         self.keep_bytes = 0;
+        self.relied = true;
         if !engine.store().contains_hint(id) {
-            self.batch.put(Kind::Blob, id, &content)?;
+            let known = |chunk: &Id| engine.store().contains_hint(chunk);
+            self.batch.put_chunked(Kind::Blob, id, &content, &known)?;
         }
         if self.batch.size_bytes() >= BATCH_BYTES {
             engine.store().commit(&mut self.batch)?;
@@ -87,6 +91,7 @@ impl<'a> Observer<'a> {
             sink: Sink {
                 keep_bytes,
                 batch: Batch::new(),
+                relied: false,
             },
             files_read: 0,
             bytes_read: 0,
@@ -130,13 +135,16 @@ impl<'a> Observer<'a> {
             let size_bytes = stat.stamp.size_bytes;
             let observed = match compared {
                 Some(observed) => Some(observed),
-                None if self.engine.store().contains(&known.id)? => Some(Observed::Content(
-                    mode,
-                    Content::Stored {
-                        id: known.id,
-                        size_bytes,
-                    },
-                )),
+                None if self.engine.store().contains(&known.id)? => {
+                    self.sink.relied = true;
+                    Some(Observed::Content(
+                        mode,
+                        Content::Stored {
+                            id: known.id,
+                            size_bytes,
+                        },
+                    ))
+                }
                 None => None,
             };
             if let Some(observed) = observed {
@@ -226,13 +234,18 @@ impl<'a> Observer<'a> {
         }
     }
 
+    /// Whether what was observed names objects that nothing reaches yet.
+    pub(super) fn relies_on_store(&self) -> bool {
+        self.sink.relied
+    }
+
     /// Stores what is left and writes the stat cache if it differs from the one that was read.
     pub(super) fn finish(&mut self) -> Result<()> {
         if !self.sink.batch.is_empty() {
             self.engine.store().commit(&mut self.sink.batch)?;
         }
         if self.cache_changed || self.writer.len() != self.cache.len() {
-            std::mem::take(&mut self.writer).write(&self.cache_path);
+            std::mem::take(&mut self.writer).write(&self.cache_path, &self.root);
         }
         Ok(())
     }

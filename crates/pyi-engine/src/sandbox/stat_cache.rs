@@ -4,7 +4,7 @@
 //! damaged one, every file is read once. Numbers are little endian:
 //!
 //! ```text
-//! "PYISTAT\0"  version u32 = 1  entries u32  BLAKE3 of all that follows [32]
+//! "PYISTAT\0"  version u32 = 2  entries u32  BLAKE3 of all that follows [32]  length u16  path of the directory [length]
 //! entry: mtime i64, ctime i64 (unix nanoseconds)  dev u64  ino u64  size u64  mode u32  flags u8  0 u8  length u16  id [32]  path [length]
 //! ```
 //!
@@ -12,6 +12,7 @@
 //! more, whatever its stamp says.
 
 use std::cmp::Ordering;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ use super::os::Stamp;
 use crate::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"PYISTAT\0";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER_BYTES: usize = 48;
 const ENTRY_BYTES: usize = 80;
 const FLAG_RACY: u8 = 1;
@@ -91,7 +92,7 @@ impl StatCache {
             return None;
         }
         let mut entries = Vec::with_capacity((count as usize).min(body.len() / ENTRY_BYTES));
-        let mut at = HEADER_BYTES;
+        let mut at = HEADER_BYTES + 2 + directory_of(&bytes)?.len();
         while at < bytes.len() {
             let entry = bytes.get(at..at + ENTRY_BYTES)?;
             let word = |from: usize| Some(u64::from_le_bytes(*entry.get(from..)?.first_chunk()?));
@@ -153,6 +154,40 @@ impl StatCache {
     }
 }
 
+/// The directory that a cache is about.
+fn directory_of(bytes: &[u8]) -> Option<&[u8]> {
+    let rest = bytes.get(HEADER_BYTES..)?;
+    let (length, rest) = rest.split_first_chunk::<2>()?;
+    rest.get(..usize::from(u16::from_le_bytes(*length)))
+}
+
+/// Removes the caches of directories that are gone, and those of other versions. Best effort: they are derived.
+pub(crate) fn remove_stale_caches(store: &Path) {
+    use std::io::Read;
+    let Ok(caches) = fs::read_dir(store.join("sandboxes")) else {
+        return;
+    };
+    for cache in caches
+        .flatten()
+        .filter(|cache| cache.path().extension() == Some(OsStr::new("stat")))
+    {
+        let mut start = Vec::new();
+        let read = fs::File::open(cache.path()).and_then(|file| {
+            let length = HEADER_BYTES + 2 + usize::from(u16::MAX);
+            file.take(length as u64).read_to_end(&mut start)
+        });
+        let known = read.is_ok() && start.starts_with(MAGIC) && start.get(8..12) == Some(&VERSION.to_le_bytes()[..]);
+        let stays = known
+            && directory_of(&start).is_some_and(|directory| {
+                let there = fs::symlink_metadata(OsStr::from_bytes(directory));
+                !matches!(there, Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+            });
+        if !stays {
+            let _ = fs::remove_file(cache.path());
+        }
+    }
+}
+
 /// A cache under construction; paths come in the order of a walk.
 #[derive(Default)]
 pub(super) struct StatWriter {
@@ -190,7 +225,7 @@ impl StatWriter {
 
     /// Replaces the file at `path`, atomically. The cache is derived, so that a failure (a full disk) is nobody's
     /// concern: files are read once more then.
-    pub(super) fn write(self, path: &Path) {
+    pub(super) fn write(self, path: &Path, directory: &Path) {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let Some(parent) = path.parent() else { return };
         let number = NEXT.fetch_add(1, AtomicOrdering::Relaxed);
@@ -199,7 +234,17 @@ impl StatWriter {
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&self.count.to_le_bytes());
-        bytes.extend_from_slice(blake3::hash(&self.body).as_bytes());
+        let directory = directory.as_os_str().as_bytes();
+        let Ok(length) = u16::try_from(directory.len()) else {
+            return;
+        };
+        let mut hasher = blake3::Hasher::new();
+        for part in [&length.to_le_bytes()[..], directory, &self.body] {
+            hasher.update(part);
+        }
+        bytes.extend_from_slice(hasher.finalize().as_bytes());
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(directory);
         bytes.extend_from_slice(&self.body);
         let written = fs::create_dir_all(parent)
             .and_then(|()| fs::write(&temporary, &bytes))

@@ -15,11 +15,13 @@ mod join;
 mod materialize;
 mod publish;
 mod race;
+mod reclaim;
 mod restore_backup;
 mod rewind;
 mod scrub;
 mod stats;
 mod swarm;
+mod undo;
 mod workspaces;
 
 use clap::{ArgMatches, Command};
@@ -66,6 +68,8 @@ pub(crate) const VERBS: &[Verb] = &[
     export::VERB,
     workspaces::VERB,
     stats::VERB,
+    undo::VERB,
+    reclaim::VERB,
     fsck_store::VERB,
     completion::VERB,
 ];
@@ -85,7 +89,7 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
     ("Looking", &["checkpoints", "changes", "stats"]),
     (
         "Care of the store",
-        &["fsck-store", "scrub", "backup", "restore-backup"],
+        &["undo", "reclaim", "fsck-store", "scrub", "backup", "restore-backup"],
     ),
     ("Your shell", &["completion"]),
 ];

@@ -40,7 +40,7 @@ fn run(matches: &ArgMatches, context: &Context) -> Result<u8> {
     let mut all: Vec<Arc<Workspace>> = Vec::new();
     for name in repository.workspaces()? {
         // Somebody may have dropped it since.
-        all.extend(found(repository.open_workspace(&name))?);
+        all.extend(found(repository.view_workspace(&name))?);
     }
     let row = |workspace: &Arc<Workspace>| {
         let head = workspace.head();

@@ -70,6 +70,8 @@ fn the_reference_runs() {
         "export",
         "workspaces",
         "stats",
+        "undo",
+        "reclaim",
         "completion",
         "race",
         "swarm",

@@ -66,6 +66,19 @@ fn every_verb_has_its_shape() {
         "branches bytes_logical bytes_stored damaged dedup_ratio files_logical objects segments store superpositions workspaces"
     );
     assert_eq!(stats["branches"]["main"], ask(&["checkpoints", "-n", "1"])[0]["id"]);
+    let history = ask(&["undo", "--list", "--steps", "2"]);
+    assert_eq!(keys(&history[0]), "message moves position time");
+    assert_eq!(history[0]["message"], "drop v");
+    assert_eq!(keys(&history[0]["moves"][0]), "after before kind name");
+    let undone = ask(&["undo"]);
+    assert_eq!(
+        (&undone["message"], &undone["moves"][0]["name"]),
+        (&"undo drop v".into(), &"v".into())
+    );
+    assert_eq!(
+        keys(&ask(&["reclaim"])),
+        "bytes_after bytes_before live_bytes objects_removed seconds segments_removed"
+    );
     assert_eq!(keys(&ask(&["completion", "bash"])), "script shell");
 }
 

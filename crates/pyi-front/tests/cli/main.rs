@@ -5,5 +5,6 @@ mod docs;
 mod git;
 mod json;
 mod python;
+mod store;
 mod usage;
 mod verbs;

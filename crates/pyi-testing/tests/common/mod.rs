@@ -1,6 +1,8 @@
 //! Shared by the tests: the scripted history that passes every kind of I/O, and what an opener must find after a failure.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
+pub mod garbage;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyi_cas::ObjectStore;

@@ -1,0 +1,175 @@
+//! What happened to the refs: every transaction that applied, read from the logs that are still there. Nothing is remembered between
+//! two readings, and nothing is locked: a log only grows, and one that retention removes meanwhile is history no more.
+
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use crate::bytes_le::{array_at, u64_at};
+use crate::error::{Error, Result};
+use crate::reflog::{self, Action, Broken, LOG_HEADER_BYTES};
+use crate::refstate::RefState;
+use crate::segment::number_in_name;
+use crate::store::{RefOutcome, RefTransaction};
+use crate::vfs::{OpenMode, Vfs, read_full};
+
+/// Where the time stands in a record: behind 12 bytes of prefix, type, mask, three counts, epoch and operation.
+const TIME_AT: usize = 12 + 2 + 12 + 8 + 16;
+
+/// What one key was before a transaction and after it; never the same.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyChange {
+    /// The key.
+    pub key: Vec<u8>,
+    /// Its value before; `None` if it had none.
+    pub before: Option<Bytes>,
+    /// Its value after; `None` if it was deleted.
+    pub after: Option<Bytes>,
+}
+
+/// A transaction that applied and changed something.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefChange {
+    /// Where it ends: the log's number in the upper 32 bits, the offset in the log below. Grows from one to the next.
+    pub position: u64,
+    /// When its writer made it, unix nanoseconds.
+    pub time_ns: u64,
+    /// Why, in its writer's words.
+    pub message: String,
+    /// What it changed, in the order of the transaction.
+    pub changes: Vec<KeyChange>,
+}
+
+/// What `apply` changed of what `transaction` puts; nothing if it did not apply.
+pub(crate) fn changed(
+    state: &mut RefState,
+    transaction: &RefTransaction,
+    apply: impl FnOnce(&mut RefState) -> Option<RefOutcome>,
+) -> Vec<KeyChange> {
+    let before: Vec<_> = transaction.puts.iter().map(|(key, _)| state.get(key)).collect();
+    if apply(state) != Some(RefOutcome::Done) {
+        return Vec::new();
+    }
+    let mut changes: Vec<KeyChange> = Vec::new();
+    for ((key, _), before) in transaction.puts.iter().zip(before) {
+        let after = state.get(key);
+        // A key that is put twice counts once.
+        if before != after && !changes.iter().any(|change| change.key == *key) {
+            changes.push(KeyChange {
+                key: key.clone(),
+                before,
+                after,
+            });
+        }
+    }
+    changes
+}
+
+/// The numbers of the logs in a directory, ascending.
+pub(crate) fn log_numbers(vfs: &dyn Vfs, directory: &Path) -> Result<Vec<u64>> {
+    let names = vfs
+        .list(directory)
+        .map_err(|error| Error::storage("list", directory, error))?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_in_name(name, "log")).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Calls `visit` with every change in the logs of a directory, oldest first. Bytes that are no record are passed over, as when the log is
+/// folded. Errors: `Corrupt`, `UnsupportedFormat`, `Storage`. O(bytes of the logs); memory: one log.
+pub(crate) fn walk(vfs: &dyn Vfs, directory: &Path, store: &[u8; 16], visit: &mut dyn FnMut(RefChange)) -> Result<()> {
+    for number in log_numbers(vfs, directory)? {
+        let path = directory.join(reflog::log_name(number));
+        let failed = |error| Error::storage("read", &path, error);
+        let file = match vfs.open(&path, OpenMode::Read) {
+            // Retention removed it since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other.map_err(failed)?,
+        };
+        let length = usize::try_from(file.len().map_err(failed)?).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length];
+        let read = read_full(file.as_ref(), &mut bytes, 0).map_err(failed)?;
+        bytes.truncate(read);
+        reflog::check_log_header(&bytes, number, store, &path.display().to_string())?;
+        walk_log(number, &bytes, &path, visit)?;
+    }
+    Ok(())
+}
+
+fn walk_log(number: u64, bytes: &[u8], path: &Path, visit: &mut dyn FnMut(RefChange)) -> Result<()> {
+    let mut state = RefState::default();
+    let mut at = LOG_HEADER_BYTES as usize;
+    while at < bytes.len() {
+        let place = || format!("{} offset {at}", path.display());
+        let (action, length) = match reflog::decode(&bytes[at..], place)? {
+            Some(whole) => whole,
+            None => {
+                let next = reflog::next_record(&bytes[at..], place)?;
+                let end = next.map_or(bytes.len(), |skip| at + skip);
+                match reflog::broken(&bytes[at..end], place)? {
+                    Broken::Repaired(action, length) => (*action, length),
+                    Broken::Torn(_) | Broken::Damaged if next.is_some() => {
+                        at = end;
+                        continue;
+                    }
+                    Broken::Torn(_) | Broken::Damaged => break,
+                }
+            }
+        };
+        let time_ns = time_of(&bytes[at..]);
+        at += length;
+        match action {
+            Action::Transaction(operation, transaction) => {
+                let changes = changed(&mut state, &transaction, |state| state.apply(operation, &transaction));
+                if !changes.is_empty() {
+                    visit(RefChange {
+                        position: number << 32 | at as u64,
+                        time_ns,
+                        message: transaction.message,
+                        changes,
+                    });
+                }
+            }
+            Action::Seal => break,
+            Action::Snapshot(snapshot) if at == LOG_HEADER_BYTES as usize + length => {
+                state = RefState::from_snapshot(&snapshot);
+            }
+            Action::Snapshot(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The time in a whole record, which is stored under the record's mask.
+fn time_of(record: &[u8]) -> u64 {
+    if record.len() < TIME_AT + 8 {
+        return 0;
+    }
+    let mask = record[13];
+    u64_at(&array_at::<8>(record, TIME_AT).map(|byte| byte ^ mask), 0)
+}
+
+/// Removes the logs whose changes all stand before `position`; the newest stays in any case. Returns the bytes that this freed. Errors:
+/// `Storage`.
+pub(crate) fn forget(vfs: &dyn Vfs, directory: &Path, position: u64) -> Result<u64> {
+    let numbers = log_numbers(vfs, directory)?;
+    let mut freed = 0;
+    let Some((_, older)) = numbers.split_last() else {
+        return Ok(0);
+    };
+    for number in older.iter().filter(|number| **number < position >> 32) {
+        let path = directory.join(reflog::log_name(*number));
+        let length = vfs
+            .open(&path, OpenMode::Read)
+            .and_then(|file| file.len())
+            .unwrap_or_default();
+        match vfs.remove(&path) {
+            Ok(()) => freed += length,
+            // Another collector was here first.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::storage("remove", &path, error)),
+        }
+    }
+    Ok(freed)
+}

@@ -1,0 +1,316 @@
+//! Writes inputs made from real bytes for every target: `RUSTFLAGS='--cfg fuzzing' cargo run --example seeds -- DIRECTORY`. Git's own
+//! come from the installed `git`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use pyi_cas::{Batch, FileStore, Guard, Id, Kind, ObjectStore, OpenOptions, OsFs, RefTransaction};
+use pyi_fuzz::store_files::{FILES, FORMAT};
+use pyi_git::ObjectFormat;
+use pyi_tree::cbor::Value;
+use pyi_tree::refs::{Origin, SuperpositionRecord, WorkspaceRecord};
+use pyi_tree::{CheckpointRoot, Mode, Row, build_directory};
+
+fn seed(to: &Path, target: &str, name: &str, bytes: &[u8]) {
+    assert!(pyi_fuzz::TARGETS.iter().any(|(known, _)| *known == target));
+    fs::create_dir_all(to.join(target)).unwrap();
+    fs::write(to.join(target).join(name), bytes).unwrap();
+}
+
+/// A small store with everything in it: files by their names in a store.
+fn store(directory: &Path, objects: u32, size: usize) -> Vec<(String, Vec<u8>)> {
+    fs::create_dir_all(directory.join("segments")).unwrap();
+    fs::create_dir_all(directory.join("refs")).unwrap();
+    fs::write(directory.join("format"), FORMAT).unwrap();
+    let options = OpenOptions {
+        create: true,
+        segment_limit_bytes: 1_000,
+        ref_log_limit_bytes: 600,
+        background_seal: false,
+        ..OpenOptions::default()
+    };
+    let store = FileStore::open(Arc::new(OsFs), directory, options).unwrap();
+    let mut last: Option<Vec<u8>> = None;
+    for number in 0..objects {
+        let mut batch = Batch::new();
+        let id = batch
+            .put_new(Kind::Blob, &vec![number as u8; size + number as usize])
+            .unwrap();
+        batch.put_new(Kind::Node, &number.to_le_bytes()).unwrap();
+        store.commit(&mut batch).unwrap();
+        let step = RefTransaction {
+            guards: vec![
+                (b"b/main".to_vec(), last.map_or(Guard::Absent, Guard::Equals)),
+                (b"w/x".to_vec(), Guard::Absent),
+            ],
+            puts: vec![(b"b/main".to_vec(), Some(id.0.to_vec())), (b"b/gone".to_vec(), None)],
+            dependencies: vec![(1, 64)],
+            message: "step".into(),
+            ..RefTransaction::default()
+        };
+        store.refs().commit(&step).unwrap();
+        last = Some(id.0.to_vec());
+    }
+    drop(store);
+    let mut files = Vec::new();
+    for part in ["segments", "refs"] {
+        for entry in fs::read_dir(directory.join(part)).unwrap() {
+            let entry = entry.unwrap();
+            files.push((
+                format!("{part}/{}", entry.file_name().to_str().unwrap()),
+                fs::read(entry.path()).unwrap(),
+            ));
+        }
+    }
+    files.push((
+        "control".into(),
+        fs::read(directory.join("control")).unwrap()[..256].to_vec(),
+    ));
+    files.sort();
+    files
+}
+
+fn cas(to: &Path, scratch: &Path) {
+    for (name, objects, size) in [("two", 2, 30), ("many", 40, 60)] {
+        let files = store(&scratch.join(name), objects, size);
+        let mut pieces = Vec::new();
+        for (path, bytes) in &files {
+            if let Some(which) = FILES.iter().position(|file| file == path) {
+                pieces.push(which as u8);
+                pieces.extend_from_slice(&(bytes.len().min(6_000) as u16).to_le_bytes());
+                pieces.extend_from_slice(&bytes[..bytes.len().min(6_000)]);
+            }
+        }
+        seed(to, "cas_store", name, &pieces);
+        let of = |end: &'static str| files.iter().filter(move |(path, _)| path.ends_with(end)).take(3);
+        for (target, end) in [
+            ("cas_segment", "seg"),
+            ("cas_index", "idx"),
+            ("cas_merged_index", "mix"),
+        ] {
+            for (at, (_, bytes)) in of(end).enumerate() {
+                seed(to, target, &format!("{name}-{at}"), bytes);
+            }
+        }
+        for (at, (_, bytes)) in of("log").enumerate() {
+            seed(to, "cas_ref_log", &format!("{name}-{at}"), &bytes[64..]);
+        }
+    }
+    seed(
+        to,
+        "cas_payload",
+        "text",
+        &b"\x20the quick brown fox jumps over the lazy dog. the quick brown fox".repeat(4),
+    );
+    let chunks = [
+        &100u64.to_le_bytes()[..],
+        &[1; 32],
+        &60u32.to_le_bytes(),
+        &[2; 32],
+        &40u32.to_le_bytes(),
+    ]
+    .concat();
+    seed(to, "cas_payload", "chunks", &chunks);
+    seed(to, "cas_batch", "words", b"one\0two\0\0three");
+}
+
+fn row(mode: Mode, number: u8) -> Row {
+    Row {
+        mode,
+        id: Id([number; 32]),
+        size_bytes: u64::from(number),
+        files: 1,
+    }
+}
+
+fn tree(to: &Path) {
+    let modes = [
+        Mode::File,
+        Mode::Executable,
+        Mode::Symlink,
+        Mode::Gitlink,
+        Mode::Value,
+        Mode::Array,
+    ];
+    for count in [0u32, 3, 40, 300] {
+        let names: Vec<Vec<u8>> = (0..count).map(|n| format!("{n:05}.txt").into_bytes()).collect();
+        let rows = names
+            .iter()
+            .zip(0u32..)
+            .map(|(name, n)| (name.as_slice(), row(modes[n as usize % 6], n as u8), None));
+        let node = build_directory(rows).unwrap();
+        seed(to, "tree_node", &format!("{count}"), node.bytes());
+    }
+    let map = |pairs: &[(&str, Value)]| Value::Map(pairs.iter().map(|(k, v)| ((*k).to_string(), v.clone())).collect());
+    let value = map(&[
+        ("text", Value::Text("äöü".into())),
+        ("bytes", Value::Bytes(vec![0, 255])),
+        ("float", Value::Float(-1.5)),
+        ("big", Value::Big(true, vec![1, 0, 0, 0, 0, 0, 0, 0, 0])),
+        ("list", Value::Array(vec![Value::Float(f64::NAN), map(&[])])),
+    ]);
+    seed(to, "tree_cbor", "all", &value.encode());
+    let root = CheckpointRoot {
+        files: Id([1; 32]),
+        state: Some(Id([2; 32])),
+        journal: Some(Id([3; 32])),
+        parents: vec![Id([4; 32]), Id([5; 32])],
+        time_ns: 1_700_000_000_000_000_000,
+        message: "a message".into(),
+        metadata: value.clone(),
+        git: map(&[("commit", Value::Bytes(vec![6; 20]))]),
+        unknown: vec![("later".into(), Value::Text("x".into()))],
+    };
+    seed(to, "tree_checkpoint", "all", &root.encode());
+    let time = Value::decode(&[0x1a, 0x01, 0, 0, 0]).unwrap();
+    let event = Value::Array(vec![Value::Text("tool".into()), time, value]);
+    seed(
+        to,
+        "tree_journal",
+        "two",
+        &Value::Array(vec![event.clone(), event]).encode(),
+    );
+    let workspace = WorkspaceRecord {
+        head: Id([1; 32]),
+        origin: Some(Origin {
+            branch: "main".into(),
+            head: Id([2; 32]),
+        }),
+        journal: Some(Id([3; 32])),
+        lease: Default::default(),
+    };
+    seed(to, "tree_records", "workspace", &workspace.encode());
+    let superposition = SuperpositionRecord {
+        base: Id([1; 32]),
+        candidates: vec!["a".into(), "b".into()],
+        weights: vec![0.25, f64::INFINITY],
+        deadline_ns: Some(1),
+        collapsed: Some((1, Id([2; 32]))),
+    };
+    seed(to, "tree_records", "superposition", &superposition.encode());
+    seed(to, "tree_records", "branch", &[7; 32]);
+}
+
+fn run(directory: &Path, arguments: &[&str]) -> Vec<u8> {
+    let output = Command::new("git")
+        .args(["-c", "user.name=A", "-c", "user.email=a@b", "-c", "gc.auto=0"])
+        .args(arguments)
+        .current_dir(directory)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("HOME", directory)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "git {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.stdout
+}
+
+fn find(directory: &Path, end: &str, out: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            find(&path, end, out);
+        } else if path.to_str().unwrap().ends_with(end) {
+            out.push(path);
+        }
+    }
+}
+
+fn git(to: &Path, scratch: &Path) {
+    for format in ["sha1", "sha256"] {
+        let directory = scratch.join(format);
+        fs::create_dir_all(&directory).unwrap();
+        run(&directory, &["init", "-q", "-b", "main", "--object-format", format]);
+        for step in 0..6 {
+            fs::create_dir_all(directory.join("d/e")).unwrap();
+            fs::write(
+                directory.join("d/e/f.txt"),
+                format!("line\n").repeat(40) + &step.to_string(),
+            )
+            .unwrap();
+            fs::write(directory.join(format!("g{step}")), "x").unwrap();
+            run(&directory, &["add", "-A"]);
+            run(&directory, &["commit", "-q", "-m", &format!("step {step}\n\nwhy")]);
+        }
+        run(&directory, &["tag", "-a", "-m", "a tag", "v1"]);
+        let objects = directory.join(".git/objects");
+        let mut loose = Vec::new();
+        find(&objects, "", &mut loose);
+        for (at, path) in loose.iter().take(6).enumerate() {
+            seed(to, "git_object", &format!("{format}-{at}"), &fs::read(path).unwrap());
+        }
+        for (target, kind, name) in [
+            ("git_tree", "tree", "HEAD^{tree}"),
+            ("git_text", "commit", "HEAD"),
+            ("git_text", "tag", "v1"),
+        ] {
+            seed(
+                to,
+                target,
+                &format!("{format}-{kind}"),
+                &run(&directory, &["cat-file", kind, name]),
+            );
+        }
+        for version in ["2", "4"] {
+            run(&directory, &["update-index", "--index-version", version]);
+            seed(
+                to,
+                "git_index",
+                &format!("{format}-{version}"),
+                &fs::read(directory.join(".git/index")).unwrap(),
+            );
+        }
+        run(&directory, &["gc", "-q"]);
+        run(&directory, &["multi-pack-index", "write"]);
+        let (mut packs, mut indexes) = (Vec::new(), Vec::new());
+        find(&objects, ".pack", &mut packs);
+        find(&objects, ".idx", &mut indexes);
+        let index = fs::read(&indexes[0]).unwrap();
+        let bytes = [
+            &(index.len() as u32).to_le_bytes()[..],
+            &index,
+            &fs::read(&packs[0]).unwrap(),
+        ]
+        .concat();
+        seed(to, "git_pack", format, &bytes);
+        seed(
+            to,
+            "git_midx",
+            format,
+            &fs::read(objects.join("pack/multi-pack-index")).unwrap(),
+        );
+        let _ = ObjectFormat::Sha1;
+    }
+    let base = b"the quick brown fox jumps over the lazy dog";
+    let mut delta = vec![base.len() as u8, 20, 0x91, 4, 15, 5];
+    delta.extend_from_slice(b"hello");
+    seed(
+        to,
+        "git_delta",
+        "copy",
+        &[&(base.len() as u16).to_le_bytes()[..], base, &delta].concat(),
+    );
+    let config = b"[core]\n\tbare = false\n; c\n[remote \"o\\\"x\"]\n\turl = \"a;b\" # d\n\tfetch = +refs/*:refs/r/*\n[a.B]\nk\nn = 1k\n";
+    seed(to, "git_config", "some", config);
+    seed(
+        to,
+        "git_ignore",
+        "some",
+        b"*.o\n!keep.o\n/build/\ndoc/**/x[a-c]?\\ \n#c\n\0doc/a/b/xa1",
+    );
+    seed(to, "git_text", "signature", b"A U Thor <a@b> 1700000000 -0330");
+    seed(to, "git_text", "refname", b"refs/heads/feature/x");
+}
+
+fn main() {
+    let to = std::env::args().nth(1).expect("usage: seeds DIRECTORY");
+    let scratch = tempfile::tempdir().unwrap();
+    cas(Path::new(&to), scratch.path());
+    tree(Path::new(&to));
+    git(Path::new(&to), scratch.path());
+}

@@ -1,0 +1,182 @@
+//! Git's formats.
+
+use pyi_git::ObjectFormat::{Sha1, Sha256};
+use pyi_git::commit::{Commit, fold, unfold};
+use pyi_git::config::{Config, parse_int};
+use pyi_git::delta::{apply_delta, delta_sizes};
+use pyi_git::delta_cache::DeltaCache;
+use pyi_git::ignore::PatternList;
+use pyi_git::index::{Index, IndexVersion};
+use pyi_git::index_ext::{parse_cache_tree, write_cache_tree};
+use pyi_git::midx::MultiPackIndex;
+use pyi_git::object::{decode_loose, encode_loose};
+use pyi_git::pack::{PackLimits, PackReader};
+use pyi_git::pack_index::PackIndex;
+use pyi_git::refname::{RefNameOptions, check_branch_name, check_ref_format, normalize};
+use pyi_git::signature::Signature;
+use pyi_git::tag::Tag;
+use pyi_git::tree::{TreeIter, encode_tree, is_canonical};
+use pyi_git::wildmatch::{WildOptions, wildmatch};
+
+/// Objects larger than this are refused, as they are elsewhere above some limit.
+const LIMIT_BYTES: u64 = 1 << 20;
+
+pub fn object(data: &[u8]) {
+    if let Ok(object) = decode_loose(data, LIMIT_BYTES) {
+        let again = decode_loose(&encode_loose(object.kind, &object.data), LIMIT_BYTES);
+        assert!(again.is_ok_and(|again| again.data == object.data && again.kind == object.kind));
+    }
+}
+
+pub fn tree(data: &[u8]) {
+    for format in [Sha1, Sha256] {
+        let entries: Result<Vec<_>, _> = TreeIter::new(format, data).collect();
+        let Ok(entries) = entries else { continue };
+        if is_canonical(format, data) {
+            let entries: Vec<_> = entries.iter().map(|e| (e.name, e.mode, e.oid)).collect();
+            assert_eq!(encode_tree(format, &entries).as_deref(), Ok(data));
+        }
+    }
+}
+
+pub fn text(data: &[u8]) {
+    for format in [Sha1, Sha256] {
+        if let Ok(commit) = Commit::parse(format, data) {
+            let bytes = commit.encode();
+            assert!(Commit::parse(format, &bytes).is_ok_and(|again| again.encode() == bytes));
+            let _ = (
+                commit.author(),
+                commit.committer(),
+                commit.encoding(),
+                commit.header(b"gpgsig"),
+            );
+        }
+        if let Ok(tag) = Tag::parse(format, data) {
+            let bytes = tag.encode();
+            assert!(Tag::parse(format, &bytes).is_ok_and(|again| again.encode() == bytes));
+        }
+    }
+    let _ = unfold(&fold(data));
+    if let Ok(signature) = Signature::parse(data) {
+        let _ = Signature::parse(&signature.to_bytes());
+    }
+    let _ = check_branch_name(data);
+    if check_ref_format(data, RefNameOptions::default()).is_ok() {
+        assert_eq!(normalize(data), data);
+    }
+}
+
+pub fn index(data: &[u8]) {
+    for format in [Sha1, Sha256] {
+        let _ = Index::parse(format, data, true);
+        if let Ok(index) = Index::parse(format, data, false) {
+            for version in [IndexVersion::Lowest, IndexVersion::V4] {
+                if let Ok(bytes) = index.encode(version) {
+                    let again = Index::parse(format, &bytes, true);
+                    assert!(again.is_ok_and(|again| again.entries == index.entries));
+                }
+            }
+            for entry in &index.entries {
+                assert!(index.position(&entry.path, entry.stage).is_ok());
+            }
+        }
+        if let Some(root) = parse_cache_tree(format, data) {
+            assert!(parse_cache_tree(format, &write_cache_tree(&root)).is_some());
+        }
+    }
+}
+
+/// First the length of the index, then the index, then the pack.
+pub fn pack(data: &[u8]) {
+    let Some((length, rest)) = data.split_first_chunk::<4>() else {
+        return;
+    };
+    let Some((index, pack)) = rest.split_at_checked(u32::from_le_bytes(*length) as usize) else {
+        return;
+    };
+    for format in [Sha1, Sha256] {
+        let Ok(index) = PackIndex::parse(format, index) else {
+            continue;
+        };
+        for oid in index.oids().take(100) {
+            let _ = (index.lookup(&oid), index.find(&oid));
+        }
+        for at in 0..index.len().min(100) {
+            let _ = (index.oid_at(at), index.offset_at(at), index.crc32_at(at));
+        }
+        let _ = (index.verify(), index.pack_checksum());
+        let offsets = index.in_pack_order().unwrap_or_default();
+        let Ok(reader) = PackReader::new(pack, index, 0) else {
+            continue;
+        };
+        let reader = reader.with_limits(PackLimits {
+            max_object_bytes: LIMIT_BYTES,
+            max_depth: 50,
+        });
+        let mut cache = DeltaCache::new(1 << 20);
+        for (offset, _) in offsets.iter().take(50) {
+            let _ = reader.entry_header(*offset);
+            let size = reader.info_at(*offset, &mut cache);
+            if let Ok(object) = reader.read_at(*offset, &mut cache) {
+                assert_eq!(size, Ok((object.kind, object.data.len() as u64)));
+            }
+        }
+        let _ = reader.verify_checksum();
+    }
+}
+
+pub fn midx(data: &[u8]) {
+    for format in [Sha1, Sha256] {
+        let Ok(index) = MultiPackIndex::parse(format, data) else {
+            continue;
+        };
+        for at in 0..index.len().min(100) {
+            let _ = index.entry_at(at);
+            if let Some(oid) = index.oid_at(at) {
+                let _ = index.find(&oid);
+            }
+        }
+        let _ = (index.pack_names().len(), index.verify());
+    }
+}
+
+/// First the length of the base, then the base, then the delta.
+pub fn delta(data: &[u8]) {
+    let Some((length, rest)) = data.split_first_chunk::<2>() else {
+        return;
+    };
+    let Some((base, delta)) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length))) else {
+        return;
+    };
+    if let Ok(result) = apply_delta(base, delta, LIMIT_BYTES) {
+        let sizes = delta_sizes(delta).map(|(from, to, _)| (from, to));
+        assert_eq!(sizes, Ok((base.len() as u64, result.len() as u64)));
+    }
+}
+
+pub fn config(data: &[u8]) {
+    let _ = parse_int(data);
+    if let Ok(config) = Config::parse(data) {
+        for entry in config.entries() {
+            let _ = config.subsections(&entry.section);
+            let _ = config.boolean(&entry.section, entry.subsection.as_deref(), &entry.key);
+            let _ = config.integer(&entry.section, entry.subsection.as_deref(), &entry.key);
+        }
+    }
+}
+
+/// Patterns, and behind a zero byte a path.
+pub fn ignore(data: &[u8]) {
+    let at = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
+    let (patterns, path) = (&data[..at], data.get(at + 1..).unwrap_or_default());
+    let list = PatternList::parse(patterns);
+    let mut rules = pyi_git::ignore::IgnoreStack::new(data.len() % 2 == 1);
+    rules.push_exclude(std::sync::Arc::new(list));
+    for is_dir in [false, true] {
+        let _ = (rules.matched(path, is_dir), rules.is_ignored(path, is_dir));
+    }
+    // Short ones only: a pattern of many stars takes time that grows with its length, in git as well.
+    if patterns.len() < 64 && path.len() < 64 {
+        let _ = wildmatch(patterns, path, WildOptions::default());
+    }
+}
