@@ -80,7 +80,7 @@ impl FileStore {
         Ok(PutBack::Appended)
     }
 
-    /// What a damaged record holds, by the hash of its payload: its kind, id and content. `None` if its header tells too little.
+    /// What a record holds of which only the header is damaged: its kind, id and content. `None` if its payload does not prove it.
     pub fn salvage_at(&self, spot: &Fault) -> Option<(Kind, Id, Bytes)> {
         let _gate = fork::enter();
         let StoreFile::Segment(number) = spot.file else {
@@ -96,12 +96,12 @@ impl FileStore {
             return None;
         }
         let header = Header::decode(&record);
-        let kind = Kind::from_number(header.kind)?;
-        if header.record_bytes() != spot.length || header.encoding != PLAIN {
+        if header.record_bytes() != spot.length {
             return None;
         }
+        let (kind, id) = record::proven(&record)?;
         let content = Bytes::from(record).slice(HEADER_BYTES..HEADER_BYTES + header.length as usize);
-        Some((kind, kind.id_of(&content), content))
+        Some((kind, id, content))
     }
 
     /// The content of a damaged object whose payload is whole: only the header of its record was hit. `None` if it is not so. One read for each

@@ -3,6 +3,7 @@
 
 use crate::bytes_le::{array_at, set_at, u16_at, u32_at};
 use crate::id::Id;
+use crate::kind::Kind;
 
 /// Bytes of a record's header.
 pub(crate) const HEADER_BYTES: usize = 48;
@@ -79,6 +80,22 @@ pub(crate) fn finish(record: &mut [u8], length: u32, offset: u64) {
 pub(crate) fn is_whole(bytes: &[u8], header: &Header, offset: u64) -> bool {
     header.fits(offset, bytes.len() as u64)
         && crc32c::crc32c(&bytes[4..HEADER_BYTES + header.length as usize]) == header.crc
+}
+
+/// What a plain record with a damaged header is, if its payload proves it: the payload has the id that the header names, or the checksum fits
+/// with the id (and kind) that the payload has. One hash for each kind.
+pub(crate) fn proven(record: &[u8]) -> Option<(Kind, Id)> {
+    let header = Header::decode(record);
+    let payload = record.get(HEADER_BYTES..HEADER_BYTES + header.length as usize)?;
+    Kind::ALL.into_iter().find_map(|kind| {
+        let id = kind.id_of(payload);
+        let mut head = [0u8; HEADER_BYTES];
+        head.copy_from_slice(&record[..HEADER_BYTES]);
+        head[8] = kind as u8;
+        set_at(&mut head, 16, &id.0);
+        let fits = crc32c::crc32c_append(crc32c::crc32c(&head[4..]), payload) == header.crc;
+        (fits || id == header.id).then_some((kind, id))
+    })
 }
 
 #[cfg(test)]

@@ -302,9 +302,7 @@ impl ScrubReport {
     fn salvage(&mut self, store: &FileStore) -> Result<()> {
         let mut found = Vec::new();
         for fault in &self.faults {
-            if let Some((kind, id, content)) = store.salvage_at(fault)
-                && (fault.id == Some(id) || self.damaged.contains_key(&id))
-            {
+            if let Some((kind, id, content)) = store.salvage_at(fault) {
                 store.put_back(kind, &id, &content, &[fault])?;
                 // What the header said before may have been a wrong id.
                 found.push((id, fault.clone()));

@@ -5,7 +5,7 @@ use std::io;
 use crate::fault::{Fault, Flaw, StoreFile};
 use crate::id::Id;
 use crate::kind::Kind;
-use crate::record::{HEADER_BYTES, Header, PLAIN, is_whole};
+use crate::record::{HEADER_BYTES, Header, PLAIN, is_whole, proven};
 use crate::scrub::reader::{Pace, Reader};
 use crate::segment::{Found, SEGMENT_HEADER_BYTES};
 use crate::vfs::VfsFile;
@@ -180,14 +180,21 @@ fn claim(reader: &mut Reader<'_, '_, '_>, from: u64, to: u64, claimed: &mut Vec<
         if head.len() < HEADER_BYTES {
             break;
         }
-        let header = Header::decode(head);
+        let mut header = Header::decode(head);
         let plausible = header.fits(offset, to - offset)
-            && Kind::from_number(header.kind).is_some()
             && header.domain == 0
             && header.id != Id([0; 32])
             && offset + header.record_bytes() <= to;
         if !plausible {
             break;
+        }
+        let record = reader.at(offset, usize::try_from(header.record_bytes()).unwrap_or(usize::MAX))?;
+        // Where the payload proves what it is, the id (or kind) in the header is what was hit.
+        if header.encoding == PLAIN
+            && record.len() as u64 == header.record_bytes()
+            && let Some((kind, id)) = proven(record)
+        {
+            (header.kind, header.id) = (kind as u8, id);
         }
         claimed.push(Found { offset, header });
         offset += header.record_bytes();
