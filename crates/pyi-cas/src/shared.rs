@@ -307,7 +307,7 @@ impl Shared {
             let sealed = segment.tail.lock().sealed;
             if !sealed && indexed && !self.map_index(&segment)? {
                 // The index does not check: it is derived, so the segment is read instead.
-                self.scan_tail(&segment)?;
+                self.scan_if_there(&segment)?;
             }
         }
         // Last, so that who misses what stood in them finds the copies.
@@ -323,7 +323,15 @@ impl Shared {
     /// Reads a sealed segment whose index is lost, as if it were not sealed.
     pub(crate) fn read_unindexed(&self, segment: &Segment) -> Result<()> {
         *segment.tail.lock() = Tail::default();
-        self.scan_tail(segment)
+        self.scan_if_there(segment)
+    }
+
+    /// As [`Shared::scan_tail`]; nothing if a collector removed the segment since it was listed, and it was never opened here.
+    fn scan_if_there(&self, segment: &Segment) -> Result<()> {
+        match self.scan_tail(segment) {
+            Err(error) if error.is_missing_file() => Ok(()),
+            other => other,
+        }
     }
 
     /// Maps the index of a segment; `false` if it is not good.
@@ -346,7 +354,7 @@ impl Shared {
         }
         if index.damaged_places > 0 && !self.has_damage(segment.number) {
             // The index only counts them; the scan tells where they are.
-            self.scan_tail(segment)?;
+            self.scan_if_there(segment)?;
         }
         let mut tail = segment.tail.lock();
         if !tail.sealed {
@@ -452,11 +460,7 @@ impl Shared {
             self.look()?;
         }
         for segment in self.segments() {
-            match self.scan_tail(&segment) {
-                // Removed since it was listed, and never opened here.
-                Err(error) if error.is_missing_file() => {}
-                other => other?,
-            }
+            self.scan_if_there(&segment)?;
         }
         if let Some((data, segments)) = generations {
             self.seen.data.fetch_max(data, Ordering::AcqRel);

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use pyi_cas::{FileStore, Guard, MemoryStore, ObjectStore, OpenOptions, OsFs, RefChange, RefOutcome, RefTransaction};
 
+/// A message, and what it changed: key, value before, value after.
+type Step = (String, Vec<(String, Option<String>, Option<String>)>);
+
 fn history(store: &dyn ObjectStore) -> Vec<RefChange> {
     let mut found = Vec::new();
     store.refs().history(&mut |change| found.push(change)).unwrap();
@@ -21,7 +24,7 @@ fn open(path: &std::path::Path) -> FileStore {
 }
 
 /// Commits `count` transactions, some of which do not apply and some of which change nothing; what the history must say of them.
-fn commit(stores: &[&dyn ObjectStore], count: usize) -> Vec<(String, Vec<(String, Option<String>, Option<String>)>)> {
+fn commit(stores: &[&dyn ObjectStore], count: usize) -> Vec<Step> {
     let mut expected = Vec::new();
     let mut state: std::collections::BTreeMap<String, String> = Default::default();
     for number in 0..count {
@@ -62,7 +65,7 @@ fn commit(stores: &[&dyn ObjectStore], count: usize) -> Vec<(String, Vec<(String
     expected
 }
 
-fn plain(found: &[RefChange]) -> Vec<(String, Vec<(String, Option<String>, Option<String>)>)> {
+fn plain(found: &[RefChange]) -> Vec<Step> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let change = |change: &RefChange| {
         let keys = change.changes.iter();

@@ -6,6 +6,7 @@ use pyi_cas::{CollectOptions, Guard, Id, IdMap, IdSet, Kind, Mark, RefOutcome, R
 use pyi_tree::CheckpointRoot;
 use pyi_tree::refs::{Lease, SuperpositionRecord, WorkspaceRecord, superposition_key, workspace_key};
 
+use crate::durability::Durability;
 use crate::engine::{Engine, now_ns};
 use crate::mark::{Marker, Missing};
 use crate::repository::{Repository, name_of};
@@ -134,9 +135,11 @@ impl RepositoryMark<'_> {
             ));
         }
         self.mark_retained(live)?;
-        // A fork of the process waits for those who hold locks.
-        let _gate = pyi_cas::enter();
-        self.engine.git_map.retain(live);
+        if self.calls > 1 {
+            // A fork of the process waits for those who hold locks.
+            let _gate = pyi_cas::enter();
+            self.engine.git_map.retain(live);
+        }
         Ok(())
     }
 
@@ -268,6 +271,13 @@ impl Engine {
     /// Runs a collection.
     pub(crate) fn collect(&self, repository: &Repository, options: &GcOptions<'_>, budget: Budget) -> Result<GcReport> {
         let begin = Instant::now();
+        if self.durability == Durability::Memory {
+            // Nothing is pinned there, as nobody else could take it away.
+            return Ok(GcReport {
+                gave_up: Some("a repository in memory gives its space back when it is closed".to_owned()),
+                ..GcReport::default()
+            });
+        }
         let retention = repository.retention()?;
         repository.release_light(&retention)?;
         {
