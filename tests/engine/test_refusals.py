@@ -312,13 +312,14 @@ def limited(limit_bytes: int) -> Callable[[], None]:
 
 
 FULL_DISK = """
+import random
 import sys
 import pyi
 repo = pyi.open(sys.argv[1])
 ws = repo.workspace("main")
 ws.write("small", "fits")
 kept = ws.checkpoint("kept")
-ws.write("large", bytes(range(256)) * 16384)
+ws.write("large", random.Random(1).randbytes(4 << 20))  # its parts are all new
 for attempt in range(3):
     try:
         ws.checkpoint("too large")
