@@ -89,11 +89,19 @@ impl FileRefs {
             create_log(vfs, &directory, 1, &shared.store, &RefState::default())?;
             numbers = log_numbers(vfs, &directory)?;
         }
-        let newest = numbers
-            .last()
-            .copied()
-            .ok_or_else(|| Error::corrupt("the ref log (it is missing)", directory.display().to_string()))?;
-        let log = RwLock::new(open_log(vfs, &directory, newest, &shared.store, access.read_only)?);
+        let mut attempt = 0;
+        let log = loop {
+            let newest = numbers
+                .last()
+                .copied()
+                .ok_or_else(|| Error::corrupt("the ref log (it is missing)", directory.display().to_string()))?;
+            match open_log(vfs, &directory, newest, &shared.store, access.read_only) {
+                // A collector removed it since the listing, so there is a newer one.
+                Err(error) if error.is_missing_file() && attempt < ATTEMPTS => attempt += 1,
+                other => break RwLock::new(other?),
+            }
+            numbers = log_numbers(vfs, &directory)?;
+        };
         let mut refs = FileRefs {
             shared,
             directory,
@@ -317,33 +325,37 @@ impl FileRefs {
 
     /// Goes from a sealed log to the next one, creating it if nobody has. `false` if there is none and none may be made.
     fn next_log(&self, log: &mut Log) -> Result<bool> {
-        let number = log.number + 1;
-        let path = self.path(number);
-        let exists = self
-            .shared
-            .vfs
-            .exists(&path)
-            .map_err(|error| Error::storage("look for", &path, error))?;
-        if !exists {
-            if self.read_only {
-                return Ok(false);
+        let vfs = self.shared.vfs.as_ref();
+        for _ in 0..ATTEMPTS {
+            let next = log.number + 1;
+            // The next one may be gone already, if this process has not looked for long. The newest one holds the whole state; only a
+            // collector, while which nobody else removes logs, reads all that is between.
+            let numbers = log_numbers(vfs, &self.directory)?;
+            let every = self.trail.lock().is_some() && numbers.contains(&next);
+            let newest = numbers.last().copied().filter(|newest| *newest >= next);
+            let mut number = if every { Some(next) } else { newest };
+            if number.is_none() {
+                if self.read_only {
+                    return Ok(false);
+                }
+                self.settle_places(&mut log.state);
+                create_log(vfs, &self.directory, next, &self.shared.store, &log.state)?;
+                self.remove_debris(next);
+                // Between the look and this others may have made it, gone on, and removed it: then the one made here is not the next one.
+                number = log_numbers(vfs, &self.directory)?.last().copied();
             }
-            self.settle_places(&mut log.state);
-            create_log(
-                self.shared.vfs.as_ref(),
-                &self.directory,
-                number,
-                &self.shared.store,
-                &log.state,
-            )?;
-            self.remove_debris(number);
+            match self.reopen(number.unwrap_or(next)) {
+                Err(error) if error.is_missing_file() => continue,
+                reopened => {
+                    let buffer = std::mem::take(&mut log.buffer);
+                    *log = Log { buffer, ..reopened? };
+                    return Ok(true);
+                }
+            }
         }
-        let buffer = std::mem::take(&mut log.buffer);
-        *log = Log {
-            buffer,
-            ..self.reopen(number)?
-        };
-        Ok(true)
+        Err(Error::Conflict {
+            what: format!("the ref log in {}", self.directory.display()),
+        })
     }
 
     /// Removes what creators of earlier logs left behind when they died. Best effort.
