@@ -16,6 +16,7 @@ use crate::id::{Id, IdSet};
 use crate::output::{Outputs, UNFINISHED};
 use crate::peers::{Peers, Stuck};
 use crate::shared::Shared;
+use crate::store::ObjectStore;
 use crate::survey::{Victim, expand, places, read_record, sealed_indexes, segment_in, survey};
 
 /// How often the collector starts again because something came back to life, before it leaves it for another day.
@@ -162,6 +163,10 @@ pub(crate) fn collect(store: &FileStore, mark: &mut dyn Mark, options: &CollectO
     end(gc);
     remove_debris(shared)?;
     look(shared)?;
+    if shared.unsealed().iter().any(|segment| shared.is_failed(segment)) {
+        // One whose flush failed is not sealed; what is in it goes elsewhere first.
+        store.flush()?;
+    }
     store.seal_free()?;
     look(shared)?;
     let mut collected = Collected {

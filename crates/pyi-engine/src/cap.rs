@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, now_ns};
 use crate::garbage::{Budget, GcOptions};
@@ -22,6 +22,9 @@ const RETAINED_PERCENT: u64 = 70;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A store that is above its cap is collected again after so long at the earliest.
 const AGAIN_NS: u64 = 1_000_000_000;
+/// How long a writer waits for room at most, and how long it sleeps before it looks again.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(2);
 /// Priority of the collector among the threads of the machine (0: as all others, 19: last).
 const NICENESS: libc::c_int = 10;
 
@@ -37,6 +40,8 @@ pub(crate) struct Cap {
     /// Process generation in which a collection was started, 0 if none runs.
     running: AtomicU64,
     last_begin_ns: AtomicU64,
+    /// The store has reached its cap, so writers wait for the collector.
+    is_full: AtomicBool,
     /// A collection could not bring the store below the cap.
     is_over: AtomicBool,
 }
@@ -73,6 +78,22 @@ impl Engine {
         ))
     }
 
+    /// Waits where the store has reached its cap until a collection, here or in another process, has made room; else writers that are
+    /// faster than the collector would run past it. To be called outside of sections, as a collector waits for them. One load as a rule.
+    pub(crate) fn make_room(self: &Arc<Self>) {
+        let cap = &self.cap;
+        let begin = Instant::now();
+        while cap.is_full.load(Ordering::Acquire)
+            && !cap.is_over.load(Ordering::Acquire)
+            && begin.elapsed() < WAIT_MAX
+        {
+            std::thread::sleep(PAUSE);
+            if cap.running.load(Ordering::Acquire) != pyi_cas::process_generation() && self.look_at_size().is_err() {
+                return;
+            }
+        }
+    }
+
     /// Takes note of bytes that were written, and starts a collection when the cap comes near.
     pub(crate) fn grown(self: &Arc<Self>, bytes: u64) {
         let written = self
@@ -94,13 +115,16 @@ impl Engine {
     fn look_at_size(self: &Arc<Self>) -> Result<()> {
         let Some(cap_bytes) = self.repository().retention()?.cap_bytes else {
             self.cap.step.store(STEP_MAX_BYTES, Ordering::Release);
+            self.cap.is_full.store(false, Ordering::Release);
             return Ok(());
         };
         self.cap
             .step
             .store((cap_bytes / STEPS).clamp(1, STEP_MAX_BYTES), Ordering::Release);
         let stored = self.store().stats()?.bytes_stored;
-        if stored >= percent(cap_bytes, START_PERCENT).max(self.cap.next_at.load(Ordering::Acquire)) {
+        let is_full = stored >= cap_bytes;
+        self.cap.is_full.store(is_full, Ordering::Release);
+        if is_full || stored >= percent(cap_bytes, START_PERCENT).max(self.cap.next_at.load(Ordering::Acquire)) {
             self.start_collecting(cap_bytes);
         }
         Ok(())
@@ -149,6 +173,9 @@ impl Engine {
         self.cap
             .is_over
             .store(stats.bytes_stored > cap_bytes, Ordering::Release);
+        self.cap
+            .is_full
+            .store(stats.bytes_stored >= cap_bytes, Ordering::Release);
     }
 }
 

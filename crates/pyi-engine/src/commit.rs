@@ -115,6 +115,7 @@ impl Workspace {
         if !matches!(metadata, Value::Null | Value::Map(_)) {
             return Err(Error::invalid("metadata is a mapping with text keys"));
         }
+        self.engine.make_room();
         let mut content = self.content.lock();
         self.check_lease(&mut content)?;
         let _section = self.engine.store().section();
