@@ -40,12 +40,12 @@ impl Segment {
     /// of it is believed any more. One flush or none.
     pub(crate) fn flush(&self, shared: &Shared) -> Result<()> {
         let committed = self.marks.committed();
-        if shared.durable_length(self) >= committed {
-            return Ok(());
-        }
         let failed = |error| Error::storage("flush", shared.segment_path(self.number), error);
         if shared.is_failed(self) {
             return Err(failed(io::Error::from_raw_os_error(libc::EIO)));
+        }
+        if shared.durable_length(self) >= committed {
+            return Ok(());
         }
         if let Err(error) = self.file.sync_data() {
             shared.note_failed(self);

@@ -27,7 +27,7 @@ pub(crate) fn evacuate(shared: &Shared, segment: &Segment) -> Result<Writer> {
             format!("{} offset {}", path.display(), found.end),
         ));
     }
-    let mut writer = Writer::create(shared, segment.number)?;
+    let mut writer = Writer::create(shared)?;
     copy(shared, segment, &found.records, &mut writer)?;
     writer.flush(shared)?;
     Ok(writer)
@@ -65,7 +65,7 @@ pub(crate) fn mend(shared: &Shared, renew: impl FnOnce() -> Result<()>) -> Vec<D
     if holed.is_empty() {
         return Vec::new();
     }
-    let copied = Writer::create(shared, 0).and_then(|mut writer| {
+    let copied = Writer::create(shared).and_then(|mut writer| {
         for (segment, _) in &holed {
             let found = scan(segment.file.as_ref(), SEGMENT_HEADER_BYTES, u64::MAX)
                 .map_err(|error| Error::storage("read", shared.segment_path(segment.number), error))?;

@@ -67,12 +67,25 @@ pub(crate) struct Listing {
     pub(crate) merged: Vec<u64>,
 }
 
+/// A slot of the control file that names a segment so far above all others is damaged.
+const NUMBERS_AHEAD: u64 = 1 << 20;
+
 impl Listing {
-    /// The lowest number for a new segment: above all that are there, that indexes are of, and that refs ever depended on.
+    /// The lowest number for a new segment: above all that are there, that indexes are of, that refs ever depended on, and of which the
+    /// control file speaks: what it says of one that a loss of power took must not be taken for the new one's.
     pub(crate) fn next_number(&self, shared: &Shared) -> u64 {
         let used = self.segments.iter().chain(&self.indexed).chain(&self.merged);
         let highest = used.max().copied().unwrap_or(0);
-        highest.max(shared.number_floor.load(Ordering::Acquire)) + 1
+        let slots = shared.control.iter().flat_map(|control| control.slots());
+        let spoken_of = slots.map(|(number, _)| number).max().unwrap_or(0);
+        // A damaged slot may hold any number.
+        let spoken_of = if spoken_of < highest + NUMBERS_AHEAD {
+            spoken_of
+        } else {
+            0
+        };
+        let floor = shared.number_floor.load(Ordering::Acquire);
+        highest.max(spoken_of).max(floor) + 1
     }
 }
 

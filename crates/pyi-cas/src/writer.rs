@@ -68,11 +68,7 @@ impl Writer {
         }
         let writer = match taken {
             Some(writer) => writer,
-            None => {
-                // A number with an index and no segment (its name was lost with the power) is not used again: the index is not
-                // of what would be written there. The same holds for what a merged index covers.
-                Writer::create(shared, listing.next_number(shared) - 1)?
-            }
+            None => Writer::create(shared)?,
         };
         Ok((writer, retired))
     }
@@ -184,10 +180,11 @@ impl Writer {
         )))
     }
 
-    /// Makes a segment with a number above `highest`, and above those that refs have ever depended on: they must not take what is
-    /// written here for what a loss of power took.
-    pub(crate) fn create(shared: &Shared, highest: u64) -> Result<Writer> {
-        let mut number = highest.max(shared.number_floor.load(Ordering::Acquire)) + 1;
+    /// Makes a segment. A number with an index and no segment (its name was lost with the power) is not used again: the index is not of
+    /// what would be written there. The same holds for what a merged index covers, and for what refs have ever depended on: they must not
+    /// take what is written here for what a loss of power took.
+    pub(crate) fn create(shared: &Shared) -> Result<Writer> {
+        let mut number = shared.list()?.next_number(shared);
         loop {
             let path = shared.segment_path(number);
             match shared.vfs.open(&path, OpenMode::CreateNew) {
@@ -212,6 +209,10 @@ impl Writer {
     fn begin(shared: &Shared, number: u64, file: Arc<dyn VfsFile>) -> Result<Writer> {
         let path = shared.segment_path(number);
         let header = encode_header(number, &shared.store, shared.vfs.now_ns());
+        if let Some(control) = &shared.control {
+            // What a slot still says of this number is of a segment that a loss of power took.
+            control.free_segment(number);
+        }
         // An unborn segment is no longer than a header, so this covers whatever stands there.
         write_all(file.as_ref(), &header, 0).map_err(|error| Error::storage("begin", &path, error))?;
         let missing = || Error::storage("open", &path, io::ErrorKind::NotFound.into());

@@ -83,9 +83,7 @@ impl Engine {
     pub(crate) fn make_room(self: &Arc<Self>) {
         let cap = &self.cap;
         let begin = Instant::now();
-        while cap.is_full.load(Ordering::Acquire)
-            && !cap.is_over.load(Ordering::Acquire)
-            && begin.elapsed() < WAIT_MAX
+        while cap.is_full.load(Ordering::Acquire) && !cap.is_over.load(Ordering::Acquire) && begin.elapsed() < WAIT_MAX
         {
             std::thread::sleep(PAUSE);
             if cap.running.load(Ordering::Acquire) != pyi_cas::process_generation() && self.look_at_size().is_err() {
