@@ -253,12 +253,18 @@ impl FileStore {
         self.refs.renew()
     }
 
-    /// Bytes in segments. O(segments).
+    /// Bytes in segments, without what is filled ahead. O(segments).
     pub(crate) fn segment_bytes(&self) -> Result<u64> {
         let _gate = fork::enter();
         let mut bytes = 0;
         for segment in self.shared.segments() {
             let path = self.shared.segment_path(segment.number);
+            // What is filled ahead with zeros holds nothing.
+            let committed = segment.marks.committed();
+            if committed > 0 && !segment.tail.lock().sealed {
+                bytes += committed;
+                continue;
+            }
             bytes += match segment.file.len() {
                 Ok(length) => length,
                 // Removed, and never opened here.
