@@ -80,6 +80,9 @@ pub struct RepositoryStats {
     pub workspaces: u64,
     /// Damaged places found so far.
     pub damaged: u64,
+    /// What went back to an earlier version when this repository was opened, as a loss of power had taken what it named: `b/` and a
+    /// branch, `w/` and a workspace, `s/` and a superposition.
+    pub lost_refs: Vec<String>,
 }
 
 impl Repository {
@@ -386,6 +389,9 @@ impl Repository {
             segments: store.segments,
             bytes_stored: store.bytes_stored,
             damaged: store.damage.len() as u64,
+            lost_refs: (store.lost_refs.iter())
+                .map(|key| String::from_utf8_lossy(key).into_owned())
+                .collect(),
             ..RepositoryStats::default()
         };
         let mut heads = Vec::new();

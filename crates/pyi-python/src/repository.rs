@@ -357,7 +357,7 @@ impl Repository {
         maintenance::missing(py, &self.inner)
     }
 
-    /// Counts: objects, segments, bytes_stored, bytes_logical, files_logical, dedup_ratio, branches, workspaces, damaged.
+    /// Counts: objects, segments, bytes_stored, bytes_logical, files_logical, dedup_ratio, branches, workspaces, damaged, lost_refs.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = work(py, || self.inner.stats())?;
         let found = PyDict::new(py);
@@ -375,6 +375,7 @@ impl Repository {
         found.set_item("branches", stats.branches)?;
         found.set_item("workspaces", stats.workspaces)?;
         found.set_item("damaged", stats.damaged)?;
+        found.set_item("lost_refs", stats.lost_refs)?;
         Ok(found)
     }
 }
