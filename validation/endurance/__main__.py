@@ -9,12 +9,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from validation.endurance import kills
+from validation.endurance import beside, kills, soak
 from validation.lab import Lab
 
 __all__ = ["main"]
 
-_RECIPES = {"kills": kills}
+_RECIPES = {"kills": kills, "beside": beside, "soak": soak}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,14 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     recipes = parser.add_subparsers(dest="recipe", required=True, metavar="RECIPE")
     for name, module in _RECIPES.items():
         recipe = recipes.add_parser(name, help=(module.__doc__ or "").partition(": ")[2], description=module.__doc__)
-        recipe.add_argument("--scratch", type=Path, metavar="DIR", help="where to work (default: the temporary directory)")
+        recipe.add_argument(
+            "--scratch", type=Path, metavar="DIR", help="where to work (default: the temporary directory)"
+        )
         recipe.add_argument("--seed", default=str(time.time_ns()), help="of what writers do; the run prints it")
         recipe.add_argument("--leave", action="store_true", help="leave the store if something is wrong")
         module.add_arguments(recipe)
     options = parser.parse_args(arguments)
     print(f"{options.recipe}: seed {options.seed}", flush=True)
     with Lab(scratch=options.scratch).directory(options.recipe) as place:
-        status = _RECIPES[options.recipe].run(options, place / "store")
+        status: int = _RECIPES[options.recipe].run(options, place / "store")
         if status and options.leave:
             left = place.with_name(place.name + "-left")
             place.rename(left)

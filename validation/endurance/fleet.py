@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 import random
 import time
 from collections import Counter
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyi.state  # noqa: F401  # the children find it in memory, also while the package is being replaced
 from validation.endurance import collector, writer
 from validation.endurance.children import Child, Event, Say, hear, spawn
 from validation.endurance.model import Model, Value
@@ -219,6 +219,9 @@ class Fleet:
         self.sizes.append((after, live))
         self.delay("bytes after gc / live bytes", after / live)
 
+    def _on_restored(self, child: Child, checked: int) -> None:
+        self.counts["verified restores"] += 1
+
     def _on_paused(self, child: Child) -> None:
         child.paused = True
 
@@ -247,9 +250,3 @@ class Fleet:
         return self._source.expovariate(1 / self.life_s) if self.life_s else float("inf")
 
     life_s: float = 0.0
-
-
-def parent_memory_bytes() -> int:
-    """Return the resident memory of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--writers", type=int, default=4, help="writer processes (default: 4)")
     parser.add_argument("--life-ms", type=float, default=35.0, help="mean life after the first answer (default: 35)")
     parser.add_argument("--verify-every", type=int, default=250, metavar="KILLS", help="default: 250")
-    parser.add_argument("--age", type=float, default=10.0, metavar="SECONDS", help="retention of checkpoints nobody names")
+    parser.add_argument(
+        "--age", type=float, default=10.0, metavar="SECONDS", help="retention of checkpoints nobody names"
+    )
     parser.add_argument("--minutes", type=float, default=24 * 60.0, help="stop after so long, whatever was reached")
 
 
@@ -64,9 +66,10 @@ def run(options: argparse.Namespace, store: Path) -> int:
     print(
         f"kills {counts['writer kills']} of writers, {counts['collector kills']} of collectors\n"
         f"acknowledgements {counts['acknowledgements']}\n"
-        f"heads compared after a kill {counts['heads compared']}, checkpoints read back {counts['checkpoints verified']}"
-        f" in {counts['verifications']} verifications\n"
-        f"collections {counts['collections']}, objects removed {counts['objects removed']}, gave up {dict(fleet.gave_up)}\n"
+        f"heads compared after a kill {counts['heads compared']}\n"
+        f"checkpoints read back {counts['checkpoints verified']} in {counts['verifications']} verifications\n"
+        f"collections {counts['collections']}, objects removed {counts['objects removed']}, "
+        f"gave up {dict(fleet.gave_up)}\n"
         f"scrubs that call remains of a collection or a torn tail damage "
         f"{counts['scrubs that call remains of a collection or a torn tail damage']}\n"
         f"lost or wrong {len(fleet.violations)}\n"
@@ -82,7 +85,8 @@ def _line(fleet: Fleet, seconds: float) -> str:
     after, live = fleet.sizes[-1] if fleet.sizes else (0, 1)
     return (
         f"{seconds:7.0f} s  kills {counts['writer kills']}+{counts['collector kills']}"
-        f"  acknowledged {counts['acknowledgements']}  collections {counts['collections']}  removed {counts['objects removed']}"
+        f"  acknowledged {counts['acknowledgements']}  collections {counts['collections']}"
+        f"  removed {counts['objects removed']}"
         f"  verified {counts['checkpoints verified']}  bytes/live {after}/{live}  violations {len(fleet.violations)}"
-        f"  longest {({name: round(value, 3) for name, value in fleet.longest.items()})}"
+        f"  longest { ({name: round(value, 3) for name, value in fleet.longest.items()}) }"
     )

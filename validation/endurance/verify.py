@@ -14,7 +14,7 @@ from validation.endurance.children import Say
 from validation.endurance.content import digest, read
 from validation.endurance.model import NOTHING, Model, Value
 
-__all__ = ["verify", "verify_backup"]
+__all__ = ["compare_held", "verify", "verify_backup"]
 
 _AMPLE_BYTES = 1 << 40
 
@@ -55,7 +55,11 @@ def verify(store: Path, model: Model, say: Say, *, quiet_since: float, collect: 
         _compare(repo, model, registers, say)
         young = [one for one in model.young if one.time + model.age_s > quiet_since]
         checked = _Checked(repo)
-        _whole(checked, ((f"young by {one.by}, {time.time() - one.time:.1f} s old", Value(one.id, one.digest)) for one in young), say)
+        _whole(
+            checked,
+            ((f"young by {one.by}, {time.time() - one.time:.1f} s old", Value(one.id, one.digest)) for one in young),
+            say,
+        )
         _whole(checked, registers.items(), say)
         _sound(repo, store, say)
         say("verified", len(checked), len(young))
@@ -76,7 +80,11 @@ def verify(store: Path, model: Model, say: Say, *, quiet_since: float, collect: 
         checked = _Checked(repo)
         _whole(checked, left.items(), say)
         if not bare:
-            safe = ((f"young by {one.by}, {time.time() - one.time:.1f} s old", Value(one.id, one.digest)) for one in young if one.time + model.age_s > now)
+            safe = (
+                (f"young by {one.by}, {time.time() - one.time:.1f} s old", Value(one.id, one.digest))
+                for one in young
+                if one.time + model.age_s > now
+            )
             _whole(checked, safe, say)
         _sound(repo, store, say)
         say("size", done.bytes_after, done.live_bytes, len(left))
@@ -94,6 +102,18 @@ def verify_backup(target: Path, place: Path, model: Model, begin: float, end: fl
                 say("violation", f"backup: {key} is {found}, which it was not between {begin} and {end}")
         _sound(repo, place, say)
         say("restored", len(checked))
+
+
+def compare_held(store: Path, names: dict[str, tuple[str, str]], say: Say) -> None:
+    """Check that branches and named workspaces hold exactly this, byte for byte."""
+    with pyi.open(store) as repo:
+        held = _held(repo)
+        held.pop("branch:main", None)
+        for key in held.keys() | names.keys():
+            if held.get(key) != names.get(key):
+                say("violation", f"{key} is {held.get(key)}, acknowledged was {names.get(key)}")
+        _whole(_Checked(repo), held.items(), say)
+        _sound(repo, store, say)
 
 
 def _held(repo: pyi.Repository) -> dict[str, Value]:

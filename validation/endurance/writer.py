@@ -145,7 +145,7 @@ class _Life:
         while len(self._kept) > _KEPT_MAX:
             gone = self._kept.pop(0)
             if gone in self.repo.kept():
-                self._set(f"kept{self.job.number}:{gone}", "", "", lambda: self.repo.unkeep(gone))
+                self._set(f"kept{self.job.number}:{gone}", "", "", lambda gone=gone: self.repo.unkeep(gone))  # type: ignore[misc]
             else:
                 # Begun by an earlier life that was killed before it happened, or after it was taken back.
                 self.say("found", f"kept{self.job.number}:{gone}", "", "")
