@@ -395,10 +395,11 @@ impl Shared {
         let file = segment.file.as_ref();
         let first = tail.scanned == 0;
         // Of a living writer only the committed part is read: behind it may stand a write that fails and is overwritten.
-        // A slot can be older than the file (power was lost), so a segment without a living writer is read to its end.
+        // A slot can be older than the file: power was lost, or the writer died between its write and saying so. What is whole there
+        // others may have found and rely on, so a segment without a living writer is read to its end, each time.
         let committed = self.committed_length(segment.number);
         let bound = match committed {
-            Some(committed) if !first || file.is_locked().map_err(failed)? => committed,
+            Some(committed) if file.is_locked().map_err(failed)? => committed,
             _ => u64::MAX,
         };
         if bound <= tail.scanned {

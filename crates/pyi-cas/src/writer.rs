@@ -442,6 +442,10 @@ impl Retired {
             return Ok(());
         }
         let damaged = result.gaps.len() as u64 + u64::from(header == HeaderState::Damaged);
+        if damaged == 0 && self.file.len().map_err(failed("read"))? > result.end {
+            // What a writer left that died in its write, or filled ahead.
+            self.file.set_len(result.end).map_err(failed("cut the torn tail of"))?;
+        }
         if let Err(error) = self.file.sync_data() {
             if let Some(segment) = shared.segment_numbered(self.number) {
                 shared.note_failed(&segment);

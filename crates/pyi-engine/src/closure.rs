@@ -11,6 +11,8 @@ use pyi_tree::{CheckpointRoot, Mode, Node};
 
 use crate::engine::Engine;
 use crate::repository::name_of;
+use crate::retention::Retention;
+use crate::superposition::is_living;
 use crate::{ErrorKind, Result};
 
 /// Damage below something: numbers of damaged objects, ascending; `None`: all is whole.
@@ -23,7 +25,7 @@ pub struct Affected {
     pub branches: BTreeSet<String>,
     /// Named workspaces, likewise.
     pub workspaces: BTreeSet<String>,
-    /// Superpositions whose base or result cannot be read in full.
+    /// Living superpositions whose base cannot be read in full.
     pub superpositions: BTreeSet<String>,
     /// Checkpoints that are kept, likewise: what the ref is called.
     pub kept: BTreeSet<String>,
@@ -98,6 +100,7 @@ pub(crate) fn walk(engine: &Engine, scope: &Scope<'_>) -> Result<Reached> {
         checkpoints: IdMap::default(),
         parents: IdMap::default(),
         missing_parents: scope.parents,
+        ends_histories: Retention::read(engine)?.history.is_some(),
     };
     let names = names(engine)?;
     let heads = names.iter().flat_map(|name| name.heads.iter().copied());
@@ -130,8 +133,11 @@ fn names(engine: &Engine) -> Result<Vec<Name>> {
             }
             Family::Superposition => {
                 let record = SuperpositionRecord::decode(&value)?;
+                // One that collapsed or decayed keeps nothing.
+                if !is_living(&record) {
+                    continue;
+                }
                 found.heads.push(record.base);
-                found.heads.extend(record.collapsed.map(|(_, id)| id));
             }
             // The checkpoint is the key itself, or the value.
             Family::Kept => found.heads.extend(
@@ -166,6 +172,8 @@ struct Walker<'a> {
     checkpoints: IdMap<Below>,
     parents: IdMap<Vec<Id>>,
     missing_parents: bool,
+    /// Retention keeps only the last part of each history.
+    ends_histories: bool,
 }
 
 /// A node that is being looked at: its children are first.
@@ -364,10 +372,40 @@ impl Walker<'_> {
         let mut reached = Reached::default();
         for (number, (id, kind)) in self.lost.iter().enumerate() {
             let affected = of.remove(&(number as u32)).unwrap_or_default();
+            if !self.damaged.contains_key(id) && self.was_collected(&affected)? {
+                continue;
+            }
             reached.affected.merge(&affected);
             reached.lost.insert(*id, (*kind, affected));
         }
         Ok(reached)
+    }
+
+    /// Whether what is missing was given up by a collection: nothing but checkpoints from before it leads there, that nothing names and
+    /// that retention need not have kept. Their roots can stay behind for a while, in a segment that was not worth rewriting.
+    fn was_collected(&self, affected: &Affected) -> Result<bool> {
+        let collected_ns = self.engine.collected_ns()?;
+        let named = [
+            &affected.branches,
+            &affected.workspaces,
+            &affected.superpositions,
+            &affected.kept,
+        ];
+        if collected_ns == 0 || named.iter().any(|names| !names.is_empty()) {
+            return Ok(false);
+        }
+        if !affected.histories.is_empty() && !self.ends_histories {
+            return Ok(false);
+        }
+        for id in &affected.checkpoints {
+            match self.engine.root(id) {
+                Ok(root) if root.time_ns > collected_ns => return Ok(false),
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     /// The damage of everything that led to these checkpoints.

@@ -117,7 +117,7 @@ impl Engine {
 
     /// When a collection last removed something, as unix nanoseconds; 0: never. What this engine remembers of checkpoints from before
     /// is forgotten, as they may be gone.
-    fn collected_ns(&self) -> Result<u64> {
+    pub(crate) fn collected_ns(&self) -> Result<u64> {
         let refs = self.store().refs();
         let now = refs.generation();
         let mut last = self.last_collection.lock();

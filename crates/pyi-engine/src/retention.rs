@@ -5,6 +5,7 @@ use std::time::Duration;
 use pyi_cas::{RefOutcome, RefTransaction};
 use pyi_tree::cbor::Value;
 
+use crate::engine::Engine;
 use crate::repository::Repository;
 use crate::{Error, Result};
 
@@ -95,14 +96,22 @@ impl Retention {
     }
 }
 
+impl Retention {
+    /// What the refs say.
+    pub(crate) fn read(engine: &Engine) -> Result<Self> {
+        let value = engine.store().refs().get(RETENTION_KEY)?;
+        value.map_or(Ok(Retention::default()), |value| Retention::decode(&value))
+    }
+}
+
 impl Repository {
     /// What retention keeps.
     ///
     /// # Errors
     /// `Storage`, `Corrupt`.
     pub fn retention(&self) -> Result<Retention> {
-        let value = self.refs()?.get(RETENTION_KEY)?;
-        value.map_or(Ok(Retention::default()), |value| Retention::decode(&value))
+        self.engine.open()?;
+        Retention::read(&self.engine)
     }
 
     /// Sets what retention keeps, for all processes from now on. Nothing is removed before the next collection.

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::garbage::*;
 use proptest::prelude::*;
-use pyi_cas::{Error, ObjectStore};
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use pyi_cas::{Error, ObjectStore, ScrubOptions};
 use pyi_testing::{Call, Disk, Driver, Fate, Fault, Rng, Snapshot, Subsets, until_killed};
 
 /// Much garbage, some of it between what lives, copies of one object in two segments, refs that moved since the last flush.
@@ -273,26 +274,58 @@ fn no_ref_falls_back_to_what_was_removed() {
     assert!(store.stats().unwrap().damage.is_empty());
 }
 
+/// A history of two processes, held against the model after every step; at the end only what lives is left, and a scrub finds nothing.
+fn history(steps: Vec<Act>, seed: u64) -> Result<(), TestCaseError> {
+    let disk = Disk::new(seed);
+    let mut world = World::new(&disk);
+    for step in steps {
+        match step {
+            Act::Op(op) => world.run(op),
+            Act::Collect(who, plan) => {
+                let done = world.collect(who, plan.clone());
+                prop_assert!(done.is_ok(), "{:?}", done);
+            }
+        }
+        let checked = world.check();
+        prop_assert!(checked.is_ok(), "{:?}", checked);
+    }
+    world.run(Op::FinishAll);
+    world.run(Op::UnpinAll);
+    let exact = world.check_exact();
+    prop_assert!(exact.is_ok(), "{:?}", exact);
+    let (_process, store) = Driver::open(&disk).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let scrubbed = store.scrub(&ScrubOptions::default());
+    prop_assert!(
+        scrubbed.as_ref().is_ok_and(|found| found.faults.is_empty()),
+        "{:?}",
+        scrubbed
+    );
+    Ok(())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn any_history(steps in histories(30), seed in any::<u64>()) {
-        let disk = Disk::new(seed);
-        let mut world = World::new(&disk);
-        for step in steps {
-            match step {
-                Act::Op(op) => world.run(op),
-                Act::Collect(who, plan) => {
-                    let done = world.collect(who, plan.clone());
-                    prop_assert!(done.is_ok(), "{:?}", done);
-                }
-            }
-            let checked = world.check();
-            prop_assert!(checked.is_ok(), "{:?}", checked);
-        }
-        world.run(Op::FinishAll);
-        world.run(Op::UnpinAll);
-        let exact = world.check_exact();
-        prop_assert!(exact.is_ok(), "{:?}", exact);
+        history(steps, seed)?;
+    }
+}
+
+/// A million histories, in thousands with a seed each, which is printed.
+#[test]
+#[ignore = "soak: about 20 minutes"]
+fn soak() {
+    for seed in 0..1_000u64 {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let config = ProptestConfig {
+            cases: 1_000,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        };
+        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+        let done = runner.run(&(histories(30), any::<u64>()), |(steps, seed)| history(steps, seed));
+        assert!(done.is_ok(), "seed {seed}: {done:?}");
+        println!("seed {seed}: 1,000 histories, 0 disagreements");
     }
 }

@@ -281,6 +281,31 @@ impl Vfs for Slow {
     }
 }
 
+/// A writer died behind its write and before it said how far it had come. Who opened the store then read the segment to its end, found the object
+/// and relied on it; who had looked before went by what the dead one had last said, and missed it. A collector that missed a node
+/// removed what was below it.
+#[test]
+fn what_a_dead_writer_did_not_announce_is_found_by_all() {
+    let disk = Disk::new(1);
+    let (dead, first) = Driver::open(&disk).unwrap();
+    put(&first, b"announced");
+    let (_process, other) = Driver::open(&disk).unwrap();
+    put(&other, b"in a segment of its own");
+    let (_process, reader) = Driver::open(&disk).unwrap();
+    dead.kill();
+    // What the segment would be had the write come through, from another future of this disk.
+    let future = disk.snapshot().after_kill();
+    let (_process, adopter) = Driver::open(&future).unwrap();
+    let id = put(&adopter, b"written and not announced");
+    let segment = Path::new("/work/store/segments/0000000000000001.seg");
+    let mut bytes = Vec::new();
+    future.decay(segment, |there| bytes.clone_from(there)).unwrap();
+    assert_eq!(reader.get(Kind::Blob, &id).unwrap(), None);
+    disk.decay(segment, |there| *there = bytes).unwrap();
+    put(&other, b"something that is announced");
+    assert!(reader.get(Kind::Blob, &id).unwrap().is_some());
+}
+
 /// What two processes share is in the script; here is the plain thing that all of it stands on.
 #[test]
 fn what_was_not_flushed_may_go_and_the_store_goes_on() {
