@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = ["Job", "prepare", "write"]
 
 _NAMES = 4
 _KEPT_MAX = 6
+_YOUNG_MAX = 400
 # A checkpoint that is so close to the end of its retention may go at any moment.
 _MARGIN_S = 2.0
 
@@ -81,7 +83,7 @@ class _Life:
     def __init__(self, repo: pyi.Repository, job: Job, model: Model, say: Say) -> None:
         self.repo, self.job, self.say = repo, job, say
         self.source = random.Random(job.seed)
-        self._young = list(model.young)[-400:]
+        self._young = deque(list(model.young)[-_YOUNG_MAX:], _YOUNG_MAX)
         self._old = list(model.old)
         self._age_s = model.age_s
         prefix = f"kept{job.number}:"
