@@ -1,0 +1,50 @@
+"""A process that makes incremental backups of a store while others write."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyi
+from validation.endurance.children import Say
+
+__all__ = ["Duty", "keep_backups"]
+
+# Backups only add; after so many a new target is begun, and the one before the last is removed.
+_BACKUPS_IN_TARGET = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """What to back up, where to, and how often."""
+
+    store: Path
+    targets: Path
+    pause_s: float
+    is_halted: Callable[[], bool]
+
+
+def keep_backups(duty: Duty, say: Say) -> None:
+    """Back up until killed."""
+    with pyi.open(duty.store) as repo:
+        number, next_at = 0, time.monotonic()
+        while True:
+            if duty.is_halted():
+                say("paused")
+                while duty.is_halted():
+                    time.sleep(0.01)
+                say("resumed")
+            if time.monotonic() < next_at:
+                time.sleep(0.05)
+                continue
+            next_at += duty.pause_s
+            target = duty.targets / str(number // _BACKUPS_IN_TARGET)
+            begin = time.time()
+            report = repo.backup(target)
+            say("backed up", str(target), begin, time.time(), report.full, report.bytes_copied, report.bytes_total)
+            if report.full and number:
+                shutil.rmtree(duty.targets / str(number // _BACKUPS_IN_TARGET - 2), ignore_errors=True)
+            number += 1
