@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::encoding::DELTA;
 use crate::error::{Error, Result};
 use crate::gc_file::GcFile;
 use crate::id::{Id, IdSet};
@@ -14,6 +15,7 @@ use crate::kind::Kind;
 use crate::recent::Location;
 use crate::record::{HEADER_BYTES, padded};
 use crate::shared::Shared;
+use crate::survey::{read_record, references};
 
 /// The segments that a collector is about to remove, as this process saw it last.
 pub(crate) struct Condemned {
@@ -157,17 +159,32 @@ impl Shared {
         }
         // Before the indexes: what is condemned no more is gone from them.
         let condemned = self.condemned.numbers();
-        let condemned = condemned.as_deref();
-        if self
-            .recent
-            .get(id)
-            .is_some_and(|location| self.is_sound(&location, condemned))
-        {
+        self.stands(id, condemned.as_deref(), 0)
+    }
+
+    /// Whether a copy stands that can be relied on, with all that it needs to be read: a list of chunks that nothing reached any more can
+    /// outlive its chunks, in a segment that was not worth rewriting. O(indexes), and a read for what is not stored by itself.
+    pub(crate) fn stands(&self, id: &Id, condemned: Option<&HashSet<u64>>, depth: u32) -> bool {
+        let counts = |location: &Location| {
+            self.is_sound(location, condemned) && self.parts_stand(id, location, condemned, depth)
+        };
+        // Where the indexes cannot be read, storing it once more does no harm.
+        self.recent.get(id).is_some_and(|location| counts(&location))
+            || (self.sealed_copies(id).into_iter().flatten()).any(|location| counts(&location))
+    }
+
+    fn parts_stand(&self, id: &Id, location: &Location, condemned: Option<&HashSet<u64>>, depth: u32) -> bool {
+        if location.encoding < DELTA {
             return true;
         }
-        // Where the indexes cannot be read, storing it once more does no harm.
-        let mut copies = self.sealed_copies(id).into_iter().flatten();
-        copies.any(|location| self.is_sound(&location, condemned))
+        let Some(segment) = self.segment(location.slot).filter(|_| depth < DEPTH_MAX) else {
+            return false;
+        };
+        let Ok(Some(record)) = read_record(self, &segment, id, location) else {
+            return false;
+        };
+        let parts = references(location.kind, location.encoding, &record[HEADER_BYTES..]);
+        parts.iter().all(|part| self.stands(part, condemned, depth + 1))
     }
 
     /// Whether the only copies of an object are in segments that are about to go. One load as a rule.
@@ -229,6 +246,9 @@ impl Shared {
         Ok(ids.into_iter().collect())
     }
 }
+
+/// Longest chain of objects that need each other to be read.
+const DEPTH_MAX: u32 = 64;
 
 /// Bytes of a record in its segment.
 pub(crate) fn record_bytes(length: u32) -> u64 {

@@ -16,11 +16,12 @@ use crate::id::{Id, IdMap, IdSet};
 use crate::index::SealedIndex;
 use crate::kind::Kind;
 use crate::recent::Location;
-use crate::record::{Header, PLAIN};
+use crate::record::Header;
 use crate::scrub::reader::Pace;
-use crate::scrub::segment::Pass;
+use crate::scrub::segment::{Decoded, Pass};
 use crate::segment::{Found, HeaderState, SEGMENT_HEADER_BYTES, check_header};
 use crate::shared::{Listing, Segment, location};
+use crate::survey::references;
 use crate::vfs::{OpenMode, read_full};
 
 /// How a scrub is done.
@@ -240,16 +241,25 @@ impl FileStore {
         Ok(())
     }
 
-    /// The content of a record that is not plain.
-    fn decoded(&self, header: &Header, _payload: &[u8]) -> Option<Vec<u8>> {
-        let kind = Kind::from_number(header.kind)?;
-        if header.encoding == PLAIN {
-            return None;
-        }
+    /// What a record that is not plain comes to.
+    fn decoded(&self, header: &Header, payload: &[u8]) -> Decoded {
+        let Some(kind) = Kind::from_number(header.kind) else {
+            return Decoded::Unreadable;
+        };
         // The store's own way of reading knows the encodings and what they rest on.
         let _gate = fork::enter();
-        let content = self.shared.read_known(kind, &header.id).ok()??;
-        Some(content.to_vec())
+        match self.shared.read_known(kind, &header.id) {
+            Ok(Some(content)) => Decoded::Content(content.to_vec()),
+            _ => {
+                let parts = references(header.kind, header.encoding, payload);
+                let gone = |part: &Id| self.shared.places(part).is_ok_and(|places| places.is_empty());
+                if parts.iter().any(gone) {
+                    Decoded::Left
+                } else {
+                    Decoded::Unreadable
+                }
+            }
+        }
     }
 
     /// The index of a sealed segment, read again and held against the segment; a fault if it is not good.

@@ -109,16 +109,6 @@ impl Shared {
         }
     }
 
-    /// Whether a sealed segment holds the object. Errors and cost as [`Shared::sealed_copies`].
-    pub(crate) fn is_sealed(&self, id: &Id) -> Result<bool> {
-        loop {
-            match self.sealed().each_copy(id, |_, _| true) {
-                Ok(found) => return Ok(found),
-                Err(broken) => self.unmerge(&broken.0)?,
-            }
-        }
-    }
-
     /// A few ids of a kind in sealed segments that begin so. Errors as [`Shared::sealed_copies`].
     pub(crate) fn find_sealed(&self, prefix: &HexPrefix, kind: u8) -> Result<Vec<Id>> {
         loop {

@@ -14,6 +14,7 @@ use crate::condemned::Condemned;
 use crate::control::Control;
 use crate::damaged::DamagedRecords;
 use crate::durable::Marks;
+use crate::encoding::DELTA;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::{IndexEntry, SealedIndex, index_name};
@@ -508,15 +509,12 @@ impl Shared {
 
     /// Whether this process knows the object, and not only of damaged copies of it. Errors: `Storage`. O(indexes).
     pub(crate) fn knows(&self, id: &Id) -> Result<bool> {
-        let counts = |place: &Location| !self.damaged.has(id, place.slot, place.offset());
+        let plain = |place: &Location| place.encoding < DELTA && !self.damaged.has(id, place.slot, place.offset());
         let recent = self.recent.get(id);
-        if recent.is_some_and(|place| self.number_of(place.slot).is_some() && counts(&place)) {
+        if recent.is_some_and(|place| self.number_of(place.slot).is_some() && plain(&place)) {
             return Ok(true);
         }
-        if self.damaged.is_empty() {
-            return self.is_sealed(id);
-        }
-        Ok(self.sealed_copies(id)?.any(|place| counts(&place)))
+        Ok(self.sealed_copies(id)?.any(|place| plain(&place)) || self.stands(id, None, 0))
     }
 }
 

@@ -22,6 +22,8 @@ const RETAINED_PERCENT: u64 = 70;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A store that is above its cap is collected again after so long at the earliest.
 const AGAIN_NS: u64 = 1_000_000_000;
+/// Size of a segment that is being rewritten, at most.
+const REWRITTEN_MAX_BYTES: u64 = 64 << 20;
 /// How long a writer waits for room at most, and how long it sleeps before it looks again.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(2);
@@ -40,10 +42,15 @@ pub(crate) struct Cap {
     /// Process generation in which a collection was started, 0 if none runs.
     running: AtomicU64,
     last_begin_ns: AtomicU64,
-    /// The store has reached its cap, so writers wait for the collector.
+    /// The store is as far above its cap as it may be, so writers wait for the collector.
     is_full: AtomicBool,
     /// A collection could not bring the store below the cap.
     is_over: AtomicBool,
+}
+
+/// How far above its cap a store may be for a while: what is being rewritten is there twice.
+fn allowance(cap_bytes: u64) -> u64 {
+    percent(cap_bytes, 40).min(REWRITTEN_MAX_BYTES)
 }
 
 fn percent(bytes: u64, share: u64) -> u64 {
@@ -120,9 +127,11 @@ impl Engine {
             .step
             .store((cap_bytes / STEPS).clamp(1, STEP_MAX_BYTES), Ordering::Release);
         let stored = self.store().stats()?.bytes_stored;
-        let is_full = stored >= cap_bytes;
+        let is_full = stored >= cap_bytes + allowance(cap_bytes);
         self.cap.is_full.store(is_full, Ordering::Release);
-        if is_full || stored >= percent(cap_bytes, START_PERCENT).max(self.cap.next_at.load(Ordering::Acquire)) {
+        if stored >= cap_bytes
+            || stored >= percent(cap_bytes, START_PERCENT).max(self.cap.next_at.load(Ordering::Acquire))
+        {
             self.start_collecting(cap_bytes);
         }
         Ok(())
@@ -171,9 +180,10 @@ impl Engine {
         self.cap
             .is_over
             .store(stats.bytes_stored > cap_bytes, Ordering::Release);
-        self.cap
-            .is_full
-            .store(stats.bytes_stored >= cap_bytes, Ordering::Release);
+        self.cap.is_full.store(
+            stats.bytes_stored >= cap_bytes + allowance(cap_bytes),
+            Ordering::Release,
+        );
     }
 }
 

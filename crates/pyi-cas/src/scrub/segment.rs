@@ -13,9 +13,19 @@ use crate::vfs::VfsFile;
 /// Bytes that are looked at in one step when the next record is searched.
 const SEARCH_BYTES: usize = 1 << 20;
 
-/// Gives the content of a record whose checksum fits: decoded if it is not plain. `None` if it cannot be had, because the object that
-/// it is a difference from is damaged, for instance.
-pub(crate) type Decode<'d> = dyn Fn(&Header, &[u8]) -> Option<Vec<u8>> + 'd;
+/// What a record that is not plain comes to.
+pub(crate) enum Decoded {
+    /// The content.
+    Content(Vec<u8>),
+    /// What it needs to be read is not in the store: a collection removed it, as nothing reached the object any more. (Where something
+    /// does, whoever follows the names misses it.)
+    Left,
+    /// It cannot be had, because the object that it is a difference from is damaged, for instance.
+    Unreadable,
+}
+
+/// Decodes a record whose checksum fits.
+pub(crate) type Decode<'d> = dyn Fn(&Header, &[u8]) -> Decoded + 'd;
 
 /// What was found in one segment.
 #[derive(Default, Debug)]
@@ -122,7 +132,11 @@ fn record_at(
     let payload = &record[HEADER_BYTES..used];
     let right = Kind::from_number(header.kind).is_some_and(|kind| match header.encoding {
         PLAIN => kind.id_of(payload) == header.id,
-        _ => decode(&header, payload).is_some_and(|content| kind.id_of(&content) == header.id),
+        _ => match decode(&header, payload) {
+            Decoded::Content(content) => kind.id_of(&content) == header.id,
+            Decoded::Left => true,
+            Decoded::Unreadable => false,
+        },
     });
     let flaw = if !right {
         Some(Flaw::Content)
@@ -169,7 +183,7 @@ fn next_record(reader: &mut Reader<'_, '_, '_>, from: u64) -> io::Result<(Option
 }
 
 fn checked_header(reader: &mut Reader<'_, '_, '_>, offset: u64) -> io::Result<Option<Header>> {
-    Ok(record_at(reader, offset, &|_, _| None)?.map(|(header, _)| header))
+    Ok(record_at(reader, offset, &|_, _| Decoded::Unreadable)?.map(|(header, _)| header))
 }
 
 /// Follows the headers in a stretch without whole records, as long as they are plausible.

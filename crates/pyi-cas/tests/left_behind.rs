@@ -1,0 +1,72 @@
+//! What a collection leaves behind in segments that were not worth rewriting.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use common::*;
+use pyi_cas::{Batch, CollectOptions, FileStore, Id, IdSet, Kind, Mark, ObjectStore, Result, ScrubOptions};
+
+struct These(Vec<Id>);
+
+impl Mark for These {
+    fn mark(&mut self, pins: &[Id], live: &mut IdSet) -> Result<()> {
+        live.extend(pins);
+        live.extend(&self.0);
+        Ok(())
+    }
+}
+
+fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..bytes).map(|_| next()).collect()
+}
+
+fn put(store: &FileStore, content: &[u8]) -> Id {
+    let _section = store.section();
+    let id = Kind::Blob.id_of(content);
+    if !store.contains_hint(&id) {
+        let mut batch = Batch::new();
+        let known = |chunk: &Id| store.contains_hint(chunk);
+        batch.put_chunked(Kind::Blob, &id, content, &known).unwrap();
+        store.commit(&mut batch).unwrap();
+    }
+    id
+}
+
+fn collect(store: &FileStore, live: &[Id]) {
+    let collected = store
+        .collect(&mut These(live.to_vec()), &CollectOptions::default())
+        .unwrap();
+    assert_eq!(collected.gave_up, None);
+}
+
+/// A list of chunks that nothing reached outlived its chunks, as its segment held little else that was dead. The same content was stored again: the
+/// list counted as known, nothing was written, and the content could not be read.
+#[test]
+fn a_list_without_its_chunks_is_not_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let first = noise(1, 1_000_000);
+    let one = put(&store, &first);
+    collect(&store, &[one]);
+    // Shares nearly all chunks with the first one, whose segment is sealed by now.
+    let second = [&first[..], b"and an end of its own"].concat();
+    let two = put(&store, &second);
+    let others: Vec<Id> = (2..30).map(|seed| put(&store, &noise(seed, 200_000))).collect();
+    collect(&store, &others);
+    assert!(store.get(Kind::Blob, &one).unwrap().is_none());
+    {
+        let _section = store.section();
+        assert!(!store.contains_hint(&two) && !store.contains(&two).unwrap());
+    }
+    assert!(store.scrub(&ScrubOptions::default()).unwrap().faults.is_empty());
+    assert_eq!(put(&store, &second), two);
+    assert_eq!(store.get(Kind::Blob, &two).unwrap().as_deref(), Some(&second[..]));
+    assert!(store.contains(&two).unwrap());
+}
