@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
+use crate::reflog::log_position;
 use crate::vfs::{OpenMode, SharedWords, Vfs, write_all, write_whole};
 
 const SLOTS: usize = 1024;
@@ -246,7 +247,7 @@ impl Control {
     pub(crate) fn note_refs_durable(&self, number: u64, offset: u64) {
         if self.writable {
             self.word(REFS_DURABLE)
-                .fetch_max(number << 32 | offset, Ordering::AcqRel);
+                .fetch_max(log_position(number, offset), Ordering::AcqRel);
         }
     }
 

@@ -25,8 +25,8 @@ mod log;
 mod recovery;
 mod trail;
 
-pub(crate) use log::log_position;
-use log::{Log, create_log, log_numbers, open_log};
+pub(crate) use log::log_numbers;
+use log::{Log, create_log, open_log};
 
 /// First look at the log; what others appended since the last look is rarely more.
 const READ_BYTES: usize = 4096;
@@ -118,7 +118,14 @@ impl FileRefs {
         if access.recover {
             refs.recover(&numbers)?;
         }
-        refs.catch_up(&mut refs.log.write(), None)?;
+        {
+            let mut log = refs.log.write();
+            refs.catch_up(&mut log, None)?;
+            if let (Some(control), true) = (&refs.shared.control, access.recover && !access.read_only) {
+                // What it said before is of a log that a loss of power may have shortened.
+                control.set_ref_end(reflog::log_position(log.number, log.offset));
+            }
+        }
         Ok(refs)
     }
 
@@ -484,7 +491,7 @@ impl RefStore for FileRefs {
                 // The transaction stands; a log that could not be rotated is none of its business.
                 let _ = self.rotate_if_long(&mut log);
                 if let Some(control) = &self.shared.control {
-                    control.set_ref_end(log_position(log.number, log.offset));
+                    control.set_ref_end(reflog::log_position(log.number, log.offset));
                 }
                 return Ok(outcome);
             }

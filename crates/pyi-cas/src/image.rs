@@ -7,12 +7,11 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::fault::StoreFile;
-use crate::file_refs::log_position;
+use crate::file_refs::log_numbers;
 use crate::file_store::FileStore;
 use crate::fork;
 use crate::id::to_hex;
-use crate::reflog::log_name;
-use crate::scrub::logs::log_numbers;
+use crate::reflog::{log_name, log_position};
 use crate::segment::SEGMENT_HEADER_BYTES;
 use crate::store::ObjectStore;
 use crate::vfs::{OpenMode, VfsFile, read_full};

@@ -6,16 +6,12 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::bytes_le::{array_at, u64_at};
 use crate::error::{Error, Result};
+use crate::file_refs::log_numbers;
 use crate::reflog::{self, Action, Broken, LOG_HEADER_BYTES};
 use crate::refstate::RefState;
-use crate::segment::number_in_name;
 use crate::store::{RefOutcome, RefTransaction};
 use crate::vfs::{OpenMode, Vfs, read_full};
-
-/// Where the time stands in a record: behind 12 bytes of prefix, type, mask, three counts, epoch and operation.
-const TIME_AT: usize = 12 + 2 + 12 + 8 + 16;
 
 /// What one key was before a transaction and after it; never the same.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,16 +62,6 @@ pub(crate) fn changed(
     changes
 }
 
-/// The numbers of the logs in a directory, ascending.
-pub(crate) fn log_numbers(vfs: &dyn Vfs, directory: &Path) -> Result<Vec<u64>> {
-    let names = vfs
-        .list(directory)
-        .map_err(|error| Error::storage("list", directory, error))?;
-    let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_in_name(name, "log")).collect();
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
 /// Calls `visit` with every change in the logs of a directory, oldest first. Bytes that are no record are passed over, as when the log is
 /// folded. Errors: `Corrupt`, `UnsupportedFormat`, `Storage`. O(bytes of the logs); memory: one log.
 pub(crate) fn walk(vfs: &dyn Vfs, directory: &Path, store: &[u8; 16], visit: &mut dyn FnMut(RefChange)) -> Result<()> {
@@ -117,14 +103,14 @@ fn walk_log(number: u64, bytes: &[u8], path: &Path, visit: &mut dyn FnMut(RefCha
                 }
             }
         };
-        let time_ns = time_of(&bytes[at..]);
+        let time_ns = reflog::time_ns(&bytes[at..]);
         at += length;
         match action {
             Action::Transaction(operation, transaction) => {
                 let changes = changed(&mut state, &transaction, |state| state.apply(operation, &transaction));
                 if !changes.is_empty() {
                     visit(RefChange {
-                        position: number << 32 | at as u64,
+                        position: reflog::log_position(number, at as u64),
                         time_ns,
                         message: transaction.message,
                         changes,
@@ -139,15 +125,6 @@ fn walk_log(number: u64, bytes: &[u8], path: &Path, visit: &mut dyn FnMut(RefCha
         }
     }
     Ok(())
-}
-
-/// The time in a whole record, which is stored under the record's mask.
-fn time_of(record: &[u8]) -> u64 {
-    if record.len() < TIME_AT + 8 {
-        return 0;
-    }
-    let mask = record[13];
-    u64_at(&array_at::<8>(record, TIME_AT).map(|byte| byte ^ mask), 0)
 }
 
 /// Removes the logs whose changes all stand before `position`; the newest stays in any case. Returns the bytes that this freed. Errors:

@@ -30,6 +30,11 @@ pub(crate) fn log_name(number: u64) -> String {
     format!("{number:016x}.log")
 }
 
+/// A place in the history of the refs: log number << 32 | offset behind a record.
+pub(crate) fn log_position(number: u64, offset: u64) -> u64 {
+    number << 32 | offset & 0xffff_ffff
+}
+
 /// The 64 bytes at the start of a log.
 pub(crate) fn encode_log_header(number: u64, store: &[u8; 16]) -> [u8; 64] {
     let mut bytes = [0u8; 64];

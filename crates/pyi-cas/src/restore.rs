@@ -4,13 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::file_refs::log_position;
+use crate::file_refs::log_numbers;
 use crate::file_store::sync_dir;
 use crate::format::Format;
 use crate::heal::write_index;
-use crate::reflog::{self, Action, LOG_HEADER_BYTES, check_log_header, log_name};
+use crate::reflog::{self, Action, LOG_HEADER_BYTES, check_log_header, log_name, log_position};
 use crate::refstate::RefState;
-use crate::scrub::logs::log_numbers;
 use crate::shared::Shared;
 use crate::store::RefOutcome;
 use crate::vfs::{OpenMode, Vfs, read_full};

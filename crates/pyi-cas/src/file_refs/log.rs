@@ -28,7 +28,7 @@ pub(super) struct Log {
 }
 
 /// Numbers of the logs that are there, in order. Errors: `Storage`.
-pub(super) fn log_numbers(vfs: &dyn Vfs, directory: &Path) -> Result<Vec<u64>> {
+pub(crate) fn log_numbers(vfs: &dyn Vfs, directory: &Path) -> Result<Vec<u64>> {
     let names = vfs
         .list(directory)
         .map_err(|error| Error::storage("list", directory, error))?;
@@ -74,9 +74,4 @@ pub(super) fn open_log(vfs: &dyn Vfs, directory: &Path, number: u64, store: &[u8
         generation: 0,
         buffer: Vec::new(),
     })
-}
-
-/// A place in the history of the refs: log number << 32 | offset behind a record.
-pub(crate) fn log_position(number: u64, offset: u64) -> u64 {
-    number << 32 | offset & 0xffff_ffff
 }

@@ -6,10 +6,9 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::fault::{Fault, Flaw, StoreFile};
-use crate::file_refs::log_position;
-use crate::reflog::{self, Action, Broken, LOG_HEADER_BYTES, check_log_header, log_name};
+use crate::file_refs::log_numbers;
+use crate::reflog::{self, Action, Broken, LOG_HEADER_BYTES, check_log_header, log_name, log_position};
 use crate::scrub::reader::{Pace, Reader};
-use crate::segment::number_in_name;
 use crate::vfs::{OpenMode, Vfs};
 
 /// What was found in the logs.
@@ -21,16 +20,6 @@ pub(crate) struct LogPass {
     pub(crate) newest: Option<(u64, u64)>,
     /// For each segment that the newest log depends on: the length that it must have.
     pub(crate) needs: HashMap<u64, u64>,
-}
-
-/// Numbers of the logs, ascending. Errors: `Storage`.
-pub(crate) fn log_numbers(vfs: &dyn Vfs, directory: &Path) -> Result<Vec<u64>> {
-    let names = vfs
-        .list(directory)
-        .map_err(|error| Error::storage("list", directory, error))?;
-    let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_in_name(name, "log")).collect();
-    numbers.sort_unstable();
-    Ok(numbers)
 }
 
 /// Reads all logs, or with `newest_only` the newest one and the headers of the others. Errors: `UnsupportedFormat`, `Storage`.
