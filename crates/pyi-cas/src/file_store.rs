@@ -370,6 +370,11 @@ impl ObjectStore for FileStore {
         !self.sessions.is_unprotected() && self.shared.can_rely_on(id)
     }
 
+    fn stands_alone_hint(&self, id: &Id) -> bool {
+        let _gate = fork::enter();
+        !self.sessions.is_unprotected() && self.shared.stands_alone(id)
+    }
+
     fn commit(&self, batch: &mut Batch) -> Result<Committed> {
         let _gate = fork::enter();
         self.check_open()?;

@@ -9,6 +9,7 @@
 
 pub mod cbor;
 pub mod checkpoint;
+mod children;
 mod cursor;
 pub mod diff;
 mod directory;
@@ -21,6 +22,7 @@ mod node;
 mod rank;
 pub mod refs;
 mod seal;
+mod splice;
 pub mod text_merge;
 pub mod tree;
 mod walk;

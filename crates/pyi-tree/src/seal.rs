@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pyi_cas::{Batch, Id, Kind, ObjectStore};
+use pyi_cas::{Batch, Id, Kind, ObjectStore, Splice};
 
 use crate::node::UNSTORED;
-use crate::{Node, Pending, Result};
+use crate::{Node, Pending, Result, splice};
 
 /// What sealing collects.
 pub struct Sealer<'a> {
@@ -16,6 +16,7 @@ pub struct Sealer<'a> {
     pub blobs: Vec<(Id, Bytes)>,
     /// Bytes of nodes and contents that were hashed.
     pub hashed_bytes: u64,
+    splice: Splice,
 }
 
 impl<'a> Sealer<'a> {
@@ -26,6 +27,7 @@ impl<'a> Sealer<'a> {
             batch,
             blobs: Vec::new(),
             hashed_bytes: 0,
+            splice: Splice::new(),
         }
     }
 
@@ -46,6 +48,26 @@ impl<'a> Sealer<'a> {
                 .put_chunked(kind, id, content, &|chunk| self.store.contains_hint(chunk))?;
         }
         Ok(())
+    }
+
+    /// Adds a node, as its difference to the version before it where that is worth it.
+    fn node(&mut self, node: &mut Node) -> Result<Id> {
+        let id = Kind::Node.id_of(node.bytes());
+        self.hashed_bytes += node.bytes().len() as u64;
+        if self.store.contains_hint(&id) || self.batch.contains(&id) {
+            node.drop_anchor();
+            return Ok(id);
+        }
+        if let Some(anchor) = node.anchor()
+            && splice::between(&anchor.bytes, node.bytes(), &mut self.splice)
+            && self.store.stands_alone_hint(&anchor.id)
+        {
+            self.batch.put_spliced(Kind::Node, &id, &anchor.id, &mut self.splice)?;
+            return Ok(id);
+        }
+        self.batch.put(Kind::Node, &id, node.bytes())?;
+        node.drop_anchor();
+        Ok(id)
     }
 
     fn pending(&mut self, pending: &Pending) -> Result<Id> {
@@ -95,7 +117,7 @@ pub fn seal(node: &mut Arc<Node>, sealer: &mut Sealer<'_>) -> Result<Id> {
         own.replace_child(index, child);
         own.set_id_at(index, &id);
     }
-    let id = sealer.object(Kind::Node, own.bytes())?;
+    let id = sealer.node(own)?;
     own.set_id(id);
     Ok(id)
 }
