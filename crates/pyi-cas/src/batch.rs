@@ -31,6 +31,7 @@ pub struct Batch {
     known: IdSet,
     /// For payloads that are made before they are put.
     scratch: Vec<u8>,
+    splice: Splice,
 }
 
 impl Batch {
@@ -77,17 +78,27 @@ impl Batch {
         self.put_encoded(kind, CHUNKS, id, &ChunkList::encode(&list))
     }
 
+    /// An empty splice whose memory is kept for the next one; [`Batch::put_spliced`] takes it back. O(1).
+    pub fn take_splice(&mut self) -> Splice {
+        let mut splice = std::mem::take(&mut self.splice);
+        splice.clear();
+        splice
+    }
+
+    /// Takes back a splice that was not used. O(1).
+    pub fn give_splice(&mut self, splice: Splice) {
+        self.splice = splice;
+    }
+
     /// As [`Batch::put`], but stored as what differs from `base`, an object of the same kind that must stand by itself in the store
     /// ([`crate::ObjectStore::stands_alone_hint`]). Errors as [`Batch::put`]. O(payload).
-    pub fn put_spliced(&mut self, kind: Kind, id: &Id, base: &Id, splice: &mut Splice) -> Result<()> {
-        if self.contains(id) {
-            return Ok(());
-        }
+    pub fn put_spliced(&mut self, kind: Kind, id: &Id, base: &Id, mut splice: Splice) -> Result<()> {
         self.scratch.clear();
         splice.payload(base, &mut self.scratch);
         let payload = std::mem::take(&mut self.scratch);
         let put = self.put_encoded(kind, SPLICE, id, &payload);
         self.scratch = payload;
+        self.splice = splice;
         put
     }
 

@@ -44,6 +44,7 @@ mod frame;
 pub mod fuzzing;
 mod gc_file;
 mod group;
+mod hashing;
 mod heal;
 mod id;
 mod image;

@@ -50,19 +50,29 @@ impl Splice {
         self.plain_bytes += bytes.len() as u64;
     }
 
-    /// As many bytes of both, which are compared eight at a time. `old` and `new` are of one length. O(bytes).
+    /// As many bytes of both, which are compared eight at a time where they differ. `old` and `new` are of one length. O(bytes).
     pub fn compare(&mut self, old: &[u8], new: &[u8]) {
         debug_assert_eq!(old.len(), new.len());
+        let (old_blocks, old_rest) = old.as_chunks::<BLOCK_BYTES>();
+        let (new_blocks, new_rest) = new.as_chunks::<BLOCK_BYTES>();
+        let mut equal_bytes = 0;
+        for (old, new) in old_blocks.iter().zip(new_blocks) {
+            if old == new {
+                equal_bytes += BLOCK_BYTES;
+                continue;
+            }
+            self.copy(std::mem::take(&mut equal_bytes));
+            self.compare_words(old, new);
+        }
+        self.copy(equal_bytes);
+        self.compare_words(old_rest, new_rest);
+    }
+
+    fn compare_words(&mut self, old: &[u8], new: &[u8]) {
         let (old_words, old_rest) = old.as_chunks::<8>();
         let (new_words, new_rest) = new.as_chunks::<8>();
-        let mut at = 0;
-        while at < new_words.len() {
-            let from = at;
-            let is_equal = old_words[at] == new_words[at];
-            while at < new_words.len() && (old_words[at] == new_words[at]) == is_equal {
-                at += 1;
-            }
-            self.either(is_equal, new_words[from..at].as_flattened());
+        for (old, new) in old_words.iter().zip(new_words) {
+            self.either(old == new, new);
         }
         if !new_rest.is_empty() {
             self.either(old_rest == new_rest, new_rest);
@@ -104,6 +114,8 @@ impl Splice {
 }
 
 const BASE_BYTES: usize = 32;
+/// Compared at once.
+const BLOCK_BYTES: usize = 64;
 
 /// LEB128: seven bits a byte, the lowest first; the highest bit says that more follow.
 fn put_number(into: &mut Vec<u8>, mut number: u64) {

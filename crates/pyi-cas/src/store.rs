@@ -57,6 +57,17 @@ pub trait ObjectStore: Send + Sync {
     /// touches a file. O(segments).
     fn contains_hint(&self, id: &Id) -> bool;
 
+    /// As [`ObjectStore::contains_hint`], of what was stored lately: in segments that are not sealed. O(1).
+    fn contains_recent_hint(&self, id: &Id) -> bool {
+        self.contains_hint(id)
+    }
+
+    /// Changes whenever what this process may rely on may have become less: within a [`ObjectStore::section`], what
+    /// [`ObjectStore::stands_alone_hint`] said in the same epoch it would say again. `None` where it has to be asked each time. O(1).
+    fn reliance_epoch(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether, as [`ObjectStore::contains_hint`] says it, the object is there, and is stored by itself: what is stored as its difference to
     /// it is then read with one look more, and no chain begins. Never touches a file. O(segments).
     fn stands_alone_hint(&self, id: &Id) -> bool {

@@ -310,7 +310,7 @@ impl Repository {
             time_ns: 0,
             message: String::new(),
             metadata: Value::Null,
-            git: Value::Null,
+            git: Arc::default(),
             unknown: Vec::new(),
         };
         let id = sealer.object(Kind::Checkpoint, &root.encode())?;

@@ -5,7 +5,7 @@
 //! memory only, and [`crate::seal()`] gives it its id. A copy of a node is a few pointers; its bytes are copied by the first edit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use pyi_cas::Id;
@@ -62,6 +62,8 @@ pub struct Node {
     pending: Vec<(u32, Pending)>,
     /// The version that this one was made from and that may be stored by itself: this one can be stored as its difference to it.
     anchor: Option<Arc<Anchor>>,
+    /// See [`Anchor::alone_since`].
+    alone_since: Option<u64>,
     /// What this node added to [`SEALED_BYTES`].
     counted_bytes: usize,
 }
@@ -70,6 +72,20 @@ pub struct Node {
 pub(crate) struct Anchor {
     pub(crate) id: Id,
     pub(crate) bytes: Arc<[u8]>,
+    /// The collectors' epoch in which it was known to be stored by itself, plus one; 0: not known.
+    alone: AtomicU64,
+}
+
+impl Anchor {
+    /// The epoch in which it was known to be stored by itself.
+    pub(crate) fn alone_since(&self) -> Option<u64> {
+        self.alone.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    pub(crate) fn set_alone(&self, epoch: Option<u64>) {
+        self.alone
+            .store(epoch.map_or(0, |epoch| epoch.wrapping_add(1)), Ordering::Relaxed);
+    }
 }
 
 /// Memory of all nodes of this process that were sealed (not loaded) and still live.
@@ -96,6 +112,7 @@ impl Clone for Node {
             children: self.children.clone(),
             pending: self.pending.clone(),
             anchor: self.anchor.clone(),
+            alone_since: self.alone_since,
             counted_bytes: 0,
         }
     }
@@ -125,6 +142,7 @@ impl Node {
             children: Children::default(),
             pending: Vec::new(),
             anchor: None,
+            alone_since: None,
             counted_bytes: 0,
         }
     }

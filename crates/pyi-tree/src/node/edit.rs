@@ -1,13 +1,14 @@
 //! Changing a node: its rows, and the bytes that they are.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyi_cas::Id;
 
-use super::{Anchor, Node, Pending, Row, SEALED_BYTES, put_u32, put_u64};
+use super::{Anchor, Node, Pending, Row, SEALED_BYTES, UNSTORED, put_u32, put_u64};
 use crate::Result;
 use crate::encoding::{HEADER_BYTES, ROW_BYTES, check_name, encode_row, u32_at};
+use crate::seal::Placed;
 
 impl Node {
     /// Takes the child of row `index` out of memory, or `None` if it is not there.
@@ -26,8 +27,13 @@ impl Node {
         if let Some(id) = self.id.take()
             && self.anchor.is_none()
         {
-            let bytes = self.bytes.clone();
-            self.anchor = Some(Arc::new(Anchor { id, bytes }));
+            let anchor = Anchor {
+                id,
+                bytes: self.bytes.clone(),
+                alone: AtomicU64::new(0),
+            };
+            anchor.set_alone(self.alone_since.take());
+            self.anchor = Some(Arc::new(anchor));
         }
     }
 
@@ -36,9 +42,19 @@ impl Node {
         self.anchor.as_deref()
     }
 
-    /// This version is stored by itself, so it is the next ones' anchor.
-    pub(crate) fn drop_anchor(&mut self) {
-        self.anchor = None;
+    /// Notes how it was put into the store, in this epoch of the collectors: what is no difference is the next ones' anchor.
+    pub(crate) fn placed(&mut self, placed: &Placed, epoch: Option<u64>) {
+        if *placed == Placed::Whole {
+            self.alone_since = epoch;
+        }
+        if *placed != Placed::Spliced {
+            self.anchor = None;
+        }
+    }
+
+    /// Whether a row has a node that is not stored.
+    pub(crate) fn is_dirty_node(&self, index: usize) -> bool {
+        self.mode(index).has_node() && self.id_at(index) == UNSTORED
     }
 
     fn set_u64(&mut self, at: usize, value: u64) {
