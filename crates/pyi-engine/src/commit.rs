@@ -12,6 +12,7 @@ use crate::durability::Durability;
 use crate::engine::{Engine, SNAPSHOT_BYTES, Snapshot, now_ns};
 use crate::hold::Held;
 use crate::lease::Claim;
+use crate::repository::Repository;
 use crate::workspace::{Content, Workspace};
 use crate::{Error, Result, paths};
 
@@ -355,6 +356,75 @@ impl Workspace {
         drop(content);
         self.engine.acknowledge(self.engine.durability)?;
         Ok(())
+    }
+}
+
+impl Repository {
+    /// As [`Workspace::checkpoint_as`] for each of these workspaces, with one message and one metadata for all: their objects are hashed side by
+    /// side and stored in one append. The checkpoints in the order of the workspaces; one that stands there twice has the same one twice. O(changed).
+    ///
+    /// # Errors
+    /// As [`Workspace::checkpoint_as`]. Nothing was stored then, but for one case: a name that somebody else moved at this very moment leaves its own
+    /// workspace as it was, and the others have their checkpoints.
+    pub fn checkpoint_many(
+        &self,
+        workspaces: &[Arc<Workspace>],
+        message: &str,
+        metadata: &Value,
+        durability: Durability,
+    ) -> Result<Vec<Checkpoint>> {
+        self.engine.open()?;
+        if !matches!(metadata, Value::Null | Value::Map(_)) {
+            return Err(Error::invalid("metadata is a mapping with text keys"));
+        }
+        if workspaces.iter().any(|one| !Arc::ptr_eq(&one.engine, &self.engine)) {
+            return Err(Error::invalid("a workspace belongs to another repository"));
+        }
+        if workspaces.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.engine.make_room();
+        // In one order everywhere, so that two calls with the same workspaces do not wait for each other.
+        let mut order: Vec<&Arc<Workspace>> = workspaces.iter().collect();
+        order.sort_by_key(|workspace| Arc::as_ptr(workspace));
+        order.dedup_by_key(|workspace| Arc::as_ptr(workspace));
+        let mut contents: Vec<_> = order.iter().map(|workspace| workspace.content.lock()).collect();
+        for (workspace, content) in order.iter().zip(&mut contents) {
+            workspace.check_lease(content)?;
+        }
+        let _section = self.engine.store().section();
+        let mut batch = self.engine.take_batch();
+        let mut drafts: Vec<Draft<'_>> = contents
+            .iter_mut()
+            .map(|content| Draft {
+                content,
+                message,
+                metadata: metadata.clone(),
+            })
+            .collect();
+        let stored = store_checkpoints(&self.engine, &mut drafts, &mut batch);
+        drop(drafts);
+        self.engine.give_batch(batch);
+        let (held, place) = stored?;
+        let mut moved = Ok(());
+        for ((workspace, content), held) in order.iter().zip(&mut contents).zip(&held) {
+            match workspace.move_name(content, held.id, None, "checkpoint", vec![place]) {
+                Ok(()) => adopt(content, held.clone()),
+                Err(error) => moved = moved.and(Err(error)),
+            }
+        }
+        drop(contents);
+        moved?;
+        for workspace in &order {
+            self.engine.warm.used(&workspace.weak);
+        }
+        self.engine.acknowledge(durability)?;
+        let made = |workspace: &Arc<Workspace>| {
+            let at = order.binary_search_by_key(&Arc::as_ptr(workspace), |one| Arc::as_ptr(one));
+            let held = at.ok().and_then(|at| held.get(at));
+            held.map(|held| Checkpoint::new(self.engine.clone(), held.id, held.root.clone()))
+        };
+        Ok(workspaces.iter().filter_map(made).collect())
     }
 }
 
