@@ -511,3 +511,19 @@ def test_many_checkpoints_or_none(ws: pyi.Workspace, repo: pyi.Repository) -> No
             repo.checkpoint_many([free, named])
     assert free.head == before
     assert free.dirty
+
+
+def test_trim_forgets_only_what_the_store_has(repo: pyi.Repository, ws: pyi.Workspace) -> None:
+    forks = [ws.fork() for _ in range(30)]
+    for number, fork in enumerate(forks):
+        fork.write(f"deep/er/{number}", bytes([number]) * 3000)
+        fork.state["n"] = number
+        fork.checkpoint()
+    forks[3].write("dirty", b"not stored")
+    repo.trim()
+    assert bytes(forks[3].read("dirty")) == b"not stored"
+    for number, fork in enumerate(forks):
+        assert bytes(fork.read(f"deep/er/{number}")) == bytes([number]) * 3000
+        assert fork.state["n"] == number
+        fork.write("more", b"%d" % number)
+        assert bytes(repo.workspace(at=fork.checkpoint()).read(f"deep/er/{number}")) == bytes([number]) * 3000

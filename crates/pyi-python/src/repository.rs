@@ -88,6 +88,11 @@ impl Repository {
         format!("<Repository {}{closed}>", self.inner.path().display())
     }
 
+    /// Gives back the memory of what the store has; it is loaded again where it is needed.
+    fn trim(&self, py: Python<'_>) -> PyResult<()> {
+        work(py, || self.inner.trim())
+    }
+
     /// Checkpoints several workspaces in one append, with one message and metadata for all; returns the checkpoints in their order.
     #[pyo3(signature = (workspaces, message = "", *, metadata = None, durability = None))]
     fn checkpoint_many(
