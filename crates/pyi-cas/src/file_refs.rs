@@ -346,7 +346,11 @@ impl FileRefs {
                     return Ok(false);
                 }
                 self.settle_places(&mut log.state);
-                create_log(vfs, &self.directory, next, &self.shared.store, &log.state)?;
+                match create_log(vfs, &self.directory, next, &self.shared.store, &log.state) {
+                    // So slow that others went on: they took the temporary file for debris, and the log that it was for may be gone, too.
+                    Err(error) if error.is_missing_file() => continue,
+                    created => created?,
+                }
                 self.remove_debris(next);
                 // Between the look and this others may have made it, gone on, and removed it: then the one made here is not the next one.
                 number = log_numbers(vfs, &self.directory)?.last().copied();

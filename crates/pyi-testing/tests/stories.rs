@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use common::*;
 use pyi_cas::{
-    Batch, CollectOptions, Collected, FileStore, Id, IdSet, Kind, Mark, ObjectStore, OpenMode, Vfs, VfsFile,
+    Batch, CollectOptions, Collected, FileStore, Id, IdSet, Kind, Mark, ObjectStore, OpenMode, RefTransaction, Vfs,
+    VfsFile,
 };
 use pyi_testing::{Call, Disk, Driver, Fate, Fault, Operation, Process, Rng, Snapshot, Subsets, until_killed};
 
@@ -207,6 +208,52 @@ fn a_new_session_that_was_taken_for_a_dead_ones_is_made_again() {
     assert!(other.get(Kind::Blob, &garbage).unwrap().is_none());
     assert_eq!(other.get(Kind::Blob, &id).unwrap().unwrap(), "pinned");
     drop(pin);
+}
+
+/// A process died behind the seal of a ref log. The one that found the seal was stopped behind the creation of the temporary file for the next log.
+/// Others made that log, went on to the one after it, took the temporary file for debris, and a collector removed the log that it was for. Then the
+/// first went on, found neither, and told its caller that the store had been moved.
+#[test]
+fn a_next_log_that_others_made_and_left_meanwhile_is_no_failure() {
+    let is_next = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("0000000000000002.tmp-") && path.parent().is_some_and(|parent| parent.ends_with("refs"))
+    };
+    let set = |store: &FileStore, number: u8| {
+        let transaction = RefTransaction {
+            puts: vec![(vec![b'k', number], Some(vec![number; 60]))],
+            ..RefTransaction::default()
+        };
+        store.refs().commit(&transaction).unwrap();
+    };
+    let disk = Disk::new(1);
+    let (dying, first) = Driver::open(&disk).unwrap();
+    put(&first, b"x");
+    let (_process, other) = Driver::open(&disk).unwrap();
+    let other = Arc::new(other);
+    let meddler = Arc::clone(&other);
+    let meddle = move || {
+        for number in 100..140 {
+            set(&meddler, number);
+        }
+        assert!(meddler.refs().forget_before(u64::MAX).unwrap() > 0);
+    };
+    let slow = Slow(disk.process(), Mutex::new(Some(Box::new(meddle))), is_next);
+    let store = FileStore::open(Arc::new(slow), Path::new("/work/store"), Driver::options()).unwrap();
+    let dying = dying.id();
+    disk.set_faults(move |call: &Call| {
+        let here = call.process == dying && call.operation == Operation::Create && is_next(&call.path);
+        if here { Fault::Kill } else { Fault::None }
+    });
+    assert!(until_killed(|| (0..40).for_each(|number| set(&first, number))).is_none());
+    disk.clear_faults();
+    let sealed = store.refs().scan(b"k").unwrap().len();
+    assert!(sealed > 3 && !disk.exists(Path::new("/work/store/refs/0000000000000002.log")));
+    let (_process, fresh) = Driver::open(&disk).unwrap();
+    for store in [&store, &*other, &fresh] {
+        assert_eq!(store.refs().scan(b"k").unwrap().len(), sealed);
+        assert!(store.stats().unwrap().damage.is_empty());
+    }
 }
 
 /// A collection in which nothing lives but what is pinned.
