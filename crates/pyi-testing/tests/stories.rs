@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use common::*;
 use pyi_cas::{
-    Batch, CollectOptions, Collected, FileStore, Id, IdSet, Kind, Mark, ObjectStore, OpenMode, RefTransaction, Vfs,
-    VfsFile,
+    Batch, CollectOptions, Collected, FileStore, Guard, Id, IdSet, Kind, Mark, ObjectStore, OpenMode, RefOutcome,
+    RefTransaction, ScrubOptions, StoreFile, Vfs, VfsFile,
 };
 use pyi_testing::{Call, Disk, Driver, Fate, Fault, Operation, Process, Rng, Snapshot, Subsets, until_killed};
 
@@ -351,6 +351,59 @@ fn what_a_dead_writer_did_not_announce_is_found_by_all() {
     disk.decay(segment, |there| *there = bytes).unwrap();
     put(&other, b"something that is announced");
     assert!(reader.get(Kind::Blob, &id).unwrap().is_some());
+}
+
+/// One process stored something and set a ref; none of it was flushed. Another, which had never looked at the first one's segment, moved the ref on and
+/// waited until that was durable. After a loss of power the first one's change did not count, as what it depends on was gone; so the ref had not
+/// the value that the second change asks for, and what was acknowledged was lost.
+#[test]
+fn a_move_that_is_durable_stands_on_moves_that_are() {
+    let disk = Disk::new(1);
+    let (_process, second) = Driver::open(&disk).unwrap();
+    put(&second, b"makes the second one look around");
+    let (_process, first) = Driver::open(&disk).unwrap();
+    put(&first, b"not flushed");
+    let set = |store: &FileStore, guard: Guard, value: &[u8]| {
+        let transaction = RefTransaction {
+            guards: vec![(b"b/main".to_vec(), guard)],
+            puts: vec![(b"b/main".to_vec(), Some(value.to_vec()))],
+            ..RefTransaction::default()
+        };
+        assert_eq!(store.refs().commit(&transaction).unwrap(), RefOutcome::Done);
+    };
+    set(&first, Guard::Absent, b"1");
+    set(&second, Guard::Equals(b"1".to_vec()), b"2");
+    second.wait_durable().unwrap();
+    let crashed = nothing_kept(&disk.snapshot());
+    let (_process, store) = Driver::open(&crashed).unwrap();
+    assert_eq!(store.refs().get(b"b/main").unwrap().unwrap(), "2");
+}
+
+/// A loss of power took the end of a ref log; the opener went on in a new one and left the old one without a seal. Every scrub then said that the old one
+/// had been cut off.
+#[test]
+fn what_a_loss_of_power_took_is_no_fault_for_a_scrub() {
+    let (snapshots, _model) = record(&script(), 8);
+    let choose = Subsets {
+        all_up_to: 3,
+        samples: 8,
+    };
+    let (mut rng, mut left_open) = (Rng::new(3), 0);
+    for snapshot in &snapshots {
+        for fates in choose.fates(snapshot.changes(), &mut rng) {
+            let disk = snapshot.crash(&fates);
+            let (_process, store) = Driver::open(&disk).unwrap();
+            for round in 0..2 {
+                let scrubbed = store.scrub(&ScrubOptions::default()).unwrap();
+                let in_log = |fault: &pyi_cas::Fault| matches!(fault.file, StoreFile::RefLog(_));
+                let what = || format!("{:?}, {fates:?}, round {round}: {scrubbed:?}", snapshot.before);
+                assert!(!scrubbed.faults.iter().any(in_log), "{}", what());
+                put(&store, b"on");
+            }
+            left_open += u64::from(!store.stats().unwrap().lost_refs.is_empty());
+        }
+    }
+    assert!(left_open > 10, "{left_open}");
 }
 
 /// What two processes share is in the script; here is the plain thing that all of it stands on.
