@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::garbage::*;
-use common::seeds;
+use common::seeds::seeds;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use pyi_cas::{Error, ObjectStore, ScrubOptions};

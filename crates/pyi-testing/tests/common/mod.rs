@@ -2,21 +2,12 @@
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 pub mod garbage;
+pub mod seeds;
 
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyi_cas::ObjectStore;
 use pyi_testing::{Disk, Driver, Expectation, Found, Model, Rng, Snapshot, Step, Subsets};
-
-/// The seeds of a soak: those of `PYI_SEEDS` (`485..1000`) if it is set.
-pub fn seeds(all: Range<u64>) -> Range<u64> {
-    let Ok(text) = std::env::var("PYI_SEEDS") else {
-        return all;
-    };
-    let (from, to) = text.split_once("..").unwrap();
-    from.parse().unwrap()..to.parse().unwrap()
-}
 
 pub fn commit(who: usize, blobs: usize, bytes: usize) -> Step {
     Step::Commit { who, blobs, bytes }
