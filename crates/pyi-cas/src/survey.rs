@@ -37,9 +37,14 @@ pub(crate) fn references(_kind: u8, encoding: u8, payload: &[u8]) -> Vec<Id> {
     }
 }
 
-/// Adds to `live` what live records need to be read. `done` holds those that were looked at before. O(objects), and reads the
-/// records that refer to others.
-pub(crate) fn expand(shared: &Shared, live: &mut IdSet, done: &mut HashSet<(u32, u32)>) -> Result<()> {
+/// Adds to `live`, and to `needed`, what live records need to be read. `done` holds those that were looked at before. O(objects), and reads
+/// the records that refer to others.
+pub(crate) fn expand(
+    shared: &Shared,
+    live: &mut IdSet,
+    needed: &mut IdSet,
+    done: &mut HashSet<(u32, u32)>,
+) -> Result<()> {
     let mut referring: Vec<(Id, Location)> = Vec::new();
     {
         let _gate = fork::enter();
@@ -64,7 +69,8 @@ pub(crate) fn expand(shared: &Shared, live: &mut IdSet, done: &mut HashSet<(u32,
             };
             // One that is damaged is read from another copy, if at all.
             if let Some(record) = read_record(shared, &segment, id, location)? {
-                live.extend(references(location.kind, location.encoding, &record[HEADER_BYTES..]));
+                let named = references(location.kind, location.encoding, &record[HEADER_BYTES..]);
+                needed.extend(named.into_iter().filter(|id| live.insert(*id)));
             }
         }
         if live.len() == before {
