@@ -150,7 +150,7 @@ def run(options: argparse.Namespace, store: Path) -> int:
     print(
         f"steps {options.steps}, kills {lives.kills}, resumes {report['resumes']}, in {lives.seconds:.0f} s\n"
         f"what is left: {'bit-identical' if digest == expected else 'DIFFERENT'}\n"
-        f"steps repeated {repeated} (the session says {report['repeated']}), none begun more often than {max(executed)}\n"
+        f"steps repeated {repeated} (the session says {report['repeated']}), no step more than {max(executed)} x\n"
         f"resume, from opening the store to the step: p50 {resumes.p50_us / 1e3:.1f} ms,"
         f" p99 {resumes.p99_us / 1e3:.1f} ms, max {resumes.max_us / 1e3:.1f} ms\n"
         f"fork_at at {len(found_us)} steps: p50 {Distribution.of(us * 1e3 for us in found_us).p50_us:.0f} us,"
