@@ -86,7 +86,7 @@ KINDS: dict[str, Callable[[], tuple[Any, list[Callable[[], Any]]]]] = {
 @pytest.fixture(params=["in memory", "by asking"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "by asking":
-        for name in ("of_random", "of_twister", "of_legacy"):
+        for name in ("of_random", "of_twister", "of_legacy", "of_philox"):
             monkeypatch.setattr(memory, name, lambda _: None)
     return str(request.param)
 
@@ -97,6 +97,8 @@ def test_on_this_python_the_memory_is_where_it_is_looked_for() -> None:
     assert memory.of_legacy(np.random.RandomState(1)) is not None
     assert memory.of_twister(np.random.MT19937(1)) is not None
     assert memory.of_twister(np.random.Philox(1)) is None
+    assert memory.of_philox(np.random.Philox(1)) is not None
+    assert memory.of_philox(np.random.MT19937(1)) is None
 
     class Other(random.Random):
         pass

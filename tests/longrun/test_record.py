@@ -47,7 +47,7 @@ def history(steps: list[int], *, reopen_every: int = 0, foreign_every: int = 0) 
     trail, parent, done, all_done = Trail(), None, 0, []
     for number, more in enumerate(steps):
         done += more
-        record = Record("it", done=done, number=trail.next_number, jump=trail.jump())
+        record = Record("it", done=done, number=trail.number, jump=trail.jump)
         parent = store.add(record.encode(), parent)
         trail.add(done, parent.id)
         all_done.append(done)
@@ -101,7 +101,7 @@ def test_what_retention_took_is_not_found() -> None:
     assert step_at(store, head, record, 70)[1].done == 70  # type: ignore[arg-type]
     with pytest.raises(pyi.NotFound):
         step_at(store, head, record, 20)  # type: ignore[arg-type]
-    assert Trail.behind(store, head, record).next_number == 101  # type: ignore[arg-type]
+    assert Trail.behind(store, head, record).number == 101  # type: ignore[arg-type]
 
 
 RECORDS = st.builds(

@@ -27,8 +27,9 @@ RESERVED: Final = "pyi.session/"
 """What the keys of the state begin with that belong to sessions."""
 
 # Position, whether there is a spare normal number, the number, and the checksum of the words that go with them.
-_TWISTER: Final = struct.Struct("<I?dI")
-_PHILOX: Final = struct.Struct("<I?I")
+_TWISTER: Final = struct.Struct("=I?dI")
+# Whether there is a spare half of a number, that half, and the position in the buffer.
+_PHILOX: Final = struct.Struct("=iIi")
 _PHILOX_ARRAYS_BYTES: Final = 32 + 16 + 32
 
 
@@ -126,29 +127,25 @@ class _LegacyNumPy(_Twister):
     def __init__(self, name: str, source: np.random.RandomState) -> None:
         super().__init__(name)
         self._source: Any = source
-        self._memory = memory.of_legacy(source)
+        self._spare = memory.of_legacy(source)
         self._bits: object = None
         self._twister: memory.Memory | None = None
-        self._seen: tuple[bytes, bytes] | None = None
-        self._spare: float | None = None
+        self._seen: tuple[bytes, float | None] | None = None
         self._last = b""
 
     def save(self, state: State, *, trust: bool) -> Any:
         bits = self._source._bit_generator
         if bits is not self._bits:  # numpy.random.set_bit_generator
             self._bits, self._twister, self._seen = bits, memory.of_twister(bits), None
-        if self._twister is None or self._memory is None:
+        if self._twister is None or self._spare is None:
             return self._save_by_asking(state, trust=trust)
-        here, words = self._memory.raw, self._twister.raw
-        seen = self._seen
-        if seen is None or here != seen[0]:
-            found = self._source.get_state(legacy=False)
-            self._spare = found["gauss"] if found["has_gauss"] else None
-        elif trust and words == seen[1]:
+        raw, spare = self._twister.raw, self._spare.read()
+        seen = (raw, spare)
+        if trust and seen == self._seen:
             return self._last
-        self._seen = (here, words)
-        position = int.from_bytes(words[-4:], sys.byteorder)
-        self._last = self._record(words[:-4], position, self._spare, state, trust=trust)
+        self._seen = seen
+        position = int.from_bytes(raw[-4:], sys.byteorder)
+        self._last = self._record(raw[:-4], position, spare, state, trust=trust)
         return self._last
 
     def _save_by_asking(self, state: State, *, trust: bool) -> Any:
@@ -186,24 +183,22 @@ class _NumPyBits(_Twister):
         self._bits: Any = bits
         self._memory = memory.of_twister(bits)
         self._is_philox = type(bits).__name__ == "Philox"
+        self._philox = memory.of_philox(bits)
 
     def save(self, state: State, *, trust: bool) -> Any:
         spawned = getattr(self._bits.seed_seq, "n_children_spawned", 0)
         if self._memory is not None:
             raw = self._memory.raw
-            position = int.from_bytes(raw[-4:], sys.byteorder)
-            record: Any = self._record(raw[:-4], position, None, state, trust=trust)
+            place = int.from_bytes(raw[-4:], sys.byteorder)
+            record: Any = self._record(raw[:-4], place, None, state, trust=trust)
+        elif self._philox is not None:
+            counter, key, rest, position = self._philox
+            record = counter.raw + key.raw + rest.raw + position.raw
         elif self._is_philox:
             now = self._bits.state
             inner = now["state"]
-            record = b"".join(
-                (
-                    inner["counter"].tobytes(),
-                    inner["key"].tobytes(),
-                    now["buffer"].tobytes(),
-                    _PHILOX.pack(now["buffer_pos"], now["has_uint32"], now["uinteger"]),
-                )
-            )
+            record = inner["counter"].tobytes() + inner["key"].tobytes() + now["buffer"].tobytes()
+            record += _PHILOX.pack(now["has_uint32"], now["uinteger"], now["buffer_pos"])
         else:
             record = _packed(self._bits.state)
         # What `spawn` counts is not in the generator's own state.
@@ -217,7 +212,7 @@ class _NumPyBits(_Twister):
         if not isinstance(record, bytes):
             found = _unpacked(record)
         elif self._is_philox:
-            found = self._philox(record)
+            found = self._unpacked_philox(record)
         else:
             import numpy as np
 
@@ -240,19 +235,19 @@ class _NumPyBits(_Twister):
         )
         self._bits.__setstate__((self._bits.state, seeds))
 
-    def _philox(self, record: Any) -> dict[str, Any]:
+    def _unpacked_philox(self, record: Any) -> dict[str, Any]:
         import numpy as np
 
         if not isinstance(record, bytes) or len(record) != _PHILOX_ARRAYS_BYTES + _PHILOX.size:
             raise self.wrong("its record is that of another kind of generator")
         numbers = np.frombuffer(record, "=u8", _PHILOX_ARRAYS_BYTES // 8)
-        position, has_half, half = _PHILOX.unpack_from(record, _PHILOX_ARRAYS_BYTES)
+        has_half, half, position = _PHILOX.unpack_from(record, _PHILOX_ARRAYS_BYTES)
         return {
             "bit_generator": "Philox",
             "state": {"counter": numbers[:4], "key": numbers[4:6]},
             "buffer": numbers[6:],
             "buffer_pos": position,
-            "has_uint32": int(has_half),
+            "has_uint32": has_half,
             "uinteger": half,
         }
 

@@ -93,7 +93,7 @@ class Record:
     def forked(self, repository: Repository, checkpoint: Checkpoint, name: str) -> Record:
         """Return the record of a session of this name that goes on from `checkpoint`, which this one is of."""
         trail = Trail.behind(repository, checkpoint, self)
-        return replace(self, name=name, number=trail.next_number, jump=trail.jump(), resumes=0, repeated=0)
+        return replace(self, name=name, number=trail.number, jump=trail.jump, resumes=0, repeated=0)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Record | None:
@@ -227,12 +227,19 @@ def _parent(repository: Repository, checkpoint: Checkpoint) -> Checkpoint | None
 
 
 class Trail:
-    """The jumps from a session's last checkpoint, by which that of the next one is chosen."""
+    """The jumps from a session's last checkpoint, by which that of the next one is chosen.
+
+    Attributes:
+        number: The number of the next checkpoint.
+        jump: What it jumps to; None for the first one.
+    """
 
     def __init__(self) -> None:
         """Make the trail of a session without a checkpoint."""
         # The last checkpoint at the end; before it the one it jumps to, and so on.
         self._chain: list[Jump] = []
+        self.number = 0
+        self.jump: Jump | None = None
 
     @classmethod
     def behind(cls, repository: Repository, checkpoint: Checkpoint, record: Record) -> Trail:
@@ -240,8 +247,7 @@ class Trail:
 
         A checkpoint that retention did not keep ends it; what is before can be reached no more.
         """
-        trail = cls()
-        chain = [Jump(record.number, record.done, bytes.fromhex(checkpoint.id))]
+        chain = []
         jump = record.jump
         while jump is not None:
             chain.append(jump)
@@ -250,25 +256,24 @@ class Trail:
             except NotFound:
                 break
             jump = found.jump if found is not None else None
-        trail._chain = chain[::-1]
+        trail = cls()
+        trail._chain, trail.number = chain[::-1], record.number
+        trail._append(Jump(record.number, record.done, bytes.fromhex(checkpoint.id)))
         return trail
-
-    @property
-    def next_number(self) -> int:
-        """The number of the next checkpoint."""
-        return self._chain[-1].number + 1 if self._chain else 0
-
-    def jump(self) -> Jump | None:
-        """Return what the next checkpoint jumps to. O(1)."""
-        chain = self._chain
-        # Two jumps of the same length are followed by one over both.
-        if len(chain) > 2 and chain[-1].number + chain[-3].number == 2 * chain[-2].number:
-            return chain[-3]
-        return chain[-1] if chain else None
 
     def add(self, done: int, id: str) -> None:
         """Put the checkpoint that was made behind the others. O(1)."""
-        number, jump = self.next_number, self.jump()
-        if jump is not None and jump is not self._chain[-1]:
-            del self._chain[-2:]
-        self._chain.append(Jump(number, done, bytes.fromhex(id)))
+        chain = self._chain
+        if chain and self.jump is not chain[-1]:
+            del chain[-2:]
+        self._append(Jump(self.number, done, bytes.fromhex(id)))
+
+    def _append(self, last: Jump) -> None:
+        chain = self._chain
+        chain.append(last)
+        self.number += 1
+        # Two jumps of the same length are followed by one over both.
+        if len(chain) > 2 and last.number + chain[-3].number == 2 * chain[-2].number:
+            self.jump = chain[-3]
+        else:
+            self.jump = last

@@ -428,8 +428,8 @@ class Session:
         metadata = encode(
             self._label,
             self._phase,
-            (self._done, self._loop, self._at, trail.next_number),
-            trail.jump(),
+            (self._done, self._loop, self._at, trail.number),
+            trail.jump,
             (self._resumes, self._repeated),
             [(one.label, one.save(state, trust=trust)) for one in self._kept.values()],
         )
@@ -443,7 +443,8 @@ class Session:
         self._checkpoint_s += end - begin
         if self._entered is None:
             self._seconds += end - begin
-        self._policy.made(end - begin, end)
+        if not self._policy.always:
+            self._policy.made(end - begin, end)
         return last
 
     def _go_back(self) -> None:
