@@ -455,6 +455,18 @@ def test_a_path_is_opened_and_closed(tmp_path: Path) -> None:
         assert list(session.steps(range(2))) == [0, 1]
 
 
+def test_an_iterator_that_outlives_its_session_is_over(repo: pyi.Repository) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    session = pyi.session(repo, "x" * 230)
+    steps = iter(session.steps(range(9)))
+    assert [next(steps), next(steps)] == [0, 1]
+    session.close()
+    assert list(steps) == []
+    assert signal.getsignal(signal.SIGTERM) == before
+    with pyi.session(repo, "x" * 230) as session:
+        assert list(session.steps(range(4))) == [1, 2, 3]
+
+
 def test_the_report(repo: pyi.Repository) -> None:
     with pyi.session(repo, "it") as session:
         assert session.report.share == 0.0
@@ -533,3 +545,28 @@ def test_saves_between_loops_count_once_wherever_it_crashes(repo: pyi.Repository
             program(crash)
     assert program(None) == expected
     assert program(None) == expected
+
+
+def test_retention_decides_how_far_back_a_fork_reaches(repo: pyi.Repository) -> None:
+    def gone(step: int) -> bool:
+        with pyi.session(repo, "it") as session:
+            try:
+                assert session.fork_at(step).state["x"] == step - 1
+            except pyi.NotFound:
+                return True
+            return False
+
+    with pyi.session(repo, "it") as session:
+        for step in session.steps(range(60)):
+            session.state["x"] = step
+            session.workspace.write("file.txt", f"{step}" * 1000)
+    repo.retention(age=0, heads=0)
+    repo.gc()
+    assert not any(gone(step) for step in range(1, 61))
+    repo.retention(history=20)
+    repo.gc()
+    assert [gone(step) for step in (60, 50, 41, 30, 1)] == [False, False, False, True, True]
+    with pyi.session(repo, "it") as session:
+        for step in session.steps(range(70)):
+            session.state["x"] = step
+    assert [gone(step) for step in (70, 61, 45, 30)] == [False, False, False, True]

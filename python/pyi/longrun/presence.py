@@ -8,6 +8,7 @@ which step was begun last, written through shared memory: it survives the proces
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import mmap
 import os
 import struct
@@ -21,6 +22,8 @@ from pyi.errors import Conflict, StorageError
 __all__ = ["Presence"]
 
 _DIRECTORY: Final = "sessions"
+_NAME_MAX: Final = 200
+"""Longer names of files are refused by file systems at 255."""
 _PLACE: Final = struct.Struct("=QQQQ")
 """Steps begun, the process, resumes, steps repeated."""
 
@@ -47,7 +50,7 @@ class Presence:
 
         Cost: an open and a lock; it never waits.
         """
-        path = store / _DIRECTORY / quote(name, safe="")
+        path = store / _DIRECTORY / _file_name(name)
         fd = -1
         try:
             path.parent.mkdir(exist_ok=True)
@@ -81,6 +84,11 @@ class Presence:
             shared.release()
             self._memory.close()  # it has a descriptor of its own, which keeps the lock as well
             os.close(fd)
+
+
+def _file_name(name: str) -> str:
+    quoted = quote(name, safe="")
+    return quoted if len(quoted) <= _NAME_MAX else f"%{hashlib.blake2b(name.encode(), digest_size=16).hexdigest()}"
 
 
 _HELD: weakref.WeakSet[Presence] = weakref.WeakSet()

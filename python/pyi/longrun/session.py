@@ -6,18 +6,17 @@ generators stood. Whoever opens it again goes back to the last checkpoint and on
 
 from __future__ import annotations
 
-import random
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from time import perf_counter
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Self, TypeVar
 
 from pyi._native import Checkpoint, Journal, Repository, Workspace
 from pyi.errors import Closed, InvalidArgument, PyiError
-from pyi.longrun.generators import Kept, kept
+from pyi.longrun.keepers import Keepers
 from pyi.longrun.policy import Policy, is_count
 from pyi.longrun.presence import Presence
 from pyi.longrun.record import LOOPING, NEW, Record, Trail, begin, encode, step_at
@@ -29,8 +28,6 @@ from pyi.state import State
 __all__ = ["Session"]
 
 _T = TypeVar("_T")
-_PYTHON: Final = "python"
-_NUMPY: Final = "numpy"
 
 
 class Session:
@@ -78,8 +75,7 @@ class Session:
         self._policy = policy
         self._stop_signals = tuple(stop_signals)
         self._durability = durability
-        self._global_generators = global_generators
-        self._kept: dict[str, Kept] = {}
+        self._keepers = Keepers(with_global=global_generators)
         self._trail = Trail.behind(repository, last, record)
         self._done, self._loop, self._at = record.done, record.loop, record.at
         self._resumes, self._repeated = record.resumes, record.repeated
@@ -96,6 +92,7 @@ class Session:
         self._steps = self._checkpoints = 0
         self._seconds = self._checkpoint_s = 0.0
         self._entered: float | None = None
+        self._iterator: weakref.ref[Generator[object]] | None = None
         for name, source in (generators or {}).items():
             self.register(name, source)
 
@@ -152,9 +149,7 @@ class Session:
         self._check_open()
         if self._in_loop:
             raise InvalidArgument(f"generator {name!r}: register it before the loop begins")
-        if not name or name in self._kept or name in {_PYTHON, _NUMPY}:
-            raise InvalidArgument(f"generator {name!r}: the name is taken or empty; take another one")
-        self._kept[name] = kept(name, source)
+        self._keepers.add(name, source)
         return source
 
     def steps(self, iterable: Iterable[_T]) -> Iterator[_T]:
@@ -183,13 +178,12 @@ class Session:
                 "the loop before was left before its end: call stop() in a loop's last step, or open the"
                 " session again to go on from its last checkpoint"
             )
-        if self._global_generators and _running is not None:
+        if self._keepers.with_global and _running is not None:
             raise InvalidArgument(
                 f"the loop of {_running!r} runs in this process and draws from the same global generators: end it"
                 " first, or open one of the two with global_generators=False"
             )
         loop, self._calls, self._saves = self._calls, self._calls + 1, 0
-        self._keep_globals()
         if not self._behind:
             self._loop, self._at = loop, 0
             source = iter(iterable)
@@ -209,11 +203,14 @@ class Session:
             self._loop, self._at, self._behind = loop, 0, False
         if loop < self._loop:
             return iter(())
-        return self._run(source)
+        running = self._run(source)
+        # Weak, so that a loop that is left by `break` is over at once.
+        self._iterator = weakref.ref(running)
+        return running
 
-    def _run(self, source: Iterator[_T]) -> Iterator[_T]:
+    def _run(self, source: Iterator[_T]) -> Generator[_T]:
         global _running
-        if self._global_generators:
+        if self._keepers.with_global:
             _running = self
         always, policy = self._policy.always, self._policy
         presence = self._presence
@@ -283,7 +280,6 @@ class Session:
         self._check_open()
         if self._in_loop or self._left:
             raise InvalidArgument("a step is in flight, or the loop was left before its end: only whole steps are kept")
-        self._keep_globals()
         self._saves += 1
         if self._behind:
             self._go_back()
@@ -395,9 +391,11 @@ class Session:
     def _close(self, *, keep: bool) -> None:
         if self._closed:
             return
+        running = None if self._iterator is None else self._iterator()
+        if running is not None:
+            running.close()  # whoever still holds it gets no more steps
         try:
             if keep and not (self._left or self._in_loop) and self.workspace.dirty and not self._repository.closed:
-                self._keep_globals()
                 self._save(f"step {self._done}")
             else:
                 # Whoever opens it in this process gets this very workspace. If this fails, nothing gets in anyway.
@@ -423,15 +421,13 @@ class Session:
         workspace, state, trail = self.workspace, self._all_state, self._trail
         # Somebody who restored or checkpointed in between may have taken words of a generator away.
         trust = self._trusted and workspace.head == self._last
-        if self._global_generators and _NUMPY not in self._kept and _NUMPY in sys.modules:
-            self._keep_numpy()
         metadata = encode(
             self._label,
             self._phase,
             (self._done, self._loop, self._at, trail.number),
             trail.jump,
             (self._resumes, self._repeated),
-            [(one.label, one.save(state, trust=trust)) for one in self._kept.values()],
+            self._keepers.save(state, trust=trust),
         )
         self._trusted = False
         last = self._last = workspace.checkpoint(message, metadata=metadata, durability=self._durability)
@@ -451,33 +447,7 @@ class Session:
         """Make workspace and generators those of the last checkpoint."""
         self.workspace.restore(self._last)
         self._trusted = False
-        for name, record in self._record.random.items():
-            if name == _NUMPY and self._global_generators:
-                import numpy  # noqa: F401
-
-                self._keep_numpy()
-            known = self._kept.get(name)
-            if known is not None:
-                known.load(record, self._all_state)
-            elif name not in {_PYTHON, _NUMPY}:
-                raise InvalidArgument(
-                    f"generator {name!r} is part of the session: register it (generators=) before the loop begins, as"
-                    " in the last run"
-                )
-
-    def _keep_globals(self) -> None:
-        if self._global_generators:
-            if _PYTHON not in self._kept:
-                self._kept[_PYTHON] = kept(_PYTHON, random._inst)
-            if _NUMPY in sys.modules:
-                self._keep_numpy()
-
-    def _keep_numpy(self) -> None:
-        if _NUMPY not in self._kept:
-            module = sys.modules.get("numpy.random.mtrand")
-            source = getattr(module, "_rand", None)  # absent while another thread is importing it
-            if source is not None:
-                self._kept[_NUMPY] = kept(_NUMPY, source)
+        self._keepers.load(self._record.random, self._all_state)
 
     def _count_resume(self) -> None:
         self._uncounted = False
