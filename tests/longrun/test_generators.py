@@ -131,10 +131,10 @@ def test_a_state_that_somebody_changed_is_noticed() -> None:
     state: dict[str, Any] = {}
     keeper = kept("it", random.Random(1))
     record = keeper.save(state, trust=True)  # type: ignore[arg-type]
-    words = state["pyi.session/it"]
+    words = state["pyi.session/random/it"]
     for wrong in (words[:-1], bytes([words[0] ^ 1]) + words[1:], "text", None):
         with pytest.raises(pyi.Corrupt, match="changed by somebody else"):
-            keeper.load(record, {"pyi.session/it": wrong})  # type: ignore[arg-type]
+            keeper.load(record, {"pyi.session/random/it": wrong})  # type: ignore[arg-type]
     for other in (b"", {"d": {}}, None):
         with pytest.raises(pyi.Corrupt):
             keeper.load(other, state)  # type: ignore[arg-type]

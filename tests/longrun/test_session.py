@@ -240,57 +240,6 @@ def test_limits_that_make_no_sense(repo: pyi.Repository, policy: dict[str, float
     assert repo.workspaces() == []
 
 
-def test_fork_at_any_step(repo: pyi.Repository) -> None:
-    random.seed(3)
-    values = {}
-    with pyi.session(repo, "it") as session:
-        for step in session.steps(range(40)):
-            values[step] = (session.state.get("sum", 0), random.getstate())
-            session.state["sum"] = session.state.get("sum", 0) + random.randrange(100)
-        end = session.state["sum"]
-        for step in range(40):
-            checkpoint = session.checkpoint_at(step)
-            assert checkpoint.message == (f"step {step}" if step else "begin it")
-            with session.fork_at(step) as fork:
-                assert fork.done == step
-                assert next(iter(fork.steps(range(40)))) == step
-                assert (fork.state.get("sum", 0), random.getstate()) == values[step]
-        assert session.state["sum"] == end
-        for wrong in (-1, 41, True):
-            with pytest.raises(pyi.InvalidArgument):
-                session.fork_at(wrong)
-        with session.fork_at(20, "what-if") as fork:
-            for step in fork.steps(range(40)):
-                fork.state["sum"] = 1000 * step
-                if step == 25:
-                    break
-        with pytest.raises(pyi.Conflict):
-            session.fork_at(3, "what-if")
-    with pyi.session(repo, "what-if") as fork:
-        assert (fork.done, fork.state["sum"]) == (25, 24000)
-        assert fork.checkpoint_at(22).message == "step 22"
-        assert fork.checkpoint_at(11).id == pyi.session(repo, "it").checkpoint_at(11).id
-
-
-def test_a_fork_of_a_running_loop_goes_another_way(repo: pyi.Repository) -> None:
-    with pyi.session(repo, "it", global_generators=False) as session:
-        for step in session.steps(range(6)):
-            session.state["x"] = step
-            if step == 3:
-                with session.fork_at(2, global_generators=False) as fork:
-                    for other in fork.steps(range(6)):
-                        fork.state["x"] = -other
-                    assert fork.state["x"] == -5
-        assert session.state["x"] == 5
-
-
-def test_sparse_checkpoints_are_found_by_the_step_before(repo: pyi.Repository) -> None:
-    with pyi.session(repo, "it", every=10) as session:
-        list(session.steps(range(95)))
-        found = [session.fork_at(step).done for step in (0, 9, 10, 11, 89, 94, 95)]
-    assert found == [0, 0, 10, 10, 80, 90, 95]
-
-
 def test_a_session_has_one_owner(repo: pyi.Repository) -> None:
     session = pyi.session(repo, "it")
     with pytest.raises(pyi.Conflict, match=f"process {os.getpid()}"):
@@ -329,23 +278,6 @@ def test_checkpoints_of_others_are_passed_over(repo: pyi.Repository) -> None:
         assert [session.checkpoint_at(step).message for step in (3, 7)] == ["step 3", "step 7"]
 
 
-def test_a_branch_made_of_one_session_is_the_beginning_of_another(repo: pyi.Repository) -> None:
-    with pyi.session(repo, "first") as session:
-        for step in session.steps(range(4)):
-            session.workspace.write("result.txt", str(step))
-        session.workspace.publish("main")
-    with pyi.session(repo, "second") as session:
-        assert bytes(session.workspace.read("result.txt")) == b"3"
-        assert not session.resumed
-        assert list(session.steps(range(2))) == [0, 1]
-    repo.workspace().fork("plain")  # somebody else's workspace, at a session's checkpoint
-    with pyi.session(repo, "plain") as session:
-        assert not session.resumed
-        assert list(session.steps(range(2))) == [0, 1]
-    with pyi.session(repo, "elsewhere", base=repo.branches()["main"]) as session:
-        assert session.done == 0
-
-
 def test_what_the_session_keeps_in_the_state_is_hidden_and_safe(repo: pyi.Repository) -> None:
     random.seed(5)
     with pyi.session(repo, "it") as session:
@@ -356,7 +288,7 @@ def test_what_the_session_keeps_in_the_state_is_hidden_and_safe(repo: pyi.Reposi
             assert len(session.state) == 1
         for refuse in (
             lambda: session.state.__setitem__("pyi.session/x", 1),
-            lambda: session.state.pop("pyi.session/python"),
+            lambda: session.state.pop("pyi.session/random/python"),
         ):
             with pytest.raises(pyi.InvalidArgument, match="session"):
                 refuse()
@@ -479,37 +411,6 @@ def test_the_report(repo: pyi.Repository) -> None:
     assert "10 steps" in repr(session)
 
 
-def test_resumable_functions(repo: pyi.Repository) -> None:
-    runs: list[int] = []
-    crash = [5]
-
-    @pyi.resumable(repo, "sum-{n}")
-    def total(session: pyi.Session, n: int, *, factor: float = 1.0) -> float:
-        """Add up."""
-        session.state["sum"] = 0.0
-        for step in session.steps(range(n)):
-            runs.append(step)
-            if step in crash:
-                crash.remove(step)
-                raise Crash
-            session.state["sum"] = session.state["sum"] + factor * step
-        return float(session.state["sum"])
-
-    assert total.__doc__ == "Add up."
-    with pytest.raises(Crash):
-        total(10)
-    assert total(10) == 45.0
-    assert runs == [0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9]
-    assert total(10) == 45.0
-    assert len(runs) == 11
-    with pytest.raises(pyi.Conflict, match="other arguments"):
-        total(10, factor=2.0)
-    assert total(3, factor=2.0) == 6.0
-    with pytest.raises(pyi.InvalidArgument):
-        total(4, factor=object())  # type: ignore[arg-type]
-    assert "sum-10" in repo.workspaces()
-
-
 def test_saves_between_loops_count_once_wherever_it_crashes(repo: pyi.Repository) -> None:
 
     def program(crash: int | None) -> int:
@@ -545,28 +446,3 @@ def test_saves_between_loops_count_once_wherever_it_crashes(repo: pyi.Repository
             program(crash)
     assert program(None) == expected
     assert program(None) == expected
-
-
-def test_retention_decides_how_far_back_a_fork_reaches(repo: pyi.Repository) -> None:
-    def gone(step: int) -> bool:
-        with pyi.session(repo, "it") as session:
-            try:
-                assert session.fork_at(step).state["x"] == step - 1
-            except pyi.NotFound:
-                return True
-            return False
-
-    with pyi.session(repo, "it") as session:
-        for step in session.steps(range(60)):
-            session.state["x"] = step
-            session.workspace.write("file.txt", f"{step}" * 1000)
-    repo.retention(age=0, heads=0)
-    repo.gc()
-    assert not any(gone(step) for step in range(1, 61))
-    repo.retention(history=20)
-    repo.gc()
-    assert [gone(step) for step in (60, 50, 41, 30, 1)] == [False, False, False, True, True]
-    with pyi.session(repo, "it") as session:
-        for step in session.steps(range(70)):
-            session.state["x"] = step
-    assert [gone(step) for step in (70, 61, 45, 30)] == [False, False, False, True]

@@ -68,7 +68,7 @@ class _Twister(Kept):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._key = f"{RESERVED}{name}"
+        self._key = f"{RESERVED}random/{name}"
         self._words = b""
         self._checksum = 0
 

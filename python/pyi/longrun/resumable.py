@@ -38,19 +38,24 @@ def resumable(
         **options: As for `session`.
 
     Raises:
+        InvalidArgument: The function is async, or a generator.
         Conflict: From the call: the session was begun with other arguments, or is running.
         InvalidArgument: From the call: the arguments or the result are of a kind that the state does not hold.
     """
 
     def decorate(function: Callable[Concatenate[Session, _P], _R]) -> Callable[_P, _R]:
         signature = inspect.signature(function)
+        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+            raise InvalidArgument(
+                f"{function.__name__} is async or a generator: resumable takes a function that returns"
+            )
 
         @wraps(function)
         def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             bound = signature.bind(None, *args, **kwargs)
             bound.apply_defaults()
             arguments = dict(list(bound.arguments.items())[1:])
-            called = (function.__name__ if name is None else name).format_map(arguments)
+            called = _filled_in(function.__name__ if name is None else name, arguments)
             with session(repo, called, **options) as run:
                 state = run.workspace.state
                 _check_arguments(run, arguments)
@@ -67,6 +72,16 @@ def resumable(
         return call
 
     return decorate
+
+
+def _filled_in(name: str, arguments: Mapping[str, Any]) -> str:
+    try:
+        return name.format_map(arguments)
+    except (LookupError, ValueError, AttributeError) as error:
+        known = ", ".join(arguments) or "none"
+        raise InvalidArgument(
+            f"session name {name!r}: what is in braces is no parameter (there are: {known})"
+        ) from error
 
 
 def _check_arguments(run: Session, arguments: Mapping[str, Any]) -> None:
