@@ -25,6 +25,7 @@ _MARK_EVERY = 100
 _MARKS = 50
 _FORKS = 200
 _LOOK_S = 0.0002
+_EARLY, _EARLY_S = 0.1, 0.05
 _REPORT_S = 10.0
 _BEGUN = struct.Struct("=Q")
 
@@ -207,6 +208,10 @@ class _Lives:
         left = self._options.kills - self.kills
         if left <= 0:
             return self._to_the_end(child)
+        if self._chance.random() < _EARLY:
+            time.sleep(self._chance.uniform(0, _EARLY_S))  # while it opens the store and the session
+            self.kills += 1
+            return child.kill()
         # Sooner than evenly, so that all kills find a step to kill.
         mean = max(1.0, 0.95 * (self._options.steps - before) / left)
         target = before + 1 + self._chance.expovariate(1 / mean)
