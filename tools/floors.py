@@ -48,7 +48,7 @@ FLOORS: list[set[str]] = [
     {"repository", "workspace", "checkpoint", "journal", "superposition", "types", "_convert"},
     {"git"},
     {"sandbox"},
-    {"workflow", "dashboard"},
+    {"workflow", "longrun", "dashboard"},
     {"server"},
     {"cli", "__main__"},
 ]

@@ -64,7 +64,14 @@ def test_a_class_of_the_stub(name: str) -> None:
         assert not missing, f"{name}.{member}: {missing} not in {described[member]}"
 
 
-RESULTS = [pyi.RaceResult, pyi.CandidateResult, pyi.SwarmReport, pyi.ScrubReport, pyi.BackupReport]
+RESULTS = [
+    pyi.RaceResult,
+    pyi.CandidateResult,
+    pyi.SwarmReport,
+    pyi.SessionReport,
+    pyi.ScrubReport,
+    pyi.BackupReport,
+]
 
 
 @pytest.mark.parametrize("record", RESULTS, ids=lambda it: it.__name__)
@@ -74,7 +81,17 @@ def test_a_result(record: type) -> None:
     assert rows(record.__name__).keys() == fields | others
 
 
-@pytest.mark.parametrize("function", [pyi.race, pyi.swarm], ids=lambda it: it.__name__)
+def test_a_session() -> None:
+    described = rows("Session")
+    members = {name for name in vars(pyi.Session) if not name.startswith("_")}
+    assert described.keys() == members | (pyi.Session.__annotations__.keys() - members)
+    for name in members:
+        if inspect.isfunction(found := getattr(pyi.Session, name)):
+            missing = set(inspect.signature(found).parameters) - {"self", *WORD.findall(described[name])}
+            assert not missing, f"Session.{name}: {missing}"
+
+
+@pytest.mark.parametrize("function", [pyi.race, pyi.swarm, pyi.session], ids=lambda it: it.__name__)
 def test_a_function_with_many_parameters(function: Callable[..., object]) -> None:
     assert list(rows(function.__name__)) == list(inspect.signature(function).parameters)
 
