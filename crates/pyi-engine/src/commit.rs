@@ -1,6 +1,7 @@
 //! What makes changes last: checkpoint, restore, publish. (Not git's commit: see `git::export`.)
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pyi_cas::{Batch, Guard, Id, Kind, RefOutcome, RefTransaction};
 use pyi_tree::cbor::Value;
@@ -97,6 +98,9 @@ pub(crate) fn store_checkpoints(
         // Never stored before: it names its time.
         sealer.new_object(Kind::Checkpoint, id, bytes)?;
     }
+    let root_bytes: usize = encoded.iter().map(Vec::len).sum();
+    let hashed_bytes = sealer.hashed_bytes + root_bytes as u64;
+    engine.hashed_bytes.fetch_add(hashed_bytes, Ordering::Relaxed);
     let blobs = std::mem::take(&mut sealer.blobs);
     let cost_bytes = batch.size_bytes();
     let committed = engine.store().commit(batch)?;

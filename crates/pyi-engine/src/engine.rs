@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -49,6 +49,8 @@ pub(crate) struct Engine {
     pub(crate) last_held: LastHeld,
     pub(crate) cap: Cap,
     pub(crate) last_collection: Mutex<LastCollection>,
+    /// Bytes that checkpoints hashed since this was opened.
+    pub(crate) hashed_bytes: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -126,6 +128,7 @@ impl Engine {
             last_held: LastHeld::default(),
             cap: Cap::default(),
             last_collection: Mutex::default(),
+            hashed_bytes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         }
     }

@@ -397,6 +397,7 @@ impl Repository {
             stats.bytes_logical as f64 / stats.bytes_stored as f64
         };
         found.set_item("dedup_ratio", ratio)?;
+        found.set_item("bytes_hashed", stats.bytes_hashed)?;
         found.set_item("branches", stats.branches)?;
         found.set_item("workspaces", stats.workspaces)?;
         found.set_item("damaged", stats.damaged)?;
