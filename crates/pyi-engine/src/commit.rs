@@ -217,6 +217,7 @@ impl Workspace {
         };
         let refs = self.engine.store().refs();
         let before = refs.generation();
+        let _section = self.engine.store().section();
         match refs.commit(&transaction)? {
             RefOutcome::Done => {
                 if let Some(claim) = &mut content.claim {
