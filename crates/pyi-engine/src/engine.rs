@@ -202,6 +202,11 @@ impl Engine {
         drop(old);
     }
 
+    /// Forgets contents that are only remembered.
+    pub(crate) fn forget_blobs(&self) {
+        self.blobs.clear();
+    }
+
     pub(crate) fn recent_snapshot(&self, id: &Id) -> Option<Arc<Snapshot>> {
         self.recent.lock().get(id)
     }

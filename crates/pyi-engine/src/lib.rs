@@ -23,6 +23,7 @@ mod keep;
 mod lease;
 pub mod locate;
 mod mark;
+mod over;
 mod paths;
 mod repository;
 mod retention;

@@ -199,6 +199,12 @@ impl Repository {
         self.engine.is_closed()
     }
 
+    /// What this repository promises of each acknowledged change, unless a call says otherwise. O(1).
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.engine.durability
+    }
+
     /// What computes the ids of entries.
     #[must_use]
     pub fn entry_ids(&self) -> EntryIds {
@@ -310,7 +316,7 @@ impl Repository {
             time_ns: 0,
             message: String::new(),
             metadata: Value::Null,
-            git: Value::Null,
+            git: Arc::default(),
             unknown: Vec::new(),
         };
         let id = sealer.object(Kind::Checkpoint, &root.encode())?;

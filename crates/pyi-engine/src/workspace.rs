@@ -71,7 +71,7 @@ impl Content {
             pins: Vec::new(),
             journal_pin: None,
             synced: Synced::default(),
-            git: Arc::new(head.root.git.clone()),
+            git: head.root.git.clone(),
             head,
             origin: origin.map(Arc::new),
             dirty: false,

@@ -1,6 +1,9 @@
 //! Thin PyO3 bindings of the engine. Every function converts its arguments, does its work with the GIL released (or is a matter of a
 //! microsecond), converts the result; `errors` maps every error in one place. The stub is `python/pyi/_native.pyi`.
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use pyo3::prelude::*;
 
 mod checkpoint;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use pyi_engine::git::History;
-use pyi_engine::{GcOptions, Repository as EngineRepository, RepositoryOptions, Version};
+use pyi_engine::{GcOptions, Repository as EngineRepository, RepositoryOptions, Value, Version};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::checkpoint::Checkpoint;
-use crate::convert::{Directory, checkpoint_id, seconds, version};
+use crate::convert::{Directory, checkpoint_id, seconds, value_from, version};
 use crate::errors::{invalid, work};
 use crate::maintenance;
 use crate::retention::{Changes, GcReport, Given, Operation, Retention};
@@ -86,6 +86,31 @@ impl Repository {
     fn __repr__(&self) -> String {
         let closed = if self.closed() { ", closed" } else { "" };
         format!("<Repository {}{closed}>", self.inner.path().display())
+    }
+
+    /// Gives back the memory of what the store has; it is loaded again where it is needed.
+    fn trim(&self, py: Python<'_>) -> PyResult<()> {
+        work(py, || self.inner.trim())
+    }
+
+    /// Checkpoints several workspaces in one append, with one message and metadata for all; returns the checkpoints in their order.
+    #[pyo3(signature = (workspaces, message = "", *, metadata = None, durability = None))]
+    fn checkpoint_many(
+        &self,
+        py: Python<'_>,
+        workspaces: Vec<PyRef<'_, Workspace>>,
+        message: &str,
+        metadata: Option<&Bound<'_, PyDict>>,
+        durability: Option<&str>,
+    ) -> PyResult<Vec<Checkpoint>> {
+        let durability = durability.map(durability_named).transpose()?;
+        let metadata = metadata.map_or(Ok(Value::Null), |metadata| value_from(metadata.as_any(), 0))?;
+        let workspaces: Vec<_> = workspaces.iter().map(|workspace| workspace.inner.clone()).collect();
+        let made = work(py, || {
+            let durability = durability.unwrap_or_else(|| self.inner.durability());
+            self.inner.checkpoint_many(&workspaces, message, &metadata, durability)
+        })?;
+        Ok(made.into_iter().map(|inner| Checkpoint { inner }).collect())
     }
 
     /// Imports the commit that `rev` names from a git repository, as a checkpoint and a new branch. `history` is "lazy" (older commits

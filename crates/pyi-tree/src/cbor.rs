@@ -9,9 +9,10 @@
 pub const DEPTH_MAX: usize = 128;
 
 /// A value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value {
     /// Nothing.
+    #[default]
     Null,
     /// True or false.
     Bool(bool),
@@ -122,14 +123,8 @@ impl Value {
                 out.push(0xfb);
                 out.extend_from_slice(&number.to_bits().to_be_bytes());
             }
-            Value::Bytes(bytes) => {
-                head(out, 2, bytes.len() as u64);
-                out.extend_from_slice(bytes);
-            }
-            Value::Text(text) => {
-                head(out, 3, text.len() as u64);
-                out.extend_from_slice(text.as_bytes());
-            }
+            Value::Bytes(bytes) => put_bytes(out, bytes),
+            Value::Text(text) => put_text(out, text),
             Value::Array(items) => {
                 head(out, 4, items.len() as u64);
                 for item in items {
@@ -181,6 +176,28 @@ fn head(out: &mut Vec<u8>, major: u8, number: u64) {
         out.push(major | 27);
         out.extend_from_slice(&number.to_be_bytes());
     }
+}
+
+/// Major types, for what is written without a [`Value`] in between.
+pub(crate) const UNSIGNED: u8 = 0;
+pub(crate) const ARRAY: u8 = 4;
+pub(crate) const MAP: u8 = 5;
+
+/// Appends the head of a number, an array or a map.
+pub(crate) fn put_head(out: &mut Vec<u8>, major: u8, number: u64) {
+    head(out, major, number);
+}
+
+/// As [`Value::Bytes`].
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    head(out, 2, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// As [`Value::Text`].
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
+    head(out, 3, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
 }
 
 struct Reader<'a> {

@@ -60,7 +60,7 @@ proptest! {
             time_ns,
             message,
             metadata,
-            git: Value::Null,
+            git: std::sync::Arc::default(),
             unknown: vec![("x-future".to_owned(), Value::Int(7))],
         };
         prop_assert_eq!(CheckpointRoot::decode(&root.encode()).unwrap(), root);
@@ -274,7 +274,7 @@ fn a_checkpoint_without_its_parts_is_corrupt() {
         time_ns: 1,
         message: String::new(),
         metadata: Value::Null,
-        git: Value::Null,
+        git: std::sync::Arc::default(),
         unknown: Vec::new(),
     };
     let Value::Map(pairs) = Value::decode(&whole.encode()).unwrap() else {

@@ -95,6 +95,12 @@ impl FileRefs {
         })
     }
 
+    /// Whether the state depends on a place (segment, offset) of this sort. O(places).
+    pub(crate) fn depend_on(&self, is_so: impl Fn(u64, u64) -> bool) -> bool {
+        let log = self.log.read();
+        log.state.places().any(|(segment, offset)| is_so(segment, offset))
+    }
+
     fn note_durable(&self, number: u64, offset: u64) {
         if let Some(control) = &self.shared.control {
             control.note_refs_durable(number, offset);
