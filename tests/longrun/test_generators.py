@@ -202,7 +202,7 @@ def test_a_generator_that_is_missing_or_of_another_kind_is_told(repo: pyi.Reposi
             session.steps(range(3))
     with pyi.session(repo, "it", generators={"walk": np.random.Philox(1), "new": random.Random(1)}) as session:
         assert list(session.steps(range(3))) == [0, 1, 2]
-    for name in ("python", "numpy", "", "walk"):
+    for name in ("python", "numpy", "", "walk", "\udc80"):
         with (
             pytest.raises(pyi.InvalidArgument),
             pyi.session(repo, "other", generators={"walk": random.Random()}) as session,

@@ -27,7 +27,8 @@ _FORKS = 200
 _LOOK_S = 0.0002
 _EARLY, _EARLY_S = 0.1, 0.05
 _REPORT_S = 10.0
-_BEGUN = struct.Struct("=Q")
+# The step that was begun last, and the last one that may go on.
+_PLACE = struct.Struct("=QQ")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,7 +100,11 @@ def _child(options: argparse.Namespace, store: Path, shared: mmap.mmap, say: Say
     begin = time.perf_counter()
     work = Work(options.generators)
     work.seed(options.seed)
-    begun, count, steps = memoryview(shared)[:8].cast("Q"), memoryview(shared)[8:], options.steps
+    place_of, count, steps = (
+        memoryview(shared)[: _PLACE.size].cast("Q"),
+        memoryview(shared)[_PLACE.size :],
+        options.steps,
+    )
     repository = pyi.open(store)
     rngs = {"walk": work.rng} if options.generators == "philox" else {}
     with pyi.session(repository, _NAME, generators=rngs) as session:
@@ -108,7 +113,9 @@ def _child(options: argparse.Namespace, store: Path, shared: mmap.mmap, say: Say
         is_first = True
         for step in session.steps(range(steps)):
             count[step] += 1
-            begun[0] = step
+            place_of[0] = step
+            while step > place_of[1]:
+                time.sleep(_LOOK_S)  # whoever kills is late
             if is_first:
                 is_first = False
                 say("on", step, time.perf_counter() - begin)
@@ -167,7 +174,7 @@ class _Lives:
 
     def __init__(self, options: argparse.Namespace, store: Path, chance: random.Random) -> None:
         self._options, self._store, self._chance = options, store, chance
-        self._shared = mmap.mmap(-1, 8 + options.steps)
+        self._shared = mmap.mmap(-1, _PLACE.size + options.steps)
         self.kills = 0
         self.resumes_s: list[float] = []
         self.wrong: list[str] = []
@@ -175,11 +182,11 @@ class _Lives:
 
     def begun(self) -> int:
         """Return the step that was begun last."""
-        return int(_BEGUN.unpack_from(self._shared)[0])
+        return int(_PLACE.unpack_from(self._shared)[0])
 
     def executed(self) -> bytes:
         """Return how often each step was begun."""
-        return self._shared[8:]
+        return self._shared[_PLACE.size :]
 
     def lead(self) -> tuple[str, dict[str, Any]]:
         """Kill as many as were asked for, and return what the last one says."""
@@ -187,8 +194,9 @@ class _Lives:
         while True:
             before = self.begun()
             is_first = self.kills == 0
+            target = self._plan(before)
             child = spawn("session", self.kills, lambda say: _child(self._options, self._store, self._shared, say))
-            said = self._watch(child, before)
+            said = self._watch(child, target)
             for event in said:
                 if event[0] == "on":
                     self.resumes_s.append(event[2])
@@ -204,22 +212,26 @@ class _Lives:
                 reported = time.monotonic()
                 print(f"{reported - begin:7.0f} s  step {self.begun()}  kills {self.kills}", flush=True)
 
-    def _watch(self, child: Child, before: int) -> list[Any]:
-        left = self._options.kills - self.kills
+    def _plan(self, before: int) -> float | None:
+        """Choose the step that the next process is killed in, if it is not to live, and let it run to about there."""
+        left, last = self._options.kills - self.kills, self._options.steps - 1
         if left <= 0:
+            _PLACE.pack_into(self._shared, 0, before, last)
+            return None
+        mean = (last - before) / (left + 1)
+        target: float = min(before + 1 + self._chance.expovariate(1 / max(1.0, mean)), last)
+        _PLACE.pack_into(self._shared, 0, before, max(0, min(int(target + 1 + mean / 4), last - 1)))
+        return target
+
+    def _watch(self, child: Child, target: float | None) -> list[Any]:
+        if target is None:
             return self._to_the_end(child)
         if self._chance.random() < _EARLY:
             time.sleep(self._chance.uniform(0, _EARLY_S))  # while it opens the store and the session
-            self.kills += 1
-            return child.kill()
-        # Sooner than evenly, so that all kills find a step to kill.
-        mean = max(1.0, 0.95 * (self._options.steps - before) / left)
-        target = before + 1 + self._chance.expovariate(1 / mean)
-        while self.begun() < min(target, self._options.steps - 1):
-            time.sleep(_LOOK_S)
-            if child.has_ended():
-                return self._to_the_end(child)
-        time.sleep(self._chance.uniform(0, _LOOK_S))  # anywhere in a step, its checkpoint too
+        else:
+            while self.begun() < target and not child.has_ended():
+                time.sleep(_LOOK_S)
+            time.sleep(self._chance.uniform(0, _LOOK_S))  # anywhere in a step, its checkpoint too
         self.kills += 1
         return child.kill()
 

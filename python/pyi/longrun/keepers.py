@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pyi.errors import InvalidArgument
 from pyi.longrun.generators import Kept, kept
+from pyi.longrun.policy import is_text
 from pyi.state import State
 
 __all__ = ["Keepers"]
@@ -36,8 +37,8 @@ class Keepers:
         Raises:
             InvalidArgument: The name is taken, or the generator cannot be kept.
         """
-        if not name or name in self._kept or name in {_PYTHON, _NUMPY}:
-            raise InvalidArgument(f"generator {name!r}: the name is taken or empty; take another one")
+        if not name or not is_text(name) or name in self._kept or name in {_PYTHON, _NUMPY}:
+            raise InvalidArgument(f"generator {name!r}: the name is taken, empty or no text; take another one")
         self._kept[name] = kept(name, source)
 
     def save(self, state: State, *, trust: bool) -> list[tuple[bytes, Any]]:

@@ -10,7 +10,7 @@ from typing import Final
 from pyi import _native
 from pyi._native import Checkpoint, Repository, Workspace
 from pyi.errors import InvalidArgument, NotFound
-from pyi.longrun.policy import Policy
+from pyi.longrun.policy import Policy, is_text
 from pyi.longrun.presence import Presence
 from pyi.longrun.record import Record, begin, last_of
 from pyi.longrun.session import Session
@@ -58,8 +58,10 @@ def session(
     Cost: O(log checkpoints) reads; for a new session one checkpoint and one fork.
     """
     policy = Policy(every, seconds, cost)
-    if not name:
-        raise InvalidArgument("the name of the session is empty: give it one, by which it is found again")
+    if not name or not is_text(name):
+        raise InvalidArgument(
+            f"session name {name!r}: give it one that is text and not empty, by which it is found again"
+        )
     owns = not isinstance(repo, Repository)
     repository = repo if isinstance(repo, Repository) else _native.open(repo)
     presence: Presence | None = None

@@ -7,7 +7,7 @@ from typing import Final
 
 from pyi.errors import InvalidArgument
 
-__all__ = ["Policy", "is_count"]
+__all__ = ["Policy", "is_count", "is_text"]
 
 _SMOOTHING: Final = 0.25
 """How much of the estimate the latest cost makes up."""
@@ -16,6 +16,15 @@ _SMOOTHING: Final = 0.25
 def is_count(value: object) -> bool:
     """Whether it is an int, and not one of the bools that Python counts among them."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_text(name: str) -> bool:
+    """Whether a name has a form in UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Policy:

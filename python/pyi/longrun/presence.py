@@ -33,11 +33,12 @@ class Presence:
 
     def __init__(self, fd: int) -> None:
         """Own the locked file."""
-        self._fd = fd
+        self._fd = -1  # if the next line fails, the file is still the caller's
         self._memory = mmap.mmap(fd, _PLACE.size)
         self.counts = memoryview(self._memory).cast("Q")
         """Steps begun, the process, resumes, steps repeated: in memory that the file shares, so a kill leaves them."""
         self.counts[1] = os.getpid()
+        self._fd = fd
         _HELD.add(self)
 
     @classmethod
@@ -63,9 +64,11 @@ class Presence:
         except BlockingIOError as error:
             found = os.pread(fd, _PLACE.size, 0)
             os.close(fd)
-            pid = _PLACE.unpack(found)[1] if len(found) == _PLACE.size else "?"
+            pid = _PLACE.unpack(found)[1] if len(found) == _PLACE.size else 0
+            if pid == os.getpid():
+                raise Conflict(f"session {name!r} is open in this process: close() it first") from error
             raise Conflict(
-                f"session {name!r} is running in process {pid}: end that one, it goes on from its last checkpoint"
+                f"session {name!r} is running in process {pid or '?'}: end that one, it can be resumed at once"
             ) from error
         except OSError as error:
             if fd >= 0:
@@ -84,6 +87,10 @@ class Presence:
             shared.release()
             self._memory.close()  # it has a descriptor of its own, which keeps the lock as well
             os.close(fd)
+
+    def __del__(self) -> None:
+        """Close: a session that nobody holds any more, and nobody closed, is not running."""
+        self.close()
 
 
 def _file_name(name: str) -> str:
