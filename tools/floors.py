@@ -45,7 +45,7 @@ FLOORS: list[set[str]] = [
     # `state` makes a mapping of the kernel's `StateCore`, and the kernel hands it out; `arrays` is for what it holds.
     # Reports and targets of backups are plain data and a protocol; the kernel's stub names them.
     {"errors", "config", "_native", "arrays", "state", "backup"},
-    {"repository", "workspace", "checkpoint", "journal", "superposition", "types", "_convert"},
+    {"repository", "workspace", "checkpoint", "journal", "superposition", "types", "_convert", "aio"},
     {"git"},
     {"sandbox"},
     {"workflow", "longrun", "dashboard"},

@@ -161,7 +161,7 @@ def _shown(stored: StoredArray) -> Any:
         numpy = _numpy()
         return numpy.ndarray(tuple(stored.shape), numpy.dtype(stored.dtype), buffer)
     if stored.form == "bytes":
-        return bytes(buffer)
+        return stored.to_bytes()
     if stored.form == "pickle":
         return Pickled(buffer)
     if stored.form == "arrow":

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import pyi
+from pyi import aio
 from pyi.arrays import TrackedArray
 from pyi.state import State
 
@@ -79,6 +80,10 @@ def test_a_class_of_the_stub(name: str) -> None:
 @pytest.mark.parametrize(("name", "described"), [("State", State), ("TrackedArray", TrackedArray)])
 def test_a_class_in_python(name: str, described: type) -> None:
     assert rows(name).keys() == {member for member in vars(described) if not member.startswith("_")}
+
+
+def test_the_coroutines() -> None:
+    assert rows("pyi.aio").keys() == set(aio.__all__)
 
 
 RESULTS = [

@@ -172,16 +172,16 @@ impl JournalView {
         self.len() == 0
     }
 
-    /// Whether [`JournalView::get`] would find event `index` without a look at the store.
+    /// The bytes of event `index` if it is in the batch that was read last, so that making it takes no look at the store.
     #[must_use]
-    pub fn is_at_hand(&self, index: u64) -> bool {
-        let batch = self.batch.as_ref();
-        batch.is_some_and(|(first, batch)| index >= *first && index - first < batch.len() as u64)
+    pub fn bytes_at_hand(&self, index: u64) -> Option<usize> {
+        let (first, batch) = self.batch.as_ref()?;
+        batch.size_bytes(usize::try_from(index.checked_sub(*first)?).ok()?)
     }
 
     /// The first index and the events of the batch that holds `index`, which is not behind the end.
     fn batch_of(&mut self, index: u64) -> Result<(u64, &EventBatch)> {
-        if !self.is_at_hand(index) {
+        if self.bytes_at_hand(index).is_none() {
             let stored = self.journal.len();
             let (first, bytes) = if index >= stored {
                 (stored, self.fresh.batch(None))

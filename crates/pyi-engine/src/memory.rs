@@ -93,6 +93,12 @@ impl Memory {
         Source::of_memory(self).peek(0, self.size_bytes).to_vec()
     }
 
+    /// Copies all of it, as it is at this moment, to the beginning of `bytes`. O(bytes).
+    pub fn copy_to(&self, bytes: &mut [u8]) {
+        let size_bytes = self.size_bytes.min(bytes.len());
+        bytes[..size_bytes].copy_from_slice(Source::of_memory(self).peek(0, size_bytes));
+    }
+
     /// Says that all of a stretch will be filled now.
     pub(crate) fn fill_soon(&self, from: usize, to: usize) {
         if let Owner::Map(map) = &self.owner

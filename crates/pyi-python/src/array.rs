@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use pyi_engine::{ARRAY_CHUNK_BYTES, LiveArray, Memory, Region, StoredArray as EngineArray, Workspace};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::convert::{Count, export};
 use crate::errors::{invalid, work};
@@ -248,6 +249,16 @@ impl StoredArray {
     #[getter]
     fn shape(&self) -> Vec<u64> {
         self.inner.shape.clone()
+    }
+
+    /// The content as bytes.
+    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let inner = &*self.inner;
+        PyBytes::new_with(py, inner.memory.size_bytes(), |bytes| {
+            // Nobody else has seen these bytes yet.
+            py.detach(|| inner.memory.copy_to(bytes));
+            Ok(())
+        })
     }
 
     // SAFETY: called by Python's buffer machinery only, which passes valid pointers.

@@ -313,6 +313,18 @@ pub(crate) fn content<'py>(py: Python<'py>, bytes: Bytes) -> PyResult<Bound<'py,
     Ok(PyMemoryView::from(owner.as_any())?.into_any())
 }
 
+/// Bytes as `bytes`, with the GIL released while many are copied.
+pub(crate) fn copied<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    if bytes.len() <= SMALL_BYTES {
+        return Ok(PyBytes::new(py, bytes));
+    }
+    PyBytes::new_with(py, bytes.len(), |copy| {
+        // Nobody else has seen these bytes yet.
+        py.detach(|| copy.copy_from_slice(bytes));
+        Ok(())
+    })
+}
+
 /// The part of `bytes` from `offset` on, at most `size` long.
 pub(crate) fn window(bytes: Bytes, offset: usize, size: Option<usize>) -> Bytes {
     let start = offset.min(bytes.len());

@@ -7,7 +7,7 @@ use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySlice, PyString};
 
-use crate::convert::{Text, encode_value};
+use crate::convert::{SMALL_BYTES, Text, encode_value};
 use crate::entry::{Event, time_of};
 use crate::errors::{invalid, short, work};
 
@@ -43,7 +43,7 @@ impl Journal {
                 &encoded
             }
         };
-        if self.inner.is_busy() {
+        if data.len() > SMALL_BYTES || self.inner.is_busy() {
             return work(py, || self.inner.journal_append_encoded(kind, data));
         }
         short(self.inner.journal_append_encoded(kind, data))
@@ -284,7 +284,8 @@ impl JournalIterator {
         }
         let range = self.next..self.end;
         // Most events are in the batch that was read last, which is a matter of a microsecond.
-        let found = match self.kind.is_none() && self.view.is_at_hand(self.next) {
+        let size_bytes = self.view.bytes_at_hand(self.next);
+        let found = match self.kind.is_none() && size_bytes.is_some_and(|size| size <= SMALL_BYTES) {
             true => short(self.view.find(range, None))?,
             false => work(py, || self.view.find(range, self.kind.as_deref()))?,
         };

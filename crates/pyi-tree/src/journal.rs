@@ -265,6 +265,13 @@ impl EventBatch {
         self.events.is_empty()
     }
 
+    /// The bytes of the data of event `at`; `None` behind the end.
+    #[must_use]
+    pub fn size_bytes(&self, at: usize) -> Option<usize> {
+        let (start, end) = self.events.get(at)?.data;
+        Some((end - start) as usize)
+    }
+
     /// The kind of event `at`; empty behind the end.
     #[must_use]
     pub fn kind(&self, at: usize) -> &str {
