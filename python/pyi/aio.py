@@ -20,7 +20,7 @@ import asyncio
 import contextvars
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -34,6 +34,7 @@ __all__ = [
     "backup",
     "capture",
     "checkpoint",
+    "checkpoint_many",
     "collapse",
     "export_git",
     "flush",
@@ -138,6 +139,13 @@ async def scrub(repo: Repository, **options: Any) -> ScrubReport:
 async def backup(repo: Repository, target: Any, **options: Any) -> BackupReport:
     """``Repository.backup``; ``progress`` is called in another thread."""
     return await run(repo.backup, target, **options)
+
+
+async def checkpoint_many(
+    repo: Repository, workspaces: Iterable[Workspace], *args: Any, **options: Any
+) -> list[Checkpoint]:
+    """``Repository.checkpoint_many``."""
+    return await run(repo.checkpoint_many, workspaces, *args, **options)
 
 
 async def checkpoint(ws: Workspace, message: str = "", **options: Any) -> Checkpoint:

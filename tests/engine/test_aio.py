@@ -31,7 +31,7 @@ def test_a_day_of_a_task(tmp_path: Path) -> None:
         await aio.restore(ws, saved)
         other = ws.fork("other")
         other.write("c", "c")
-        await aio.checkpoint(other)
+        assert len(await aio.checkpoint_many(repo, [other], "both")) == 1
         assert await aio.merge(ws, other)
         assert (await aio.open_workspace(repo, "other")).exists("c")
         await aio.flush(repo)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import pickle
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import date
@@ -371,7 +370,7 @@ def test_values_come_back_as_they_are(value: Any) -> None:
         assert repr(ws.state["v"]) == repr(value)
 
 
-def test_what_is_refused_says_so(ws: pyi.Workspace) -> None:
+def test_what_is_refused_says_so(repo: pyi.Repository, ws: pyi.Workspace) -> None:
     lone = "\ud800"
     for bad in (
         lone,
@@ -409,6 +408,10 @@ def test_what_is_refused_says_so(ws: pyi.Workspace) -> None:
         lambda: ws.read("f", offset=2**70),
         lambda: list(ws.log(-1)),
         lambda: ws.head.read("f", offset=-1),
+        lambda: repo.gc(budget_bytes=-1),
+        lambda: repo.history(-1),
+        lambda: repo.undo(-1),
+        lambda: repo.checkpoint_many([ws], lone),
     ):
         with pytest.raises(pyi.InvalidArgument):
             call()
@@ -466,34 +469,6 @@ def test_data_frames_come_back_as_tables(repo: pyi.Repository, ws: pyi.Workspace
     frame = pandas.DataFrame({"a": [1, 2], "b": ["x", None]}, index=pandas.Index(["r", "s"], name="row"))
     ws.state["frame"] = frame
     pandas.testing.assert_frame_equal(ws.state["frame"].to_pandas(), frame)
-
-
-def test_a_large_write_lets_other_threads_run(ws: pyi.Workspace) -> None:
-    """Whatever is large is copied and hashed without the GIL: another thread gets on meanwhile."""
-    data = bytearray(32 << 20)
-    ticks = 0
-    stop = threading.Event()
-
-    def tick() -> None:
-        nonlocal ticks
-        while not stop.is_set():
-            ticks += 1
-
-    thread = threading.Thread(target=tick)
-    thread.start()
-    try:
-        for call in (
-            lambda: ws.write("f", data),
-            lambda: ws.state.__setitem__("b", data),
-            lambda: ws.write_many({"g": data}),
-        ):
-            before = ticks
-            call()
-            assert ticks > before
-    finally:
-        stop.set()
-        thread.join()
-    assert len(ws.read("f")) == len(data)
 
 
 def test_contents_are_shared_with_objects_that_never_change(ws: pyi.Workspace) -> None:
