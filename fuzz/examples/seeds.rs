@@ -9,6 +9,7 @@ use std::sync::Arc;
 use pyi_cas::{Batch, FileStore, Guard, Id, Kind, ObjectStore, OpenOptions, OsFs, RefTransaction};
 use pyi_fuzz::store_files::{FILES, FORMAT};
 use pyi_git::ObjectFormat;
+use pyi_tree::array::ArrayIndex;
 use pyi_tree::cbor::Value;
 use pyi_tree::refs::{Origin, SuperpositionRecord, WorkspaceRecord};
 use pyi_tree::{CheckpointRoot, Mode, Row, build_directory};
@@ -170,8 +171,16 @@ fn tree(to: &Path) {
         to,
         "tree_journal",
         "two",
-        &Value::Array(vec![event.clone(), event]).encode(),
+        &Value::Array(vec![
+            Value::Bytes(vec![7; 32]),
+            Value::Array(vec![event.clone(), event]),
+        ])
+        .encode(),
     );
+    let array = ArrayIndex::blank(Some("bytes".into()), "|u1".into(), vec![2, 70_000], 140_000);
+    seed(to, "tree_array", "description", &array.root().encode());
+    let list = Value::Array(vec![Value::Int(0), Value::Bytes(vec![7; 96])]);
+    seed(to, "tree_array", "list", &list.encode());
     let workspace = WorkspaceRecord {
         head: Id([1; 32]),
         origin: Some(Origin {

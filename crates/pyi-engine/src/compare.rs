@@ -40,7 +40,8 @@ impl Version {
                 if !Arc::ptr_eq(&workspace.engine, engine) {
                     return Err(Error::invalid("the other workspace belongs to another repository"));
                 }
-                let content = workspace.content.lock();
+                let mut content = workspace.content.lock();
+                content.settle_arrays(None)?;
                 return Ok(Parts {
                     files: content.files.clone(),
                     state: content.state.clone(),
@@ -180,6 +181,7 @@ impl Workspace {
         let theirs = other.parts(&self.engine)?;
         let mut content = self.content.lock();
         self.check_lease(&mut content)?;
+        content.settle_arrays(None)?;
         let ancestor = common_ancestor(&self.engine, &content.head.id, &theirs.head)?;
         let base = match base {
             Some(version) => Some(version.parts(&self.engine)?),
@@ -204,6 +206,7 @@ impl Workspace {
             || !Arc::ptr_eq(state.tree.root(), content.state.root());
         let is_news = ancestor != Some(theirs.head) && !content.merged.contains(&theirs.head);
         if conflicts.is_empty() && (changed || is_news) {
+            content.detach_changed(&state.tree, &self.engine)?;
             content.files = files.tree;
             content.state = state.tree;
             content.dirty = true;

@@ -4,6 +4,7 @@
 //! is an immutable version of one. [`Superposition`] keeps candidates until one is chosen. `git` brings content in from
 //! and out to git repositories; `sandbox` to and from real directories.
 
+mod absorb;
 mod backup;
 mod cap;
 mod checkpoint;
@@ -21,10 +22,13 @@ mod hold;
 mod journal;
 mod keep;
 mod lease;
+mod live;
 pub mod locate;
 mod mark;
+mod memory;
 mod over;
 mod paths;
+mod region;
 mod repository;
 mod retention;
 mod roots;
@@ -47,16 +51,21 @@ pub use error::{Error, ErrorKind, Result};
 pub use garbage::{GcOptions, GcReport};
 pub use git::ExportOptions;
 pub use history::History;
-pub use journal::JournalView;
+pub use journal::{JournalView, Query, Verified};
+pub use live::LiveArray;
+pub use memory::Memory;
 pub use pyi_cas::{Bytes, Fault, Gate, Id, Image, Kind, LogPosition, ScrubOptions, enter};
 pub use pyi_tree::Mode;
+pub use pyi_tree::array::CHUNK_BYTES as ARRAY_CHUNK_BYTES;
+pub use pyi_tree::cbor::put as encode;
 pub use pyi_tree::cbor::{DEPTH_MAX as VALUE_DEPTH_MAX, Value};
 pub use pyi_tree::journal::Event;
+pub use region::Region;
 pub use repository::{Repository, RepositoryOptions, RepositoryStats};
 pub use retention::Retention;
 pub use sandbox::{CaptureOptions, CaptureReport, Ignore, MaterializeOptions, MaterializeReport};
 pub use scrub::{CheckReport, ScrubReport};
-pub use state::{ARRAY_CHUNK_BYTES, ArrayValue, StateValue};
+pub use state::{NewArray, StateValue, StoredArray};
 pub use superposition::Superposition;
 pub use undo::{Operation, RefKind, RefMove};
 pub use workspace::Workspace;

@@ -1,6 +1,7 @@
 //! What checkpoints, trees and single objects reach. Nothing recurses, and what is marked already is not looked at again.
 
 use pyi_cas::{Id, IdMap, IdSet, Kind, ObjectStore};
+use pyi_tree::array::named_by;
 use pyi_tree::cbor::Value;
 use pyi_tree::{CheckpointRoot, Mode, Node};
 
@@ -206,13 +207,11 @@ impl<'a> Marker<'a> {
         }
     }
 
+    /// What an array's description, or one of its lists, names.
     fn chunks(&mut self, id: &Id, bytes: &[u8]) -> Result<()> {
-        let value = Value::decode(bytes).ok();
-        let chunks = value.as_ref().and_then(|value| value.get("chunks")?.as_bytes());
-        let chunks = chunks.filter(|chunks| chunks.len() % 32 == 0);
-        let chunks = chunks.ok_or_else(|| Error::corrupt(format!("array {id} does not parse; run `pyi scrub`")))?;
-        let chunks = chunks.as_chunks::<32>().0.iter();
-        self.waiting.extend(chunks.map(|chunk| (Kind::Blob, Id(*chunk), None)));
+        let (kind, ids) =
+            named_by(bytes).map_err(|_| Error::corrupt(format!("array {id} does not parse; run `pyi scrub`")))?;
+        self.waiting.extend(ids.into_iter().rev().map(|id| (kind, id, None)));
         Ok(())
     }
 }

@@ -213,15 +213,23 @@ impl MergeResult {
     }
 }
 
+/// Unix seconds of unix nanoseconds.
+pub(crate) fn time_of(time_ns: u64) -> f64 {
+    time_ns as f64 / 1e9
+}
+
 /// An event of the journal.
 #[pyclass(frozen, module = "pyi._native")]
 pub(crate) struct Event {
     inner: EngineEvent,
+    /// Its place in the journal.
+    #[pyo3(get)]
+    index: u64,
 }
 
 impl Event {
-    pub(crate) fn new(inner: EngineEvent) -> Self {
-        Event { inner }
+    pub(crate) fn new(index: u64, inner: EngineEvent) -> Self {
+        Event { inner, index }
     }
 }
 
@@ -236,7 +244,7 @@ impl Event {
     /// When it was appended, unix seconds.
     #[getter]
     fn time(&self) -> f64 {
-        self.inner.time_ns as f64 / 1e9
+        time_of(self.inner.time_ns)
     }
 
     /// What its maker recorded.
