@@ -56,6 +56,6 @@ pub use retention::Retention;
 pub use sandbox::{CaptureOptions, CaptureReport, Ignore, MaterializeOptions, MaterializeReport};
 pub use scrub::{CheckReport, ScrubReport};
 pub use state::{ARRAY_CHUNK_BYTES, ArrayValue, StateValue};
-pub use superposition::Superposition;
+pub use superposition::{Fate, Keep, Onto, Ready, Superposition};
 pub use undo::{Operation, RefKind, RefMove};
 pub use workspace::Workspace;
