@@ -127,6 +127,13 @@ impl Repository {
             candidate.name = format!("{name}/{index}");
             paths::check_name("workspace", &candidate.name)?;
         }
+        if let Some(old) = desk::load_changed(&self.engine, name, None)?
+            && !is_living(&old.record)
+            && (old.record.outer.is_some() || !old.record.links.is_empty() || !old.record.inner.is_empty())
+        {
+            // Others know of it, and would take the new one for it.
+            self.drop_superposition(name)?;
+        }
         for _ in 0..ATTEMPTS {
             let outer = match from.and_then(|from| from.name()) {
                 Some(from) => find_candidate(self.engine.store().refs(), from)?,
