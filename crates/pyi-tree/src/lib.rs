@@ -17,6 +17,7 @@ mod error;
 pub mod journal;
 pub mod merge;
 mod mode;
+mod moves;
 mod node;
 mod rank;
 pub mod refs;

@@ -129,7 +129,9 @@ impl World {
 
     /// Both processes decide at the same time.
     pub(super) fn race(&mut self, sup: usize, counts: &mut Counts) {
-        if !self.model.sups[sup].is_named {
+        // What one of them has not checkpointed yet comes along or not, depending on which is first.
+        let mut candidates = self.model.sups.iter().flat_map(|sup| &sup.candidates);
+        if !self.model.sups[sup].is_named || candidates.any(|one| one.dirty.is_some()) {
             return;
         }
         let (Some(here), Some(there)) = (self.handle(0, sup), self.handle(1, sup)) else {
