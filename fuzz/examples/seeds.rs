@@ -11,7 +11,7 @@ use pyi_fuzz::store_files::{FILES, FORMAT};
 use pyi_git::ObjectFormat;
 use pyi_tree::array::ArrayIndex;
 use pyi_tree::cbor::Value;
-use pyi_tree::refs::{Origin, SuperpositionRecord, WorkspaceRecord};
+use pyi_tree::refs::{CandidateRecord, Fate, Link, Origin, SuperpositionRecord, WorkspaceRecord};
 use pyi_tree::{CheckpointRoot, Mode, Row, build_directory};
 
 fn seed(to: &Path, target: &str, name: &str, bytes: &[u8]) {
@@ -191,12 +191,23 @@ fn tree(to: &Path) {
         lease: Default::default(),
     };
     seed(to, "tree_records", "workspace", &workspace.encode());
-    let superposition = SuperpositionRecord {
-        base: Id([1; 32]),
-        candidates: vec!["a".into(), "b".into()],
-        weights: vec![0.25, f64::INFINITY],
+    let candidate = |name: &str, weight| CandidateRecord {
+        name: name.into(),
+        weight,
         deadline_ns: Some(1),
+        fate: Fate::Failed,
+    };
+    let superposition = SuperpositionRecord {
+        candidates: vec![candidate("a", 0.25), candidate("b", f64::INFINITY)],
+        deadline_ns: Some(1),
+        outer: Some(("o".into(), 1)),
+        inner: vec![(0, "i".into())],
+        links: vec![Link {
+            other: "l".into(),
+            pairs: vec![(0, 1)],
+        }],
         collapsed: Some((1, Id([2; 32]))),
+        ..SuperpositionRecord::new(Id([1; 32]))
     };
     seed(to, "tree_records", "superposition", &superposition.encode());
     seed(to, "tree_records", "branch", &[7; 32]);

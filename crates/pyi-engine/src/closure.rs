@@ -136,11 +136,14 @@ fn names(engine: &Engine) -> Result<Vec<Name>> {
             }
             Family::Superposition => {
                 let record = SuperpositionRecord::decode(&value)?;
-                // One that collapsed or decayed keeps nothing.
-                if !is_living(&record) {
+                // One that collapsed or decayed keeps nothing but an outcome that no branch has.
+                found.heads.extend(record.kept_outcome());
+                if is_living(&record) {
+                    found.heads.push(record.base);
+                }
+                if found.heads.is_empty() {
                     continue;
                 }
-                found.heads.push(record.base);
             }
             // The checkpoint is the key itself, or the value.
             Family::Kept => found.heads.extend(

@@ -18,6 +18,7 @@ use crate::durability::{Durability, Scratch};
 use crate::git::GitMap;
 use crate::hold::{LastCollection, LastHeld};
 use crate::lease::Leases;
+use crate::superposition::{Shelf, Watch};
 use crate::warm::Warm;
 use crate::{Error, Result};
 
@@ -46,6 +47,10 @@ pub(crate) struct Engine {
     batches: Mutex<Vec<Batch>>,
     pub(crate) warm: Warm,
     pub(crate) leases: Leases,
+    /// Superpositions without a name.
+    pub(crate) superpositions: Shelf,
+    /// Who waits for a collapse.
+    pub(crate) watch: Watch,
     pub(crate) last_held: LastHeld,
     pub(crate) cap: Cap,
     pub(crate) last_collection: Mutex<LastCollection>,
@@ -125,6 +130,8 @@ impl Engine {
             batches: Mutex::new(Vec::new()),
             warm: Warm::new(cache_bytes / 2),
             leases: Leases::new(),
+            superpositions: Shelf::default(),
+            watch: Watch::default(),
             last_held: LastHeld::default(),
             cap: Cap::default(),
             last_collection: Mutex::default(),

@@ -5,6 +5,7 @@ use pyi_tree::array::named_by;
 use pyi_tree::cbor::Value;
 use pyi_tree::{CheckpointRoot, Mode, Node};
 
+use crate::conflicts::kept_in;
 use crate::{Error, Result};
 
 /// What to do about an object that is named and not there.
@@ -107,6 +108,7 @@ impl<'a> Marker<'a> {
             (root.state, newer.and_then(|newer| newer.state)),
             (root.journal, newer.and_then(|newer| newer.journal)),
             (odd_trees(&root.git), newer.and_then(|newer| odd_trees(&newer.git))),
+            (kept_in(&root.git), newer.and_then(|newer| kept_in(&newer.git))),
         ];
         for (node, newer) in parts {
             if let Some(node) = node {
@@ -216,7 +218,7 @@ impl<'a> Marker<'a> {
     }
 }
 
-/// The one thing in a checkpoint's `git` that is in the store: odd trees, bit for bit (see `git::odd`).
+/// A thing in a checkpoint's `git` that is in the store, beside kept conflicts: odd trees, bit for bit (see `git::odd`).
 fn odd_trees(git: &Value) -> Option<Id> {
     Id::try_from(git.get("odd")?.as_bytes()?).ok()
 }

@@ -342,6 +342,9 @@ impl Repository {
     /// # Errors
     /// `NotFound`.
     pub fn drop_name(&self, name: &str) -> Result<()> {
+        if self.drop_candidate(name)? {
+            return Ok(());
+        }
         let transaction = RefTransaction {
             guards: vec![(workspace_key(name), Guard::Present)],
             puts: vec![(workspace_key(name), None)],

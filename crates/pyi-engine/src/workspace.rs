@@ -423,7 +423,11 @@ impl Workspace {
             epoch: lease.epoch,
             ..RefTransaction::default()
         };
-        if let RefOutcome::Conflict { .. } = self.engine.commit_refs(&transaction)? {
+        let mut outcome = self.engine.commit_refs(&transaction)?;
+        if outcome != RefOutcome::Done && self.repository().free_decayed(name)? {
+            outcome = self.engine.commit_refs(&transaction)?;
+        }
+        if let RefOutcome::Conflict { .. } = outcome {
             return Err(Error::conflict(format!(
                 "workspace {name:?} exists already; open it with open_workspace, or choose another name"
             )));

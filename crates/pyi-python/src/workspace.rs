@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pyi_engine::Workspace as EngineWorkspace;
-use pyi_engine::{Bytes, CaptureOptions, Durability, Expect, ExportOptions, Ignore, MaterializeOptions, Value};
+use pyi_engine::{Bytes, CaptureOptions, Durability, Expect, ExportOptions, Ignore, MaterializeOptions, Take, Value};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyEllipsis, PyString};
 
@@ -11,7 +11,7 @@ use crate::checkpoint::{Checkpoint, Log, Walk};
 use crate::convert::{
     Count, Data, Directory, PathArg, SMALL_BYTES, Text, checkpoint_id, content, text, value_from, version, window,
 };
-use crate::entry::{Change, Entry, MergeResult};
+use crate::entry::{Change, Entry, MergeConflict, MergeResult};
 use crate::errors::{invalid, short, work};
 use crate::journal::Journal;
 use crate::state::StateCore;
@@ -269,19 +269,52 @@ impl Workspace {
         Ok(Change::list(changes, &repository))
     }
 
-    /// Merges `other` into this workspace, three-way by paths and lines; applied only if it is clean.
-    #[pyo3(signature = (other, *, base = None))]
+    /// Merges `other` into this workspace, three-way by paths and lines; applied only if it is clean, or with conflicts="keep".
+    #[pyo3(signature = (other, *, base = None, conflicts = "refuse"))]
     fn merge(
         &self,
         py: Python<'_>,
         other: &Bound<'_, PyAny>,
         base: Option<&Bound<'_, PyAny>>,
+        conflicts: &str,
     ) -> PyResult<MergeResult> {
+        let keeps = match conflicts {
+            "refuse" => false,
+            "keep" => true,
+            other => return Err(invalid(format!("conflicts={other:?}: \"refuse\" or \"keep\""))),
+        };
         let repository = self.inner.repository();
         let other = version(other, &repository)?;
         let base = base.map(|base| version(base, &repository)).transpose()?;
-        let conflicts = work(py, || self.inner.merge(&other, base.as_ref()))?;
-        Ok(MergeResult::new(conflicts, &repository))
+        let found = work(py, || match keeps {
+            true => self.inner.merge_keeping(&other, base.as_ref()),
+            false => self.inner.merge(&other, base.as_ref()),
+        })?;
+        Ok(MergeResult::new(found, keeps, &repository))
+    }
+
+    /// What clashed in merges that were kept, and is not resolved.
+    #[getter]
+    fn conflicts(&self, py: Python<'_>) -> PyResult<Vec<MergeConflict>> {
+        let found = work(py, || self.inner.conflicts())?;
+        Ok(MergeConflict::list(found, &self.inner.repository()))
+    }
+
+    /// Settles a conflict that was kept: with `data`, with what stands there, or with one version (`take`: "ours", "theirs", "base").
+    #[pyo3(signature = (path, data = None, *, take = None))]
+    fn resolve(&self, py: Python<'_>, path: PathArg, data: Option<Data>, take: Option<&str>) -> PyResult<()> {
+        let take = match (data, take) {
+            (None, None) => Take::Present,
+            (Some(data), None) => Take::Data(data.0),
+            (None, Some("ours")) => Take::Ours,
+            (None, Some("theirs")) => Take::Theirs,
+            (None, Some("base")) => Take::Base,
+            (None, Some(other)) => {
+                return Err(invalid(format!("take={other:?}: \"ours\", \"theirs\" or \"base\"")));
+            }
+            (Some(_), Some(_)) => return Err(invalid("data or take=, one of the two")),
+        };
+        work(py, || self.inner.resolve(&path.0, &take))
     }
 
     /// The checkpoints from the head on, newest first.

@@ -20,6 +20,7 @@ mod forest;
 pub mod journal;
 pub mod merge;
 mod mode;
+mod moves;
 mod node;
 mod rank;
 pub mod refs;
