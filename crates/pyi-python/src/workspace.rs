@@ -305,7 +305,7 @@ impl Workspace {
     fn resolve(&self, py: Python<'_>, path: PathArg, data: Option<Data>, take: Option<&str>) -> PyResult<()> {
         let take = match (data, take) {
             (None, None) => Take::Present,
-            (Some(data), None) => Take::Data(data.0),
+            (Some(data), None) => Take::Data(data.bytes()),
             (None, Some("ours")) => Take::Ours,
             (None, Some("theirs")) => Take::Theirs,
             (None, Some("base")) => Take::Base,
