@@ -97,7 +97,14 @@ def keep(program: Path | None, directory: Path, target: str) -> None:
     merged.mkdir(parents=True)
     work = directory / "inputs" / target
     work.mkdir(parents=True, exist_ok=True)
-    command = [*command_of(program, target), "-set_cover_merge=1", *LIMITS, str(merged), str(CORPUS / target), str(work)]
+    command = [
+        *command_of(program, target),
+        "-set_cover_merge=1",
+        *LIMITS,
+        str(merged),
+        str(CORPUS / target),
+        str(work),
+    ]
     environment = dict(os.environ, PYI_FUZZ_TARGET=target)
     subprocess.run(command, env=environment, capture_output=True, check=True, timeout=MERGE_SECONDS)
     # Those with a name are made by hand from real bytes: they stay.

@@ -1,4 +1,4 @@
-"""Fuzz the manifests of backups: `python fuzz/python/backup_manifest.py` with libFuzzer's arguments, as tools/fuzz.py does.
+"""Fuzz the manifests of backups: run with libFuzzer's arguments, as tools/fuzz.py does.
 
 Whatever the bytes are, they are refused by name or make a manifest that says the same when it is written again, leads
 nowhere but into a store, and fits what reads it. No fuzzer guesses checksums, so each input is tried as it is and once

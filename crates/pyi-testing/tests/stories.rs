@@ -412,6 +412,31 @@ fn a_durable_move_depends_on_no_segment_that_a_collector_removed() {
     assert_eq!(store.get(Kind::Blob, &id).unwrap().unwrap(), "of the dead");
 }
 
+/// A collector left a ref log for a new one. Another process, which had not looked since, was asked to flush: it sealed the log that it knew, found the
+/// new one, took it for one that had just been made and flushed, and said that all was durable.
+#[test]
+fn a_flush_by_one_that_has_not_looked_for_long_covers_what_others_did() {
+    let disk = Disk::new(1);
+    let (_process, first) = Driver::open(&disk).unwrap();
+    let set = |value: &[u8]| {
+        let transaction = RefTransaction {
+            puts: vec![(b"b/main".to_vec(), Some(value.to_vec()))],
+            ..RefTransaction::default()
+        };
+        first.refs().commit(&transaction).unwrap();
+    };
+    put(&first, b"garbage");
+    set(b"1");
+    let (_process, second) = Driver::open(&disk).unwrap();
+    assert!(second.refs().get(b"b/main").unwrap().is_some());
+    assert_eq!(collect(&first).segments_removed, 1);
+    set(b"2");
+    second.flush().unwrap();
+    let crashed = nothing_kept(&disk.snapshot());
+    let (_process, store) = Driver::open(&crashed).unwrap();
+    assert_eq!(store.refs().get(b"b/main").unwrap().unwrap(), "2");
+}
+
 /// A loss of power took the end of a ref log; the opener went on in a new one and left the old one without a seal. Every scrub then said that the old one
 /// had been cut off.
 #[test]
