@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 import pyi
+from pyi import aio
+from pyi.arrays import TrackedArray
+from pyi.state import State
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "python.md").read_text()
@@ -20,7 +23,17 @@ CODE = re.compile(r"`([^`]+)`")
 WORD = re.compile(r"\w+")
 
 # Made by the engine and not by callers; one line names them.
-INSIDE = {"JournalIterator", "Log", "ScrubCore", "StateCore", "StoreImage", "Walk"}
+INSIDE = {
+    "ArrayCore",
+    "ArrayMemory",
+    "JournalIterator",
+    "Log",
+    "ScrubCore",
+    "StateCore",
+    "StoredArray",
+    "StoreImage",
+    "Walk",
+}
 
 
 def sections() -> dict[str, str]:
@@ -62,6 +75,15 @@ def test_a_class_of_the_stub(name: str) -> None:
     for member, function in members.items():
         missing = set(parameters(function)) - set(WORD.findall(described[member]))
         assert not missing, f"{name}.{member}: {missing} not in {described[member]}"
+
+
+@pytest.mark.parametrize(("name", "described"), [("State", State), ("TrackedArray", TrackedArray)])
+def test_a_class_in_python(name: str, described: type) -> None:
+    assert rows(name).keys() == {member for member in vars(described) if not member.startswith("_")}
+
+
+def test_the_coroutines() -> None:
+    assert rows("pyi.aio").keys() == set(aio.__all__)
 
 
 RESULTS = [

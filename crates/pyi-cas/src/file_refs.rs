@@ -471,6 +471,10 @@ impl RefStore for FileRefs {
             .vfs
             .random(&mut operation)
             .map_err(|error| Error::storage("name a transaction for", &self.directory, error))?;
+        // What was sealed or removed meanwhile is durable: a change that depended on it would be lost with the power once it is gone.
+        if self.shared.is_listing_old() {
+            self.shared.refresh_since(self.shared.seen())?;
+        }
         let mut stored = transaction.clone();
         stored.dependencies.extend(self.shared.dependencies());
         // Encoded before the lock: others need not wait for it.

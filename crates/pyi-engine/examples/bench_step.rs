@@ -1,14 +1,16 @@
 //! Agents that change one file of 1 KB and checkpoint, again and again: what a step takes, and how many there are a second.
 //!
-//! `cargo run --release -p pyi-engine --example bench_step -- <files> <agents> <threads> <steps of all> [near|batch <n>]`
-//! Edits go anywhere in the tree; with `near` to 100 files; with `batch` so many workspaces checkpoint in one call.
+//! `cargo run --release -p pyi-engine --example bench_step -- <files> <agents> <threads> <steps of all> [near|hundred]`
+//! Edits go anywhere in the tree; with `near` to 100 files. With `hundred` a step changes 100 files, and what hashing its objects side by side and one
+//! append of as many bytes take is measured in turns with it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use pyi_engine::{Bytes, Repository, RepositoryOptions, Value, Workspace};
+use pyi_engine::{Bytes, Kind, Repository, RepositoryOptions, Value, Workspace};
 
 fn path(mut number: u64, levels: u32) -> Vec<u8> {
     let mut parts = vec![format!("file{:02}.txt", number % 20)];
@@ -39,6 +41,44 @@ fn step(workspace: &Workspace, path: &[u8], data: Bytes) {
     workspace.checkpoint("", Value::Null).unwrap();
 }
 
+/// Steps of 100 changes, beside the least that their objects can cost: each level hashed in one call, and one append.
+fn hundred(repository: &Repository, workspace: &Workspace, files: u64, levels: u32, steps: u64) {
+    let mut log = tempfile::tempfile_in(std::env::var("PYI_BENCH_DIR").unwrap_or_else(|_| ".".into())).unwrap();
+    let (mut seed, mut ours, mut floor) = (7, Vec::new(), Vec::new());
+    for _ in 0..steps {
+        let edits: Vec<(Vec<u8>, Bytes)> = (0..100)
+            .map(|_| (path(random(&mut seed) % files, levels), content(&mut seed)))
+            .collect();
+        let before = repository.stats().unwrap();
+        let begin = Instant::now();
+        workspace
+            .write_many(edits.iter().map(|(path, data)| (&path[..], data.clone(), None)))
+            .unwrap();
+        workspace.checkpoint("", Value::Null).unwrap();
+        ours.push(begin.elapsed().as_nanos() as u32);
+        let after = repository.stats().unwrap();
+        let contents: Vec<&[u8]> = edits.iter().map(|(_, data)| &data[..]).collect();
+        let stored = vec![1; (after.bytes_stored - before.bytes_stored) as usize];
+        // What was hashed besides the contents: nodes of about 1.2 KB each.
+        let nodes = (after.bytes_hashed - before.bytes_hashed - 102_400) as usize / 1200;
+        let node = vec![2; 1200];
+        let begin = Instant::now();
+        std::hint::black_box(Kind::Blob.ids_of(&contents));
+        std::hint::black_box(Kind::Node.ids_of(&vec![&node[..]; nodes]));
+        log.write_all(&stored).unwrap();
+        floor.push(begin.elapsed().as_nanos() as u32);
+    }
+    ours.sort_unstable();
+    floor.sort_unstable();
+    let middle = |times: &[u32]| f64::from(times[times.len() / 2]) / 1000.0;
+    println!(
+        "{files} files, 100 changes a step: p50 {:.0} us, floor {:.0} us, {:.2}x",
+        middle(&ours),
+        middle(&floor),
+        middle(&ours) / middle(&floor)
+    );
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize, otherwise: u64| arguments.get(at).map_or(otherwise, |text| text.parse().unwrap());
@@ -65,6 +105,9 @@ fn main() {
             .unwrap();
     }
     base.checkpoint("", Value::Null).unwrap();
+    if arguments.get(4).is_some_and(|mode| mode == "hundred") {
+        return hundred(&repository, &base, files, levels, steps);
+    }
     let workspaces: Vec<Arc<Workspace>> = (0..agents).map(|_| base.fork().unwrap()).collect();
     let stored = repository.stats().unwrap().bytes_stored;
     let next = AtomicU64::new(0);

@@ -1,6 +1,7 @@
 //! What makes changes last: checkpoint, restore, publish. (Not git's commit: see `git::export`.)
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pyi_cas::{Batch, Guard, Id, Kind, RefOutcome, RefTransaction};
 use pyi_tree::cbor::Value;
@@ -68,6 +69,7 @@ pub(crate) fn store_checkpoints(
     let mut roots = Vec::with_capacity(drafts.len());
     for draft in &mut *drafts {
         draft.content.settle_journal(engine)?;
+        draft.content.settle_arrays(None)?;
         roots.push(root_of(draft));
     }
     let mut sealer = Sealer::new(engine.store(), batch);
@@ -97,6 +99,9 @@ pub(crate) fn store_checkpoints(
         // Never stored before: it names its time.
         sealer.new_object(Kind::Checkpoint, id, bytes)?;
     }
+    let root_bytes: usize = encoded.iter().map(Vec::len).sum();
+    let hashed_bytes = sealer.hashed_bytes + root_bytes as u64;
+    engine.hashed_bytes.fetch_add(hashed_bytes, Ordering::Relaxed);
     let blobs = std::mem::take(&mut sealer.blobs);
     let cost_bytes = batch.size_bytes();
     let committed = engine.store().commit(batch)?;
@@ -213,6 +218,7 @@ impl Workspace {
         };
         let refs = self.engine.store().refs();
         let before = refs.generation();
+        let _section = self.engine.store().section();
         match refs.commit(&transaction)? {
             RefOutcome::Done => {
                 if let Some(claim) = &mut content.claim {
@@ -235,6 +241,7 @@ impl Workspace {
         self.check_lease(&mut content)?;
         self.move_name(&mut content, snapshot.id, None, "restore", Vec::new())?;
         content.git = snapshot.root.git.clone();
+        content.live.detach_all();
         adopt(&mut content, snapshot);
         drop(content);
         if self.name().is_some() {
@@ -246,7 +253,7 @@ impl Workspace {
     /// Takes up what another handle of the same name did, if nothing was changed here; it is only a view of it then.
     pub(crate) fn take_up(&self) -> Result<()> {
         let mut content = self.content.lock();
-        let (Some(name), Some(claim), false) = (self.name(), &content.claim, content.dirty) else {
+        let (Some(name), Some(claim), false) = (self.name(), &content.claim, content.is_dirty()) else {
             return Ok(());
         };
         let value = self.engine.store().refs().get(&workspace_key(name))?;
@@ -265,7 +272,7 @@ impl Workspace {
         paths::check_name("branch", branch)?;
         let mut content = self.content.lock();
         self.check_lease(&mut content)?;
-        if content.dirty {
+        if content.is_dirty() {
             return Err(Error::conflict(
                 "the workspace has uncheckpointed changes; call checkpoint first",
             ));

@@ -118,7 +118,7 @@ impl Workspace {
         let Some(mut content) = self.content.try_lock() else {
             return;
         };
-        if content.dirty {
+        if content.is_dirty() {
             return;
         }
         let head = &content.head;

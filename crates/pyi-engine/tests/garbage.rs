@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pyi_engine::{ArrayValue, Bytes, CaptureOptions, Checkpoint, ErrorKind, Expect, GcOptions, GcReport, Id};
+use pyi_engine::{Bytes, CaptureOptions, Checkpoint, ErrorKind, Expect, GcOptions, GcReport, Id, NewArray};
 use pyi_engine::{Repository, RepositoryOptions, Retention, StateValue, Value, Version, Workspace};
 
 fn open(path: &Path) -> Repository {
@@ -44,15 +44,15 @@ fn write(workspace: &Workspace, path: &str, content: &Bytes) {
 /// A file of 20 KB, a value, an array and an event, checkpointed.
 fn step(workspace: &Workspace, seed: u64) -> Checkpoint {
     write(workspace, &format!("dir-{}/file", seed % 5), &text(seed, 20_000));
-    workspace
-        .state_set("seed", &StateValue::Value(Value::Int(i128::from(seed))))
-        .unwrap();
-    let array = ArrayValue {
+    workspace.state_set("seed", &Value::Int(i128::from(seed))).unwrap();
+    let array = NewArray {
+        form: None,
+        is_stable: true,
         dtype: "|u1".to_owned(),
         shape: vec![70_000],
         bytes: text(seed + 1_000_000, 70_000),
     };
-    workspace.state_set("array", &StateValue::Array(array)).unwrap();
+    workspace.state_set_array("array", &array).unwrap();
     workspace.journal_append("step", Value::Map(Vec::new())).unwrap();
     workspace.checkpoint(&format!("step {seed}"), Value::Null).unwrap()
 }
@@ -71,7 +71,7 @@ fn check_workspace(fresh: &Workspace, seed: u64) {
     let Some(StateValue::Array(array)) = fresh.state_get("array").unwrap() else {
         panic!("no array")
     };
-    assert_eq!(array.bytes, text(seed + 1_000_000, 70_000));
+    assert_eq!(array.memory.copy(), text(seed + 1_000_000, 70_000));
     assert!(fresh.journal().unwrap().get(0).unwrap().is_some());
     for entry in fresh.walk(b"").unwrap() {
         fresh.read(&entry.unwrap().path).unwrap();

@@ -6,6 +6,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 use pyo3::prelude::*;
 
+mod array;
 mod checkpoint;
 mod convert;
 mod entry;
@@ -37,8 +38,12 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<entry::MergeResult>()?;
     module.add_class::<entry::Event>()?;
     module.add_class::<journal::Journal>()?;
+    module.add_class::<journal::JournalAt>()?;
     module.add_class::<journal::JournalIterator>()?;
     module.add_class::<state::StateCore>()?;
+    module.add_class::<array::ArrayCore>()?;
+    module.add_class::<array::ArrayMemory>()?;
+    module.add_class::<array::StoredArray>()?;
     module.add_class::<superposition::Superposition>()?;
     module.add_class::<retention::Retention>()?;
     module.add_class::<retention::GcReport>()?;

@@ -256,15 +256,17 @@ fn a_next_log_that_others_made_and_left_meanwhile_is_no_failure() {
     }
 }
 
-/// A collection in which nothing lives but what is pinned.
-fn collect(store: &FileStore) -> Collected {
-    struct Pins;
-    impl Mark for Pins {
-        fn mark(&mut self, pins: &[Id], live: &mut IdSet) -> pyi_cas::Result<()> {
-            live.extend(pins);
-            Ok(())
-        }
+/// Nothing lives but what is pinned.
+struct Pins;
+
+impl Mark for Pins {
+    fn mark(&mut self, pins: &[Id], live: &mut IdSet) -> pyi_cas::Result<()> {
+        live.extend(pins);
+        Ok(())
     }
+}
+
+fn collect(store: &FileStore) -> Collected {
     let options = CollectOptions {
         dead_share: 0.0,
         patience: Duration::ZERO,
@@ -377,6 +379,37 @@ fn a_move_that_is_durable_stands_on_moves_that_are() {
     let crashed = nothing_kept(&disk.snapshot());
     let (_process, store) = Driver::open(&crashed).unwrap();
     assert_eq!(store.refs().get(b"b/main").unwrap().unwrap(), "2");
+}
+
+/// A writer died. Somebody knew its segment as one that is not durable; a collector sealed it, copied it and removed it. The one that knew it noted in
+/// its next change of refs that this depends on the segment, and waited until the change was durable. After a loss of power the segment was
+/// not there, so the change did not count.
+#[test]
+fn a_durable_move_depends_on_no_segment_that_a_collector_removed() {
+    let disk = Disk::new(1);
+    let (dead, first) = Driver::open(&disk).unwrap();
+    let id = put(&first, b"of the dead");
+    let (_process, second) = Driver::open(&disk).unwrap();
+    assert!(second.contains(&id).unwrap());
+    dead.kill();
+    let (_process, collector) = Driver::open(&disk).unwrap();
+    let pin = collector.pin(&id);
+    let options = CollectOptions {
+        compact: true,
+        ..CollectOptions::default()
+    };
+    assert_eq!(collector.collect(&mut Pins, &options).unwrap().segments_removed, 1);
+    let transaction = RefTransaction {
+        puts: vec![(b"b/main".to_vec(), Some(id.0.to_vec()))],
+        ..RefTransaction::default()
+    };
+    second.refs().commit(&transaction).unwrap();
+    second.wait_durable().unwrap();
+    drop(pin);
+    let crashed = nothing_kept(&disk.snapshot());
+    let (_process, store) = Driver::open(&crashed).unwrap();
+    assert_eq!(store.refs().get(b"b/main").unwrap().unwrap(), id.0[..]);
+    assert_eq!(store.get(Kind::Blob, &id).unwrap().unwrap(), "of the dead");
 }
 
 /// A loss of power took the end of a ref log; the opener went on in a new one and left the old one without a seal. Every scrub then said that the old one

@@ -7,6 +7,7 @@
 //!
 //! This crate knows directories, names and versions. It knows neither git nor real directories.
 
+pub mod array;
 pub mod cbor;
 pub mod checkpoint;
 mod children;
@@ -19,6 +20,7 @@ mod forest;
 pub mod journal;
 pub mod merge;
 mod mode;
+mod moves;
 mod node;
 mod rank;
 pub mod refs;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 use pyi_cas::Id;
 
+use crate::array::ArrayParts;
 use crate::children::Children;
 use crate::encoding::{HEADER_BYTES, NODE_TYPE, ROW_BYTES, check, u32_at, u64_at};
 use crate::{Error, Loader, Mode, Result};
@@ -24,12 +25,12 @@ pub(crate) const UNSTORED: Id = Id([0; 32]);
 pub enum Pending {
     /// A file's content, a symlink's target, an encoded value, a journal batch.
     Blob(Bytes),
-    /// An array: its encoded description and the chunks that the description names.
+    /// An array: its encoded description, and what the store lacks of what that names.
     Array {
         /// The encoded description.
         root: Bytes,
-        /// Chunk ids and contents, in order.
-        chunks: Arc<[(Id, Bytes)]>,
+        /// Chunks and lists.
+        parts: Arc<ArrayParts>,
     },
 }
 

@@ -108,9 +108,9 @@ impl<'a> Sealer<'a> {
                 self.blob(&id, content.clone())?;
                 Ok(id)
             }
-            Pending::Array { root, chunks } => {
-                for (id, chunk) in chunks.iter() {
-                    self.known(Kind::Blob, id, chunk)?;
+            Pending::Array { root, parts } => {
+                for (kind, id, content) in parts.objects() {
+                    self.known(kind, id, content)?;
                 }
                 self.object(Kind::Array, root)
             }
