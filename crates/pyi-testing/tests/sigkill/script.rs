@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use pyi_cas::{FileStore, OpenOptions, Vfs};
 use pyi_engine::{
-    Durability, Expect, GcOptions, GcReport, Id, Repository, RepositoryOptions, Retention, ScrubOptions, StateValue,
-    Value, Version, Workspace,
+    Durability, Expect, GcOptions, GcReport, Id, Repository, RepositoryOptions, Retention, ScrubOptions, Value,
+    Version, Workspace,
 };
 
 use super::view::{View, content, number};
@@ -274,7 +274,7 @@ impl Live {
                 for (path, number) in changes(self.version, files, bytes) {
                     workspace.write(path.as_bytes(), content(number), None)?;
                 }
-                let value = StateValue::Value(Value::Int(i128::from(self.version)));
+                let value = Value::Int(i128::from(self.version));
                 workspace.state_set("step", &value)?;
                 let made = *workspace.checkpoint_as("a step", Value::Null, class)?.id();
                 self.saved.entry(name.to_owned()).or_default().push(made);
