@@ -20,7 +20,7 @@ class VisibleState(State):
     def __setitem__(self, key: str, value: Any) -> None:
         if key.startswith(RESERVED):
             raise _reserved(key)
-        self._core.set(key, value)
+        super().__setitem__(key, value)
 
     def __delitem__(self, key: object) -> None:
         if isinstance(key, str) and key.startswith(RESERVED):
