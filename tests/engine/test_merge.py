@@ -379,5 +379,5 @@ def test_git_says_the_same(repo: pyi.Repository, tmp_path: Path, moves: bool) ->
     print(f"{count} histories: {both} clean for both, {differing} of them with another result, ", end="")
     print(f"{stricter} a conflict for us alone, {looser} for git alone")
     assert differing == 0
-    assert looser <= count * (0.02 if moves else 0)
-    assert stricter <= count * (0.02 if moves else 0)
+    # What moved is found by likeness, of which git has its own measure; such a case is one in thousands.
+    assert looser + stricter <= (count // 200 if moves else 0)
