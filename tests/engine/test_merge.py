@@ -335,6 +335,56 @@ class Judge:
         return files
 
 
+def made(
+    repo: pyi.Repository, versions: tuple[dict[str, str], dict[str, str], dict[str, str]]
+) -> tuple[pyi.Workspace, pyi.Workspace]:
+    """Return both sides of a history as workspaces."""
+    start = repo.workspace()
+    start.write_many(versions[0])
+    start.checkpoint()
+    pair = []
+    for wanted in versions[1:]:
+        side = start.fork()
+        for path in versions[0].keys() - wanted.keys():
+            side.remove(path)
+        side.write_many(wanted)
+        side.checkpoint()
+        pair.append(side)
+    return pair[0], pair[1]
+
+
+@pytest.mark.parametrize("moves", [False, True], ids=["plain", "moves"])
+def test_whatever_clashes_can_be_kept_and_settled(repo: pyi.Repository, moves: bool) -> None:
+    """The same conflicts are listed after a checkpoint, and each can be settled with any version."""
+    kept = 0
+    for seed in range(200):
+        draw = random.Random(seed)
+        ours, theirs = made(repo, history(seed + 7_000, moves))
+        before = texts(ours)
+        refused = ours.fork().merge(theirs)
+        result = ours.merge(theirs, conflicts="keep")
+        listed = sorted((conflict.path, conflict.reason) for conflict in result.conflicts)
+        assert listed == sorted((conflict.path, conflict.reason) for conflict in refused.conflicts)
+        if result.clean:
+            continue
+        kept += 1
+        again = repo.workspace(at=ours.checkpoint())
+        assert sorted((conflict.path, conflict.reason) for conflict in again.conflicts) == listed
+        for conflict in again.conflicts:
+            side = draw.choice(["ours", "theirs", "base"])
+            again.resolve(conflict.path, take=side)
+            version = getattr(conflict, side)
+            if version is None:
+                assert not again.exists(conflict.path)
+            else:
+                assert again.stat(conflict.path).id == version.id
+        assert again.conflicts == []
+        assert not any("<<<<<<<" in text for text in texts(again).values())
+        again.restore(ours.head.parents[0])
+        assert texts(again) == before
+    assert kept > 10
+
+
 @pytest.mark.parametrize("moves", [False, True], ids=["plain", "moves"])
 def test_git_says_the_same(repo: pyi.Repository, tmp_path: Path, moves: bool) -> None:
     """What both merge is the same; git rarely merges what is a conflict here, or the other way round."""
@@ -348,17 +398,7 @@ def test_git_says_the_same(repo: pyi.Repository, tmp_path: Path, moves: bool) ->
     assert len(verdicts) == count
     both = stricter = looser = differing = 0
     for number, (versions, (clean, files)) in enumerate(zip(histories, verdicts, strict=True)):
-        start = repo.workspace(at=repo.workspace().head)
-        start.write_many(versions[0])
-        start.checkpoint()
-        pair = []
-        for wanted in versions[1:]:
-            side = start.fork()
-            for path in versions[0].keys() - wanted.keys():
-                side.remove(path)
-            side.write_many(wanted)
-            side.checkpoint()
-            pair.append(side)
+        pair = made(repo, versions)
         ours = pair[0].merge(pair[1])
         if clean and ours.clean:
             both += 1
@@ -379,5 +419,5 @@ def test_git_says_the_same(repo: pyi.Repository, tmp_path: Path, moves: bool) ->
     print(f"{count} histories: {both} clean for both, {differing} of them with another result, ", end="")
     print(f"{stricter} a conflict for us alone, {looser} for git alone")
     assert differing == 0
-    assert looser <= count * (0.02 if moves else 0)
-    assert stricter <= count * (0.02 if moves else 0)
+    # What moved is found by likeness, of which git has its own measure; such a case is one in thousands.
+    assert looser + stricter <= (count // 200 if moves else 0)

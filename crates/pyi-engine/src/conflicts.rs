@@ -205,6 +205,8 @@ fn show(engine: &Engine, files: &mut Tree, found: &MergeConflict) -> Result<()> 
         }
     };
     match (&found.ours, &found.theirs) {
+        // A file that both moved, each to another place, is at these and not where it was.
+        (Some(_), Some(_)) if files.find(&found.path, &engine.loader)?.is_none() => {}
         (Some(ours), Some(theirs)) if ours.row.mode.is_file() && theirs.row.mode.is_file() => {
             let base = match found.base.as_ref().filter(|base| base.row.mode.is_file()) {
                 Some(base) => engine.read(base)?,

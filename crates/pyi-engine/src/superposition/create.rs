@@ -191,12 +191,21 @@ impl Repository {
         let transaction = &mut plan.transaction;
         let mut left = self.replace_dead(name, record.parts, transaction)?;
         let mut workspaces = Vec::with_capacity(record.candidates.len());
+        let template = source.content.lock().clone();
+        // One lease and one value for all names that are new: leases are compared within a name only.
+        let shared = self.engine.leases.next(0);
+        let shared = (shared, template.record_with(record.base, None, shared).encode());
         for candidate in &record.candidates {
-            let mut content = source.content.lock().clone();
+            let mut content = template.clone();
             let old = left.remove(&candidate.name);
-            let before = old.as_deref().map(WorkspaceRecord::decode).transpose()?;
-            let lease = self.engine.leases.next(before.map_or(0, |record| record.lease.epoch));
-            let value = content.record_with(record.base, None, lease).encode();
+            let (lease, value) = match &old {
+                None => shared.clone(),
+                Some(old) => {
+                    let before = WorkspaceRecord::decode(old)?.lease.epoch;
+                    let lease = self.engine.leases.next(before);
+                    (lease, content.record_with(record.base, None, lease).encode())
+                }
+            };
             let key = workspace_key(&candidate.name);
             transaction
                 .guards
