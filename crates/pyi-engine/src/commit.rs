@@ -152,6 +152,7 @@ pub(crate) fn adopt(content: &mut Content, snapshot: Arc<Held>) {
     content.fresh.clear();
     content.merged.clear();
     content.pins.clear();
+    content.array_pins.clear();
     content.journal_pin = None;
     content.head = snapshot;
     content.dirty = false;

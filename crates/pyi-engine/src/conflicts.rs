@@ -348,6 +348,7 @@ impl Workspace {
         // What stays of a version is named by the files or the state from now on, and pinned until they are checkpointed.
         let pin = kept_in(&content.git).map(|id| Arc::new(self.engine.store().pin(&id)));
         content.rely_on(pin);
+        content.detach_changed(&state, &self.engine)?;
         self.set_kept(&mut content, kept)?;
         content.files = files;
         content.state = state;

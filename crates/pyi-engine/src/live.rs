@@ -219,10 +219,7 @@ impl LiveArray {
     }
 
     /// Moves what was touched into the state. O(touched).
-    fn settle(&self, state: &mut Tree, pins: &mut Vec<Arc<Pin>>) -> Result<()> {
-        if !self.is_touched() {
-            return Ok(());
-        }
+    fn settle(&self, state: &mut Tree, pins: Vec<Arc<Pin>>) -> Result<Option<Pin>> {
         let mut inner = self.inner.lock();
         self.is_touched.store(false, Ordering::Release);
         for (_, chunks) in &self.windows.lock().open {
@@ -250,9 +247,9 @@ impl LiveArray {
         &self,
         inner: &mut Inner,
         state: &mut Tree,
-        pins: &mut Vec<Arc<Pin>>,
+        pins: Vec<Arc<Pin>>,
         chunks: &[u64],
-    ) -> Result<()> {
+    ) -> Result<Option<Pin>> {
         let loader = &self.engine.loader;
         let found = state.find_name(self.key.as_bytes(), loader)?;
         if found.is_some_and(|found| found.pending().is_none()) {
@@ -270,12 +267,12 @@ impl LiveArray {
         let mut next = state.clone();
         put(&mut next, &self.key, &index, &pin, loader)?;
         *state = next;
-        pins.extend(pin.map(Arc::new));
         inner.index = index;
         if self.missing() > 0 {
-            inner.pins.clone_from(pins);
+            // Chunks that were not fetched yet are among those that the present content relies on.
+            inner.pins = pins;
         }
-        Ok(())
+        Ok(pin)
     }
 }
 
@@ -351,13 +348,11 @@ impl Content {
         let mut settled = Ok(());
         for array in &live {
             if settled.is_ok() && array.0.is_touched() && only.is_none_or(|key| key == array.0.key) {
-                let mut pins = self.all_pins();
-                let known = pins.len();
-                settled = array.0.settle(&mut self.state, &mut pins);
-                if settled.is_ok() {
-                    self.pins.extend(pins.drain(known..));
+                let pins = self.all_pins();
+                settled = array.0.settle(&mut self.state, pins).map(|pin| {
+                    self.keep_array(&array.0.key, pin);
                     self.dirty = true;
-                }
+                });
             }
         }
         // Nobody looks at it any more, and the state has all of it.
@@ -451,7 +446,7 @@ impl Workspace {
         content.live.detach(key);
         content.state = state;
         content.dirty = true;
-        content.pins.extend(pin.map(Arc::new));
+        content.keep_array(key, pin);
         let array = self.live_array(key, index, memory, Vec::new(), true);
         content.live.0.push(Attached(array.clone()));
         Ok(array)

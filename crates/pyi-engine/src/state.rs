@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use pyi_cas::{Bytes, Kind};
+use pyi_cas::{Bytes, Kind, Pin};
 use pyi_tree::array::{ArrayIndex, ArrayRoot, CHUNK_BYTES};
 use pyi_tree::cbor::Value;
 use pyi_tree::tree::{Content, Found};
@@ -14,7 +14,7 @@ use crate::absorb::{self, Expect, absorb};
 use crate::engine::Engine;
 use crate::live;
 use crate::memory::{Memory, Source};
-use crate::workspace::Workspace;
+use crate::workspace::{Content as WorkspaceContent, Workspace};
 use crate::{Error, Result};
 
 /// A value that was read.
@@ -89,6 +89,15 @@ fn load(engine: &Engine, mut index: ArrayIndex) -> Result<StoredArray> {
         shape: root.shape.clone(),
         memory,
     })
+}
+
+impl WorkspaceContent {
+    /// Keeps an array that was stored early, if it was.
+    pub(crate) fn keep_array(&mut self, key: &str, pin: Option<Pin>) {
+        if let Some(pin) = pin {
+            self.array_pins.insert(key.to_owned(), Arc::new(pin));
+        }
+    }
 }
 
 impl Workspace {
@@ -171,7 +180,7 @@ impl Workspace {
         content.state = state;
         content.live.detach(key);
         content.dirty = true;
-        content.pins.extend(pin.map(Arc::new));
+        content.keep_array(key, pin);
         Ok(())
     }
 

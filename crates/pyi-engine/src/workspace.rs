@@ -4,6 +4,7 @@
 //! tree that is kept only if the edit succeeded: an error leaves nothing half-applied. Everything is behind one
 //! short lock; no lock is held while contents are read.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -50,6 +51,8 @@ pub(crate) struct Content {
     pub(crate) merged: Vec<Id>,
     /// Keeps what was stored early or came from elsewhere since the last checkpoint.
     pub(crate) pins: Vec<Arc<Pin>>,
+    /// Keeps the arrays of the state that were stored early, by key: a newer one reaches all that it took over from the older.
+    pub(crate) array_pins: BTreeMap<String, Arc<Pin>>,
     /// Keeps the journal that was flushed last, of which the next one shares most.
     pub(crate) journal_pin: Option<Arc<Pin>>,
     /// What git knows of this content; goes into the next checkpoint.
@@ -73,6 +76,7 @@ impl Content {
             fresh: EventBuffer::default(),
             merged: Vec::new(),
             pins: Vec::new(),
+            array_pins: BTreeMap::new(),
             journal_pin: None,
             synced: Synced::default(),
             git: head.root.git.clone(),
@@ -111,6 +115,7 @@ impl Content {
     pub(crate) fn all_pins(&self) -> Vec<Arc<Pin>> {
         let mut pins = self.pins.clone();
         pins.push(self.head.pin.clone());
+        pins.extend(self.array_pins.values().cloned());
         pins.extend(self.journal_pin.clone());
         pins
     }

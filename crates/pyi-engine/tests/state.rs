@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pyi_engine::{
     ARRAY_CHUNK_BYTES, Bytes, ErrorKind, GcOptions, LiveArray, Memory, NewArray, Region, Repository, RepositoryOptions,
-    Retention, StateValue, Value, Version, Workspace,
+    Retention, StateValue, Take, Value, Version, Workspace,
 };
 
 const CHUNK: usize = ARRAY_CHUNK_BYTES;
@@ -273,6 +273,50 @@ fn a_merge_takes_over_what_was_written_and_detaches_what_it_changed() {
     assert!(ours.merge(&Version::Workspace(other), None).unwrap().is_empty());
     assert_eq!((read(&ours, "mine")[0], read(&ours, "theirs")[0]), (b'm', b't'));
     assert!(!mine.is_detached() && changed.is_detached());
+}
+
+#[test]
+fn resolving_a_conflict_detaches_the_array_that_it_replaces() {
+    let directory = tempfile::tempdir().unwrap();
+    let repository = open(directory.path());
+    let base = repository.workspace("main").unwrap();
+    let bytes = content(8, 8);
+    base.state_set_array("a", &array(&bytes, true)).unwrap();
+    base.checkpoint("", Value::Null).unwrap();
+    let (ours, other) = (base.fork().unwrap(), base.fork().unwrap());
+    let mine = ours.state_array("a").unwrap();
+    write(&mine, 0, b"m");
+    write(&other.state_array("a").unwrap(), 0, b"t");
+    let conflicts = ours.merge_keeping(&Version::Workspace(other), None).unwrap();
+    assert_eq!(conflicts.len(), 1);
+    assert!(!mine.is_detached());
+    ours.resolve(b"state:a", &Take::Theirs).unwrap();
+    assert!(mine.is_detached());
+    assert_eq!(read(&ours, "a")[0], b't');
+}
+
+#[test]
+fn an_array_that_is_assigned_again_and_again_is_pinned_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let repository = open(directory.path());
+    let workspace = repository.workspace("main").unwrap();
+    let retention = Retention {
+        age: Duration::ZERO,
+        heads: 0,
+        ..Retention::default()
+    };
+    repository.set_retention(&retention).unwrap();
+    for seed in 0..5 {
+        workspace
+            .state_set_array("a", &array(&content(20, seed), false))
+            .unwrap();
+    }
+    let options = GcOptions {
+        budget_bytes: Some(u64::MAX),
+        ..GcOptions::default()
+    };
+    assert!(repository.gc(&options).unwrap().objects_removed >= 80);
+    assert_eq!(read(&workspace, "a"), content(20, 4));
 }
 
 #[test]

@@ -41,7 +41,13 @@ impl<T: Send> Drop for Large<T> {
     fn drop(&mut self) {
         // SAFETY: nothing looks at it after this.
         let inner = unsafe { ManuallyDrop::take(&mut self.0) };
-        Python::attach(|py| py.detach(|| drop(inner)));
+        Python::attach(|py| {
+            py.detach(|| {
+                // What it kept in the store is given back too.
+                let _gate = pyi_engine::enter();
+                drop(inner);
+            });
+        });
     }
 }
 
