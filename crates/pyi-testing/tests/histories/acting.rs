@@ -14,6 +14,7 @@ impl World {
     pub(super) fn op(&mut self, op: &Op) -> Checked<()> {
         let done = self.op_under_way(op);
         self.coming.clear();
+        self.opening = None;
         done
     }
 
@@ -146,7 +147,6 @@ impl World {
         }
         self.opening = Some(name);
         let opened = repository.open_workspace(&format!("n{name}"));
-        self.opening = None;
         let Some(place) = self.model.refs.get(&Key::Name(name)).cloned() else {
             return refused(opened, ErrorKind::NotFound);
         };
