@@ -370,6 +370,32 @@ def test_a_workspace_that_moved_on_takes_no_outcome(repo: pyi.Repository, ws: py
     outer.collapse(0)
 
 
+def test_an_outcome_does_not_go_to_what_is_let_go(repo: pyi.Repository, ws: pyi.Workspace, named: bool) -> None:
+    sp = make(repo, 3, "try", named)
+    sp.candidates[0].write("answer", "1")
+    with pytest.raises(pyi.InvalidArgument, match="lets go"):
+        sp.collapse(0, onto=sp.candidates[1])
+    assert sp.living == [0, 1, 2]
+    target = ws.fork("target" if named else None)
+    sp.collapse(0, onto=target)
+    assert bytes(target.read("answer")) == b"1"
+    assert not target.dirty
+
+
+def test_a_number_that_an_undo_freed(repo: pyi.Repository, ws: pyi.Workspace) -> None:
+    sp, other = repo.superpose("main", 1, name="try"), repo.superposition("try")
+    first, second = ws.fork("first"), ws.fork("second")
+    second.write("answer", "second")
+    second.checkpoint()
+    assert sp.add(first) == 1
+    assert other.candidates[1].name == "first"
+    repo.undo()
+    assert other.add(second) == 1
+    assert [candidate.name for candidate in sp.candidates] == ["try/0", "second"]
+    assert bytes(sp.collapse(1).read("answer")) == b"second"
+    assert repo.workspaces() == ["first"]
+
+
 def test_unnamed_ones_that_nobody_holds_are_gone(repo: pyi.Repository, ws: pyi.Workspace) -> None:
     outer = repo.superpose(ws, 2)
     inner = repo.superpose(outer.candidates[0], 2)

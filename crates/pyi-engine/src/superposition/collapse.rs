@@ -278,6 +278,26 @@ impl Superposition {
         let losers = below(desk, losers, |_| true)?;
         check_links(&losers, &names)?;
         losers.iter().for_each(|loser| plan.remove(loser));
+        if let Onto::Workspace(workspace) = onto {
+            let key = workspace.name().map(workspace_key);
+            let goes = |put: &(Vec<u8>, Option<Vec<u8>>)| put.1.is_none() && Some(&put.0) == key.as_ref();
+            let is_local = |one: &Loaded| {
+                let cache = desk.local(&one.name);
+                cache.is_some_and(|cache| {
+                    cache
+                        .lock()
+                        .workspaces
+                        .iter()
+                        .any(|known| Arc::ptr_eq(known, workspace))
+                })
+            };
+            let all = group.iter().map(|(one, _)| one).chain(&losers);
+            if plan.transaction.puts.iter().any(goes) || all.into_iter().any(is_local) {
+                return Err(Error::invalid(
+                    "the workspace is a candidate that the collapse lets go of; name another one, or a branch",
+                ));
+            }
+        }
         Ok((plan, losers))
     }
 

@@ -278,10 +278,17 @@ impl Superposition {
     fn take_over(&self, cache: &mut Cache, now: &Loaded) -> Result<()> {
         let mut record = now.record.clone();
         if record.collapsed.is_none() {
-            let known = cache.workspaces.len();
-            for index in known..record.candidates.len() {
-                let workspace = self.repository.candidate_workspace(&mut record, index)?;
-                cache.workspaces.push(workspace);
+            // Others come at the end; only an undo takes one away, whose number another one may have got since.
+            cache.workspaces.truncate(record.candidates.len());
+            for index in 0..record.candidates.len() {
+                let one = &record.candidates[index];
+                match cache.workspaces.get(index) {
+                    Some(known) if !one.fate.has_name() || known.name() == Some(&one.name) => continue,
+                    Some(_) => cache.workspaces[index] = self.repository.candidate_workspace(&mut record, index)?,
+                    None => cache
+                        .workspaces
+                        .push(self.repository.candidate_workspace(&mut record, index)?),
+                }
             }
         } else {
             cache.workspaces.clear();
