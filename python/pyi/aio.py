@@ -20,7 +20,7 @@ import asyncio
 import contextvars
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -142,7 +142,7 @@ async def backup(repo: Repository, target: Any, **options: Any) -> BackupReport:
 
 
 async def checkpoint_many(
-    repo: Repository, workspaces: Iterable[Workspace], *args: Any, **options: Any
+    repo: Repository, workspaces: Sequence[Workspace], *args: Any, **options: Any
 ) -> list[Checkpoint]:
     """``Repository.checkpoint_many``."""
     return await run(repo.checkpoint_many, workspaces, *args, **options)
