@@ -103,7 +103,7 @@ def _opened(lab: Lab, stack: ExitStack, tree: Tree, edit: Callable[[], Edit]) ->
             stack.callback(peer.close)
             peer.sample(-1)
         except _REFUSALS as error:
-            refused.append(f"{name} was not measured: {str(error) or type(error).__name__}.")
+            refused.append(f"{name} was not measured: {str(error).rstrip('.') or type(error).__name__}.")
             continue
         found[name] = peer
     return found, refused

@@ -103,7 +103,9 @@ class _Process:
 
 
 def _reason(said: str) -> str:
-    return "; ".join(line.strip() for line in said.splitlines() if "Error" in line)[-300:] or said.strip()[-300:]
+    """Return what it complains of: its last words only say that it ends."""
+    lines = [line.split("): ", 1)[-1].strip() for line in said.splitlines() if "Error" in line and "exited" not in line]
+    return "; ".join(lines)[:300] or said.strip()[-300:]
 
 
 def criu(place: Path, tree: Tree, edit: Edit) -> Saver:
