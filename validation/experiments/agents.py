@@ -200,9 +200,9 @@ def _rust(lab: Lab, counts: tuple[int, ...]) -> Finding:
                 rates[threads], said = bench_step(program, place, _FILES, agents, threads, steps)
             finding.notes.append(said)
             finding.changes = (finding.changes or 0) + steps
-            finding.values[f"per_s {agents:,} agents, {threads} threads"] = rates[threads]
+            finding.values[f"per_s {_Way(threads=threads).name(agents)}"] = rates[threads]
         best = max(rates, key=rates.__getitem__)
-        what = f"{_RUST_PER_S:,}/s over ours, {agents:,} agents, {best} threads"
+        what = f"{_RUST_PER_S:,}/s over ours, {_Way(threads=best).name(agents)}"
         finding.checks.append(below(what, _RUST_PER_S / rates[best], 1, "x", relation="<="))
     return _quick(lab, finding)
 
