@@ -97,6 +97,7 @@ class Peer:
         measured: Its distribution.
         ratio: The median of ours over its median; below 1 we are faster.
         guarantees: What it gives.
+        step_bytes: What one step adds to its files, if that is known.
     """
 
     name: str
@@ -104,11 +105,19 @@ class Peer:
     measured: Distribution
     ratio: Interval | None = None
     guarantees: Guarantees | None = None
+    step_bytes: int | None = None
 
 
-def compare(name: str, step: str, ours: Series, theirs: Series, guarantees: Guarantees | None = None) -> Peer:
+def compare(
+    name: str,
+    step: str,
+    ours: Series,
+    theirs: Series,
+    guarantees: Guarantees | None = None,
+    step_bytes: int | None = None,
+) -> Peer:
     """Return the peer with the ratio of the medians and its interval."""
-    return Peer(name, step, theirs.distribution(), ratio_of_medians(ours, theirs), guarantees)
+    return Peer(name, step, theirs.distribution(), ratio_of_medians(ours, theirs), guarantees, step_bytes)
 
 
 @dataclass(slots=True)
@@ -125,6 +134,8 @@ class Finding:
         peers: Measured in the same run.
         unmeasured: Why the claim was not measured (in full); it then has no verdict, whatever the numbers are.
         guarantees: What our own side gives, when it is set beside peers.
+        step_bytes: What one step of ours adds to the store, when it is set beside peers.
+        rows: Further distributions of our own, by what they are.
         values: Further numbers by name.
         notes: What a reader must know.
     """
@@ -138,6 +149,8 @@ class Finding:
     peers: list[Peer] = field(default_factory=list)
     unmeasured: str | None = None
     guarantees: Guarantees | None = None
+    step_bytes: int | None = None
+    rows: dict[str, Distribution] = field(default_factory=dict)
     values: dict[str, float | int | str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 

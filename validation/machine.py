@@ -13,6 +13,8 @@ from typing import Any
 
 __all__ = ["Machine", "available_memory_bytes", "file_system", "load_average"]
 
+_PEERS = ("blake3", "sandfs", "agentfs-sdk", "langgraph-checkpoint-sqlite")
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -45,7 +47,7 @@ class Machine:
             python=platform.python_version(),
             pyi=version("pyi") or "not installed",
             git=_git_version(),
-            peers={name: found for name in ("blake3", "sandfs") if (found := version(name)) is not None},
+            peers={name: found for name in _PEERS if (found := version(name)) is not None},
             clock_ns=_clock_ns(),
             load_before=load_average(),
             time=time.strftime("%Y-%m-%dT%H:%M:%S%z"),

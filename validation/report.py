@@ -30,13 +30,20 @@ def describe(finding: Finding) -> str:
         changes = "" if finding.changes is None else f"{finding.changes:,} changes"
         lines += _wrapped("covers", ", ".join(filter(None, [changes, f"durability: {finding.durability or 'none'}"])))
     rows: list[list[str]] = []
+    # A column that nobody fills is left out.
+    with_bytes = finding.step_bytes is not None or any(peer.step_bytes is not None for peer in finding.peers)
     if finding.measured is not None:
-        rows.append(["pyi", *_latency(finding.measured), "", _guarantees(finding.guarantees)])
+        rows.append(
+            ["pyi", *_latency(finding.measured), "", _bytes(finding.step_bytes), _guarantees(finding.guarantees)]
+        )
+    rows += [[name, *_latency(found), "", "", ""] for name, found in finding.rows.items()]
     for peer in finding.peers:
         ratio = "" if peer.ratio is None else _interval(peer.ratio) + "x"
-        rows.append([peer.name, *_latency(peer.measured), ratio, _guarantees(peer.guarantees)])
+        guarantees = _guarantees(peer.guarantees)
+        rows.append([peer.name, *_latency(peer.measured), ratio, _bytes(peer.step_bytes), guarantees])
     if rows:
-        lines += _table([["", "p50", "p95", "p99", "max", "samples", "ratio of p50 (95 %)", ""], *rows])
+        rows.insert(0, ["", "p50", "p95", "p99", "max", "samples", "ratio of p50 (95 %)", "bytes a step", ""])
+        lines += _table(rows if with_bytes else [[*row[:7], row[8]] for row in rows])
         lines += [f"      {peer.name}: {peer.step}" for peer in finding.peers if peer.step]
     for check in finding.checks:
         lines += _wrapped("check", _check(check))
@@ -131,6 +138,10 @@ def _latency(distribution: Distribution) -> list[str]:
         _us(distribution.max_us),
         f"{count:,}",
     ]
+
+
+def _bytes(count: int | None) -> str:
+    return "" if count is None else f"{count:,}"
 
 
 def _us(value_us: float) -> str:

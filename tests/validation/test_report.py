@@ -103,3 +103,16 @@ def test_the_file_system_is_that_of_the_deepest_mount(tmp_path: Path) -> None:
     mounts = f"/dev/a / ext4 rw 0 0\ntmpfs {deep.parent} tmpfs rw 0 0\n/dev/b /elsewhere xfs rw 0 0\n"
     assert file_system(tmp_path, mounts) == "tmpfs on tmpfs"
     assert file_system(tmp_path, "") == "unknown"
+
+
+def test_rows_and_bytes_stand_in_the_table_if_there_are_any() -> None:
+    found = finding()
+    assert "bytes a step" not in report.describe(found)
+    found.rows["8 threads"] = Distribution(100, 7, 8, 9, 10)
+    found.peers.append(Peer("other 1.0", "the same", FAST, step_bytes=12_345))
+    found.step_bytes = 678
+    lines = report.describe(found).splitlines()
+    own, row, peer = (next(line for line in lines if name in line) for name in ("    pyi", "8 threads", "other 1.0"))
+    assert own.split()[-1] == "678"
+    assert row.split()[2:6] == ["7", "us", "8", "us"]
+    assert "12,345" in peer

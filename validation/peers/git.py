@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter_ns
 
-from validation.generator import git
+from validation.generator import Tree, git
 from validation.hypothesis import Guarantees
+from validation.peers.saved import Edit, Saver, check
 
 __all__ = ["COMMIT", "WORKTREE", "Git"]
 
@@ -40,6 +41,25 @@ class Git:
             return perf_counter_ns() - before
 
         return sample
+
+    def there_and_back(self, write: Edit, tree: Tree) -> Saver:
+        """Return: write one file, `git add` it, `git commit`, and `git reset --hard` to the commit before."""
+        base = git(self.work_tree, "rev-parse", "HEAD").decode().strip()
+        original = dict(tree.items())
+
+        def sample(number: int) -> int:
+            path, data = write(number)
+            before = perf_counter_ns()
+            (self.work_tree / path).write_bytes(data)
+            git(self.work_tree, "add", "--", path)
+            git(self.work_tree, "commit", "--quiet", "--no-verify", "-m", "step")
+            git(self.work_tree, "reset", "--quiet", "--hard", base)
+            elapsed_ns = perf_counter_ns() - before
+            check("git", path, (self.work_tree / path).read_bytes(), original[path])
+            return elapsed_ns
+
+        step = "write, git add, git commit, git reset --hard BASE"
+        return Saver(self.name, step, COMMIT, sample, self.work_tree / ".git")
 
     def worktree(self, place: Path) -> Callable[[int], int]:
         """Return a sampler of: `git worktree add` and `git worktree remove`."""

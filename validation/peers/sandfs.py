@@ -14,6 +14,7 @@ from typing import Any
 from validation.generator import Tree
 from validation.hypothesis import Guarantees
 from validation.machine import version
+from validation.peers.saved import Edit, Saver, check
 
 __all__ = ["GUARANTEES", "PREFIX", "Sandfs"]
 
@@ -89,6 +90,27 @@ class Sandfs:
             return perf_counter_ns() - before
 
         return sample
+
+    def there_and_back(self, write: Edit, tree: Tree) -> Saver:
+        """Return: write one file, keep a fork as the saved version, and go on with a fork of the first one."""
+        base = self.workspace.fork()
+        workspace = base.fork()
+        saved: list[Any] = []
+
+        def sample(number: int) -> int:
+            nonlocal workspace
+            path, data = write(number)
+            name = PREFIX + path
+            before = perf_counter_ns()
+            workspace.write(name, data)
+            saved.append(workspace.fork())
+            workspace = base.fork()
+            elapsed_ns = perf_counter_ns() - before
+            check("sandfs", path, workspace.read(name), original[path])
+            return elapsed_ns
+
+        original = dict(tree.items())
+        return Saver(self.name, "write, fork that is kept, fork of the first one", GUARANTEES, sample, None)
 
     def read(self, paths: list[str]) -> Callable[[int], int]:
         """Return a sampler of: read one of these files."""
