@@ -90,7 +90,13 @@ impl Repository {
 
     /// Gives back the memory of what the store has; it is loaded again where it is needed.
     fn trim(&self, py: Python<'_>) -> PyResult<()> {
-        work(py, || self.inner.trim())
+        work(py, || {
+            self.inner.trim()?;
+            // SAFETY: it may be called at any time, from any thread. What the allocator keeps for the next allocations would else
+            // stay with the process.
+            unsafe { libmimalloc_sys::mi_collect(true) };
+            Ok(())
+        })
     }
 
     /// Checkpoints several workspaces in one append, with one message and metadata for all; returns the checkpoints in their order.
