@@ -21,12 +21,15 @@ __all__ = [
     "Entry",
     "Event",
     "GcReport",
+    "GitRemote",
+    "GitServer",
     "Journal",
     "JournalIterator",
     "Log",
     "MergeConflict",
     "MergeResult",
     "Operation",
+    "Push",
     "RefMove",
     "Repository",
     "Retention",
@@ -34,6 +37,7 @@ __all__ = [
     "StateCore",
     "StoreImage",
     "Superposition",
+    "UploadAnswer",
     "Walk",
     "Workspace",
     "__version__",
@@ -390,3 +394,30 @@ class Superposition:
     def observe(self, *, seed: int | None = None) -> int: ...
     def collapse(self, i: int, *, onto: str = "main") -> Checkpoint: ...
     def wait(self, timeout: float | None = None) -> Checkpoint | None: ...
+
+@final
+class GitServer:
+    def __new__(cls, repository: Repository) -> Self: ...
+    def view(self, kind: str = "repository", name: str = "") -> GitRemote: ...
+
+@final
+class GitRemote:
+    @property
+    def object_format(self) -> str: ...
+    def advertise(self, service: str, version: int = 0, *, http: bool = True) -> bytes: ...
+    def upload(self, version: int, body: bytes) -> UploadAnswer: ...
+    def receive(self, *, max_bytes: int = ..., max_object_bytes: int = ...) -> Push: ...
+
+@final
+class UploadAnswer:
+    @property
+    def error(self) -> str | None: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> bytes: ...
+
+@final
+class Push:
+    @property
+    def moved(self) -> list[tuple[str, str, str, str | None]]: ...
+    def feed(self, data: bytes) -> None: ...
+    def finish(self) -> bytes: ...

@@ -20,7 +20,18 @@ CODE = re.compile(r"`([^`]+)`")
 WORD = re.compile(r"\w+")
 
 # Made by the engine and not by callers; one line names them.
-INSIDE = {"JournalIterator", "Log", "ScrubCore", "StateCore", "StoreImage", "Walk"}
+INSIDE = {
+    "GitRemote",
+    "GitServer",
+    "JournalIterator",
+    "Log",
+    "Push",
+    "ScrubCore",
+    "StateCore",
+    "StoreImage",
+    "UploadAnswer",
+    "Walk",
+}
 
 
 def sections() -> dict[str, str]:

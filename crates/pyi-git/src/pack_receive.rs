@@ -67,7 +67,10 @@ pub fn receive(
     external: &mut dyn FnMut(&Oid) -> Option<Object>,
 ) -> Result<Received, PackError> {
     let count = check_pack_header(pack)?;
-    let split = pack.len().checked_sub(format.raw_len()).filter(|&at| at >= PACK_HEADER_BYTES);
+    let split = pack
+        .len()
+        .checked_sub(format.raw_len())
+        .filter(|&at| at >= PACK_HEADER_BYTES);
     let (body, trailer) = pack
         .split_at_checked(split.ok_or(PackError::Truncated { offset: 0 })?)
         .ok_or(PackError::Truncated { offset: 0 })?;
@@ -142,7 +145,9 @@ impl Receiver<'_> {
         cache: &mut DeltaCache,
         external: &mut dyn FnMut(&Oid) -> Option<Object>,
     ) -> Result<(), PackError> {
-        let mut waiting: Vec<usize> = (0..self.entries.len()).filter(|&at| self.named.get(at) == Some(&None)).collect();
+        let mut waiting: Vec<usize> = (0..self.entries.len())
+            .filter(|&at| self.named.get(at) == Some(&None))
+            .collect();
         while !waiting.is_empty() {
             let before = waiting.len();
             let mut missing = None;
@@ -216,8 +221,7 @@ impl Receiver<'_> {
             let (offset, header) = (entry.offset, entry.header);
             let (delta, _) = self.inflate(offset, &header, cache)?;
             let limit = self.limits.object.max_object_bytes;
-            let data =
-                apply_delta(&object.data, &delta, limit).map_err(|error| PackError::Delta { offset, error })?;
+            let data = apply_delta(&object.data, &delta, limit).map_err(|error| PackError::Delta { offset, error })?;
             self.count(offset, data.len() as u64)?;
             object = Object::new(object.kind, data);
             cache.put(0, offset, object.clone());
@@ -275,7 +279,13 @@ impl Receiver<'_> {
         for (entry, named) in self.entries.iter().zip(&self.named) {
             let (oid, kind) = named.ok_or(PackError::Truncated { offset: entry.offset })?;
             // The same object twice is sent by some; the first one counts.
-            if self.by_oid.get(&oid).and_then(|&at| self.entries.get(at)).map(|first| first.offset) != Some(entry.offset) {
+            if self
+                .by_oid
+                .get(&oid)
+                .and_then(|&at| self.entries.get(at))
+                .map(|first| first.offset)
+                != Some(entry.offset)
+            {
                 continue;
             }
             let bytes = (usize::try_from(entry.offset).ok().zip(usize::try_from(entry.end).ok()))
@@ -337,15 +347,28 @@ mod tests {
         let code = delta(64, 3);
         pack.copied_delta(Base::At(at), code.len() as u64, &deflated(&code), &mut out);
         let code = delta(outside.data.len(), 2);
-        pack.copied_delta(Base::Named(outside.oid(FORMAT)), code.len() as u64, &deflated(&code), &mut out);
+        pack.copied_delta(
+            Base::Named(outside.oid(FORMAT)),
+            code.len() as u64,
+            &deflated(&code),
+            &mut out,
+        );
         assert_eq!(pack.left(), 0);
         pack.finish(&mut out);
         let received = run(&out, &ReceiveLimits::default(), Some(&outside)).unwrap();
-        let expected: Vec<Oid> = [content.repeat(2), content.clone(), content.repeat(3), outside.data.repeat(2)]
-            .iter()
-            .map(|content| hash_object(FORMAT, ObjectKind::Blob, content))
-            .collect();
-        assert_eq!(received.entries.iter().map(|entry| entry.oid).collect::<Vec<_>>(), expected);
+        let expected: Vec<Oid> = [
+            content.repeat(2),
+            content.clone(),
+            content.repeat(3),
+            outside.data.repeat(2),
+        ]
+        .iter()
+        .map(|content| hash_object(FORMAT, ObjectKind::Blob, content))
+        .collect();
+        assert_eq!(
+            received.entries.iter().map(|entry| entry.oid).collect::<Vec<_>>(),
+            expected
+        );
         assert!(matches!(
             run(&out, &ReceiveLimits::default(), None),
             Err(PackError::MissingBase { .. })
@@ -353,8 +376,14 @@ mod tests {
         for at in 0..out.len() {
             let mut changed = out.clone();
             changed[at] ^= 0x21;
-            assert!(run(&changed, &ReceiveLimits::default(), Some(&outside)).is_err(), "byte {at}");
-            assert!(run(&out[..at], &ReceiveLimits::default(), Some(&outside)).is_err(), "cut at {at}");
+            assert!(
+                run(&changed, &ReceiveLimits::default(), Some(&outside)).is_err(),
+                "byte {at}"
+            );
+            assert!(
+                run(&out[..at], &ReceiveLimits::default(), Some(&outside)).is_err(),
+                "cut at {at}"
+            );
         }
     }
 
@@ -368,11 +397,19 @@ mod tests {
         pack.whole(ObjectKind::Blob, &content, &mut out);
         for copies in 1..count as usize {
             let code = delta(60_000, copies + 1000);
-            pack.copied_delta(Base::At(base), code.len() as u64, &crate::zlib::deflate(&[&code], 9), &mut out);
+            pack.copied_delta(
+                Base::At(base),
+                code.len() as u64,
+                &crate::zlib::deflate(&[&code], 9),
+                &mut out,
+            );
         }
         pack.finish(&mut out);
         assert!(out.len() < 20_000, "{}", out.len());
-        let mut limits = ReceiveLimits { max_work_bytes: 300 << 20, ..ReceiveLimits::default() };
+        let mut limits = ReceiveLimits {
+            max_work_bytes: 300 << 20,
+            ..ReceiveLimits::default()
+        };
         assert!(matches!(run(&out, &limits, None), Err(PackError::TooLarge { .. })));
         limits.object.max_object_bytes = 1 << 20;
         assert!(matches!(run(&out, &limits, None), Err(PackError::Delta { .. })));

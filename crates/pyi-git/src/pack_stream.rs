@@ -107,6 +107,12 @@ impl PackStream {
     }
 }
 
+/// The checksum of an entry as pack indexes have it.
+#[must_use]
+pub fn crc32(entry: &[u8]) -> u32 {
+    crc32fast::hash(entry)
+}
+
 fn write_type_and_size(code: u8, size: u64, out: &mut Vec<u8>) {
     let mut byte = code << 4 | (size & 0x0f) as u8;
     let mut rest = size >> 4;

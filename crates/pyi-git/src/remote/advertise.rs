@@ -62,7 +62,10 @@ impl Offer {
             (Some(head), b"HEAD") => head,
             _ => name,
         };
-        let at = self.refs.binary_search_by(|known| known.name.as_slice().cmp(name)).ok()?;
+        let at = self
+            .refs
+            .binary_search_by(|known| known.name.as_slice().cmp(name))
+            .ok()?;
         self.refs.get(at)
     }
 }
@@ -80,14 +83,7 @@ pub fn write_service(service: Service, out: &mut Vec<u8>) {
 }
 
 /// The advertisement of v0 (`version` 0) and v1.
-pub fn write_refs(
-    service: Service,
-    version: u8,
-    offer: &Offer,
-    format: ObjectFormat,
-    agent: &str,
-    out: &mut Vec<u8>,
-) {
+pub fn write_refs(service: Service, version: u8, offer: &Offer, format: ObjectFormat, agent: &str, out: &mut Vec<u8>) {
     if version == 1 {
         write_line("version 1", out);
     }
@@ -134,7 +130,9 @@ pub fn write_v2(format: ObjectFormat, agent: &str, out: &mut Vec<u8>) {
     write_line("version 2", out);
     write_line(&format!("agent={agent}"), out);
     write_line("ls-refs=unborn", out);
-    write_line("fetch=shallow wait-for-done filter ref-in-want sideband-all", out);
+    // `ref-in-want` is understood and not offered: when a ref moves between listing and fetching, git's own clone writes down
+    // the name from the list and has the objects of the other.
+    write_line("fetch=shallow wait-for-done filter", out);
     write_line("server-option", out);
     write_line(&format!("object-format={}", format.name()), out);
     write_line("object-info", out);

@@ -88,8 +88,6 @@ pub struct FetchRequest {
     pub include_tag: bool,
     /// Never begin the pack before `done` (v2).
     pub wait_for_done: bool,
-    /// All sections on the side band (v2).
-    pub sideband_all: bool,
     /// How to acknowledge (v0, v1).
     pub acknowledge: Acknowledge,
     /// The pack may follow at once when enough is known (v0, v1 over HTTP).
@@ -163,7 +161,11 @@ impl Command {
             }
         }
         let Some(name) = name else {
-            return if has_arguments { Err(unexpected(b"0001")) } else { Ok(None) };
+            return if has_arguments {
+                Err(unexpected(b"0001"))
+            } else {
+                Ok(None)
+            };
         };
         let mut lines = Lines {
             packets,
@@ -258,7 +260,6 @@ fn fetch(lines: &mut Lines<'_, '_>) -> Result<FetchRequest, RequestError> {
             b"no-progress" => request.no_progress = true,
             b"include-tag" => request.include_tag = true,
             b"wait-for-done" => request.wait_for_done = true,
-            b"sideband-all" => request.sideband_all = true,
             b"deepen-relative" => request.deepen_relative = true,
             _ => {
                 if let Some(hex) = line.strip_prefix(b"want ") {
@@ -387,8 +388,15 @@ mod tests {
         write_line("object-format=sha1", &mut body);
         write_delimiter(&mut body);
         for line in [
-            "thin-pack", "ofs-delta", "deepen 3", "filter blob:none", &format!("shallow {B}"), &format!("want {A}"), &format!("have {B}"),
-            "want-ref refs/heads/x", "done",
+            "thin-pack",
+            "ofs-delta",
+            "deepen 3",
+            "filter blob:none",
+            &format!("shallow {B}"),
+            &format!("want {A}"),
+            &format!("have {B}"),
+            "want-ref refs/heads/x",
+            "done",
         ] {
             write_line(line, &mut body);
         }
@@ -398,13 +406,22 @@ mod tests {
             panic!("no fetch")
         };
         let oid = |hex: &str| Oid::from_hex(hex.as_bytes()).unwrap();
-        assert_eq!((&request.wants, &request.haves, &request.shallow), (&vec![oid(A)], &vec![oid(B)], &vec![oid(B)]));
+        assert_eq!(
+            (&request.wants, &request.haves, &request.shallow),
+            (&vec![oid(A)], &vec![oid(B)], &vec![oid(B)])
+        );
         assert!(request.done && request.thin_pack && request.ofs_delta && !request.include_tag);
-        assert_eq!((request.deepen, request.filter.blob_limit_bytes), (Deepen::Depth(3), Some(0)));
+        assert_eq!(
+            (request.deepen, request.filter.blob_limit_bytes),
+            (Deepen::Depth(3), Some(0))
+        );
         assert_eq!(request.want_refs, [b"refs/heads/x"]);
         assert_eq!(Command::parse(&mut packets, ObjectFormat::Sha1), Ok(None));
         for end in 1..body.len() {
-            assert!(Command::parse(&mut PacketReader::new(&body[..end]), ObjectFormat::Sha1).is_err(), "{end}");
+            assert!(
+                Command::parse(&mut PacketReader::new(&body[..end]), ObjectFormat::Sha1).is_err(),
+                "{end}"
+            );
         }
         assert!(matches!(
             Command::parse(&mut PacketReader::new(&body), ObjectFormat::Sha256),
@@ -415,7 +432,10 @@ mod tests {
     #[test]
     fn a_request_of_v0_is_read() {
         let mut body = Vec::new();
-        write_line(&format!("want {A} multi_ack_detailed no-done side-band-64k ofs-delta agent=x"), &mut body);
+        write_line(
+            &format!("want {A} multi_ack_detailed no-done side-band-64k ofs-delta agent=x"),
+            &mut body,
+        );
         write_line(&format!("want {B}"), &mut body);
         write_line("deepen 1", &mut body);
         write_flush(&mut body);
@@ -424,7 +444,10 @@ mod tests {
         write_line("done", &mut body);
         let request = FetchRequest::parse_v0(&body, ObjectFormat::Sha1).unwrap().unwrap();
         assert_eq!((request.wants.len(), request.haves.len(), request.done), (2, 1, true));
-        assert_eq!((request.acknowledge, request.side_band), (Acknowledge::Detailed, SideBand::Large));
+        assert_eq!(
+            (request.acknowledge, request.side_band),
+            (Acknowledge::Detailed, SideBand::Large)
+        );
         assert!(request.no_done && request.ofs_delta && !request.thin_pack);
         assert_eq!(FetchRequest::parse_v0(b"0000", ObjectFormat::Sha1), Ok(None));
         assert_eq!(FetchRequest::parse_v0(b"", ObjectFormat::Sha1), Ok(None));

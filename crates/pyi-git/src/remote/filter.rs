@@ -53,10 +53,14 @@ impl Filter {
             let Some(limit) = size(limit) else { return false };
             self.blob_limit_bytes = smaller(self.blob_limit_bytes, limit);
         } else if let Some(depth) = part.strip_prefix(b"tree:") {
-            let Some(depth) = crate::bytes::decimal(depth) else { return false };
+            let Some(depth) = crate::bytes::decimal(depth) else {
+                return false;
+            };
             self.tree_depth = smaller(self.tree_depth, depth);
         } else if let Some(kind) = part.strip_prefix(b"object:type=") {
-            let Some(kind) = ObjectKind::from_bytes(kind) else { return false };
+            let Some(kind) = ObjectKind::from_bytes(kind) else {
+                return false;
+            };
             self.only = Some(kind);
         } else {
             return false;
@@ -111,7 +115,16 @@ mod tests {
         let both = filter("combine:blob:none+tree%3A3").unwrap();
         assert_eq!((both.blob_limit_bytes, both.tree_depth), (Some(0), Some(3)));
         assert!(filter("object:type=commit").unwrap().takes(ObjectKind::Commit));
-        for bad in ["", "blob:", "blob:limit=", "blob:limit=99999999999g", "sparse:oid=main", "tree:x", "combine:", "combine:tree%3"] {
+        for bad in [
+            "",
+            "blob:",
+            "blob:limit=",
+            "blob:limit=99999999999g",
+            "sparse:oid=main",
+            "tree:x",
+            "combine:",
+            "combine:tree%3",
+        ] {
             assert!(filter(bad).is_err(), "{bad}");
         }
     }

@@ -71,7 +71,9 @@ fn oid(hex: &[u8], line: &[u8]) -> Result<Oid, RequestError> {
 }
 
 fn number<T: std::str::FromStr>(text: &[u8], line: &[u8]) -> Result<T, RequestError> {
-    let text = std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let text = std::str::from_utf8(text)
+        .ok()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     text.and_then(|text| text.parse().ok()).ok_or_else(|| unexpected(line))
 }
 

@@ -88,7 +88,7 @@ impl PushRequest {
             }
             request.commands.push(command(line, format)?);
         }
-        if push_options && !(request.commands.is_empty() && !request.has_certificate) {
+        if push_options && (request.has_certificate || !request.commands.is_empty()) {
             loop {
                 match packets.next()?.ok_or(RequestError::Truncated)? {
                     Packet::Flush => break,
