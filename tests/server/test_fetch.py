@@ -71,6 +71,33 @@ def test_a_fetch_brings_only_what_is_new(serve: Serve, repository: pyi.Repositor
     assert clone("fetch") == ""
 
 
+@pytest.mark.parametrize("version", ["0", "2"])
+def test_histories_that_went_apart_agree_on_where(
+    serve: Serve, repository: pyi.Repository, here: Any, version: str
+) -> None:
+    """The client has hundreds of commits that the server does not know: they talk in several rounds."""
+    live = serve(demo=repository)
+    here("clone", "--quiet", live.url("demo.git"), "clone")
+    clone = type(here)(here.directory / "clone", "-c", f"protocol.version={version}")
+    tree = clone("rev-parse", "HEAD^{tree}")
+    tip = clone("rev-parse", "HEAD")
+    stream = "".join(
+        f"commit refs/heads/local\ncommitter A <a@b> {1_700_000_000 + number} +0000\ndata 1\nx"
+        + (f"from {tip}\n" if number == 0 else "")
+        + f'M 040000 {tree} ""\n'
+        for number in range(400)
+    )
+    assert clone.run("fast-import", "--quiet", "--force", input=stream.encode()).returncode == 0
+    workspace = repository.workspace()
+    workspace.write("server", "side\n")
+    workspace.checkpoint("on the server")
+    workspace.publish("main")
+    before = clone.objects()
+    clone("fetch", "--quiet", "origin", "main")
+    assert sorted(line.split()[1] for line in clone.objects() - before) == ["blob", "commit", "tree"]
+    clone.fsck()
+
+
 def test_shallow_clones_grow(serve: Serve, repository: pyi.Repository, source: Any, here: Any) -> None:
     live = serve(demo=repository)
     here("clone", "--quiet", "--depth=1", live.url("demo.git"), "clone")

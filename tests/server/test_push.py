@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 import zlib
@@ -192,6 +196,70 @@ def test_every_push_of_many_to_workspaces_of_their_own_lands(live: Any, reposito
     for number in range(8):
         workspace = repository.view_workspace(f"w{number}")
         assert [bytes(workspace.read(f"r{round_number}")) for round_number in range(3)] == [str(number).encode()] * 3
+
+
+@pytest.mark.slow
+def test_a_killed_server_leaves_pushes_whole_or_absent(repository: pyi.Repository, here: Any, tmp_path: Path) -> None:
+    """kill -9 in the middle of pushes: what git was told landed is there, and the same push lands on the next one."""
+    base = repository.workspace()
+    count = 6
+    for number in range(count):
+        base.fork(f"w{number}")
+    landed: dict[int, list[str]] = {number: [] for number in range(count)}
+    servers: list[subprocess.Popen[str]] = []
+    urls: list[str] = []
+
+    def start(port: int) -> None:
+        command = [sys.executable, "-m", "pyi", "serve", f"demo={repository.path}", "--anonymous", "write", "--json"]
+        server = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True)
+        assert server.stdout is not None
+        urls.append(json.loads(server.stdout.readline())["url"])
+        servers.append(server)
+
+    start(0)
+    over = threading.Event()
+
+    def one(number: int) -> None:
+        here("clone", "--quiet", "--depth=1", f"{urls[0]}/demo/agents/w{number}.git", f"k{number}")
+        clone = type(here)(here.directory / f"k{number}")
+        while not over.is_set():
+            name = clone.commit("next", {f"f{len(landed[number])}": os.urandom(200_000).hex()})
+            while clone.run("push", "--quiet").returncode and not over.is_set():
+                clone.run("fetch", "--quiet")
+                if clone.run("merge-base", "--is-ancestor", "HEAD", "@{upstream}").returncode == 0:
+                    break  # it had landed, and the answer was lost
+            else:
+                if over.is_set():
+                    return
+            landed[number].append(name)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(4):
+            time.sleep(1.0)
+            servers[-1].kill()
+            servers[-1].wait()
+            start(int(urls[0].rsplit(":", 1)[1]))
+        time.sleep(1.0)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+        servers[-1].terminate()
+        for server in servers:
+            server.wait()
+            assert server.stdout is not None
+            server.stdout.close()
+    assert sum(map(len, landed.values())) > count
+    for number, names in landed.items():
+        workspace = repository.view_workspace(f"w{number}")
+        clone = type(here)(here.directory / f"k{number}")
+        for at, name in enumerate(names):
+            assert bytes(workspace.read(f"f{at}")) == clone("show", f"{name}:f{at}").encode()
+    assert [path.name for path in Path(repository.path).iterdir() if path.name.startswith("tmp")] == []
+    assert repository.scrub().clean
 
 
 def _pack(*objects: tuple[int, bytes]) -> bytes:

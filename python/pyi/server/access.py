@@ -20,7 +20,7 @@ _BURST_S = 10.0
 _CLIENTS_MAX = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass
 class Refusal(Exception):
     """An answer that is no."""
 

@@ -29,7 +29,7 @@ from pyi.server.body import pieces, whole
 from pyi.server.metrics import Metrics
 from pyi.server.settings import Settings
 
-__all__ = ["GitApp", "create_app"]
+__all__ = ["GitApp", "create_app", "protocol_version"]
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger("pyi.server")
@@ -47,11 +47,12 @@ class GitApp:
         self.settings = settings.check()
         self.metrics = Metrics()
         self._access = Access(settings)
-        self._rate = RateLimit(settings.requests_per_second)
+        self.rate = RateLimit(settings.requests_per_second)
         self._given = dict(repositories or {})
         self._opened: list[Repository] = []
         self._servers: dict[str, GitServer] = {}
         self._limiter: CapacityLimiter | None = None
+        self.ssh_port: int | None = None
 
     def open(self) -> None:
         """Open the repositories.
@@ -75,7 +76,8 @@ class GitApp:
         while self._opened:
             self._opened.pop().close()
 
-    async def _work(self, call: Callable[[], _T]) -> _T:
+    async def work(self, call: Callable[[], _T]) -> _T:
+        """Run a call that takes a while in a thread; so many at once as the settings say."""
         if self._limiter is None:
             self._limiter = CapacityLimiter(self.settings.threads)
         return await to_thread.run_sync(call, limiter=self._limiter)
@@ -86,7 +88,7 @@ class GitApp:
         """Say that the server answers, and that its stores do."""
         try:
             for server in self._servers.values():
-                await self._work(server.view)
+                await self.work(server.view)
         except PyiError as error:
             return PlainTextResponse(f"{error.kind}\n", 503)
         return PlainTextResponse("ok\n")
@@ -101,7 +103,7 @@ class GitApp:
         entry: dict[str, object] = {"client": request.client.host if request.client else "?"}
         self.metrics.in_flight += 1
         try:
-            self._rate.check(str(entry["client"]))
+            self.rate.check(str(entry["client"]))
             response = await self._answer(request, entry)
         except Refusal as refusal:
             response = _refuse(refusal)
@@ -118,7 +120,7 @@ class GitApp:
         if isinstance(response, StreamingResponse):
             response.body_iterator = self._counted(response.body_iterator, response.status_code, entry, started)
         else:
-            self._finished(entry, response.status_code, started, len(response.body))
+            self.finished(entry, response.status_code, started, len(response.body))
         return response
 
     async def _counted(
@@ -132,9 +134,10 @@ class GitApp:
                 yield piece
             entry.pop("outcome")
         finally:
-            self._finished(entry, status, started, sent)
+            self.finished(entry, status, started, sent)
 
-    def _finished(self, entry: dict[str, object], status: int, started: float, sent_bytes: int) -> None:
+    def finished(self, entry: dict[str, object], status: int, started: float, sent_bytes: int) -> None:
+        """Count a request that was begun, and write it down."""
         seconds = time.perf_counter() - started
         self.metrics.in_flight -= 1
         self.metrics.finished(str(entry.get("service", "none")), status, seconds, sent_bytes)
@@ -158,12 +161,12 @@ class GitApp:
         if address is None or service is None:
             raise Refusal(404, "this is a smart server: clone a repository's address")
         entry.update(service=service, address=str(address), token=token.id if token else None)
-        remote = await self._remote(address)
+        remote = await self.remote(address)
         if write and address.read_only:
             raise Refusal(403, f"{address} is read-only: push to the repository or to a workspace")
-        version = _version(request.headers.get("git-protocol", ""))
+        version = protocol_version(request.headers.get("git-protocol", ""))
         if request.method == "GET":
-            said = await self._work(partial(remote.advertise, service, version))
+            said = await self.work(partial(remote.advertise, service, version))
             return Response(said, media_type=f"application/x-{service}-advertisement", headers=_NO_CACHE)
         if request.headers.get("content-type") != f"application/x-{service}-request":
             raise Refusal(415, f"the content type of this request is application/x-{service}-request")
@@ -171,18 +174,24 @@ class GitApp:
         if write:
             return await self._push(request, remote, entry, media_type)
         body = await whole(request, self.settings.max_request_bytes, self.settings.read_timeout)
-        answer = await self._work(partial(remote.upload, version, body))
+        answer = await self.work(partial(remote.upload, version, body))
         return StreamingResponse(self._pieces(answer, entry), media_type=media_type, headers=_NO_CACHE)
 
-    async def _remote(self, address: Address) -> GitRemote:
+    async def remote(self, address: Address) -> GitRemote:
+        """Return what is at an address.
+
+        Raises:
+            Refusal: There is no such repository.
+            NotFound: There is no such workspace, superposition or checkpoint.
+        """
         server = self._servers.get(address.repository)
         if server is None:
             raise Refusal(404, "there is no such repository")
-        return await self._work(partial(server.view, address.kind, address.name))
+        return await self.work(partial(server.view, address.kind, address.name))
 
     async def _pieces(self, answer: UploadAnswer, entry: dict[str, object]) -> AsyncIterator[bytes]:
         while True:
-            piece = await self._work(partial(next, answer, None))
+            piece = await self.work(partial(next, answer, None))
             if piece is None:
                 break
             yield piece
@@ -190,19 +199,19 @@ class GitApp:
             entry["error"] = answer.error
 
     async def _push(self, request: Request, remote: GitRemote, entry: dict[str, object], media_type: str) -> Response:
-        push = await self._work(
+        push = await self.work(
             partial(
                 remote.receive, max_object_bytes=self.settings.max_object_bytes, max_bytes=self.settings.max_pack_bytes
             )
         )
         async for piece in pieces(request, self.settings.max_pack_bytes, self.settings.read_timeout):
-            await self._work(partial(push.feed, piece))
-        said = await self._work(push.finish)
+            await self.work(partial(push.feed, piece))
+        said = await self.work(push.finish)
         entry["refs"] = push.moved
         return Response(said, media_type=media_type, headers=_NO_CACHE)
 
 
-def _version(header: str) -> int:
+def protocol_version(header: str) -> int:
     """Return the highest version of the protocol that a client speaks."""
     versions = [part.removeprefix("version=") for part in header.split(":") if part.startswith("version=")]
     return max((int(version) for version in versions if version in ("0", "1", "2")), default=0)
@@ -229,7 +238,14 @@ def create_app(settings: Settings, repositories: Mapping[str, Repository] | None
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         git.open()
         try:
-            yield
+            if settings.ssh_port is None:
+                yield
+                return
+            from pyi.server.ssh import listen
+
+            async with listen(git) as port:
+                git.ssh_port = port
+                yield
         finally:
             git.close()
 

@@ -30,6 +30,12 @@ class Settings:
     """The file of tokens."""
     certificate: str | None = None
     key: str | None = None
+    ssh_port: int | None = None
+    """Listen for SSH too, on the same address; 0: any port."""
+    authorized_keys: str | None = None
+    """The file of keys that may come in over SSH, as sshd's."""
+    host_key: str | None = None
+    """The server's own key; made if it does not exist."""
     audit_log: str | None = None
     """Where each request is written down, one JSON object a line; `-` is standard error."""
     max_request_bytes: int = 64 << 20
@@ -62,8 +68,11 @@ class Settings:
             raise InvalidArgument(f"anonymous={self.anonymous!r}: {', '.join(ACCESS)}")
         if (self.certificate is None) != (self.key is None):
             raise InvalidArgument("TLS needs both a certificate and a key")
-        if not 0 <= self.port < 65536:
-            raise InvalidArgument(f"port={self.port}: 0 to 65535")
+        for port in (self.port, self.ssh_port or 0):
+            if not 0 <= port < 65536:
+                raise InvalidArgument(f"port={port}: 0 to 65535")
+        if self.ssh_port is not None and (self.authorized_keys is None or self.host_key is None):
+            raise InvalidArgument("SSH needs a file of authorized keys, and one for the host's own key")
         if self.threads < 1 or self.max_request_bytes < 1 or self.max_pack_bytes < 1 or self.read_timeout <= 0:
             raise InvalidArgument("threads, sizes and timeouts are more than 0")
         return self
@@ -82,7 +91,9 @@ class Settings:
                 good = isinstance(value, Mapping) and all(isinstance(path, str) for path in value.values())
             else:
                 now = getattr(Settings(), name)
-                wanted: tuple[type, ...] = (str, type(None)) if now is None else (type(now),)
+                wanted: tuple[type, ...] = (type(now),)
+                if now is None:
+                    wanted = (int if name == "ssh_port" else str, type(None))
                 good = isinstance(value, (*wanted, int) if float in wanted else wanted) and not isinstance(value, bool)
             if not good:
                 raise InvalidArgument(f"{name}={value!r}: another type is wanted")
@@ -104,7 +115,7 @@ def from_file(path: str | Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"{path}: {error}") from error
     here = path.absolute().parent
-    for name in ("tokens", "certificate", "key", "audit_log"):
+    for name in ("tokens", "certificate", "key", "audit_log", "authorized_keys", "host_key"):
         if isinstance(found.get(name), str) and found[name] != "-":
             found[name] = str(here / found[name])
     if isinstance(found.get("repositories"), dict):

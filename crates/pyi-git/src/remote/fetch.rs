@@ -90,6 +90,8 @@ pub struct FetchRequest {
     pub wait_for_done: bool,
     /// How to acknowledge (v0, v1).
     pub acknowledge: Acknowledge,
+    /// Nothing follows the wants: the client asks for where history is cut, and no more yet (v0, v1 over HTTP).
+    pub only_wants: bool,
     /// The pack may follow at once when enough is known (v0, v1 over HTTP).
     pub no_done: bool,
     /// Where the pack goes.
@@ -330,6 +332,7 @@ impl FetchRequest {
         if request.wants.is_empty() {
             return Ok(None);
         }
+        request.only_wants = packets.rest().is_empty();
         // Haves come in groups with a flush behind each, or with `done` behind all.
         for number in 0.. {
             if number > LINES_MAX {

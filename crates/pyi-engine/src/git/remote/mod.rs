@@ -18,6 +18,8 @@ mod select;
 mod tags;
 mod upload;
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -27,6 +29,7 @@ use pyi_tree::refs::{WorkspaceRecord, decode_branch, workspace_key};
 
 use crate::engine::Engine;
 use crate::git::GitSource;
+use crate::git::source_refs::Tags;
 use crate::repository::Repository;
 use crate::{Error, Result, paths};
 use commits::Registry;
@@ -57,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Mutex<Registry>,
     pub(crate) infos: Mutex<CommitInfos>,
     pub(crate) sources: Mutex<Vec<Arc<GitSource>>>,
+    pub(crate) tags: Mutex<HashMap<PathBuf, Arc<Tags>>>,
 }
 
 /// A repository as git remotes. Cloning is O(1).
@@ -83,6 +87,7 @@ impl GitServer {
                 registry: Mutex::default(),
                 infos: Mutex::default(),
                 sources: Mutex::default(),
+                tags: Mutex::default(),
             }),
         }
     }

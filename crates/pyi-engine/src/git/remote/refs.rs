@@ -14,7 +14,7 @@ use super::{GitRemote, View};
 use crate::engine::Engine;
 use crate::history::History;
 use crate::repository::name_of;
-use crate::{Error, Result, paths};
+use crate::{Error, ErrorKind, Result, paths};
 
 /// Checkpoints of a workspace that are listed.
 const CHECKPOINTS_MAX: usize = 1_000;
@@ -137,13 +137,20 @@ impl GitRemote {
             if super::commits::format_of(&*self.engine().root(&id)?) != self.format {
                 continue;
             }
-            if let Some(oid) = self.chain(&id)? {
-                refs.insert(format!("refs/heads/{name}").into_bytes(), oid);
+            match self.chain(&id) {
+                Ok(Some(oid)) => drop(refs.insert(format!("refs/heads/{name}").into_bytes(), oid)),
+                Ok(None) => {}
+                // What git cannot hold is not offered; the other branches are.
+                Err(error) if matches!(error.kind(), ErrorKind::Git | ErrorKind::InvalidPath) && name != BRANCH => {}
+                Err(error) => return Err(error),
             }
         }
         if wanted(b"refs/tags/") {
             for source in self.sources().iter().filter(|source| source.format() == self.format) {
-                refs.extend(source.tags()?);
+                let last = self.shared.tags.lock().get(source.common_dir()).cloned();
+                let tags = source.tags(last)?;
+                refs.extend(tags.names.iter().map(|(name, oid)| (name.clone(), *oid)));
+                self.shared.tags.lock().insert(source.common_dir().to_path_buf(), tags);
             }
             for (key, value) in self.engine().store().refs().scan(b"t/")? {
                 if let Some((oid, objects)) = read_tag(self.format, &value)? {

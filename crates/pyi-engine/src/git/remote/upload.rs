@@ -1,6 +1,7 @@
 //! The answers of upload-pack: from the bytes of a request to the pieces of its answer.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use pyi_git::Oid;
 use pyi_git::pktline::{
@@ -13,10 +14,13 @@ use pyi_git::remote::fetch::{Acknowledge, Command, Deepen, FetchRequest, LsRefsR
 use super::pack::PackMaker;
 use super::select::Wants;
 use super::{AGENT, GitRemote};
+use crate::hold::Held;
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes of an answer that are handed out at once.
 const PIECE_BYTES: usize = 256 << 10;
+/// Wanted checkpoints that are held while they are sent.
+const HELD_MAX: usize = 256;
 /// Commits that are named by the client and compared at most: more tell nothing.
 const HAVES_MAX: usize = 1 << 16;
 
@@ -26,6 +30,8 @@ pub struct UploadResponse {
     ready: Option<Vec<u8>>,
     stage: Stage,
     error: Option<Error>,
+    /// Keeps what is being sent from being collected, also when its ref moves on meanwhile.
+    held: Vec<Arc<Held>>,
     packet_bytes: Option<usize>,
     progress: bool,
     /// A flush belongs behind the pack (protocol v2 ends every section so, and so does a side band).
@@ -79,6 +85,7 @@ impl GitRemote {
             ready: None,
             stage: Stage::Over,
             error: None,
+            held: Vec::new(),
             packet_bytes: Some(pyi_git::pktline::PACKET_MAX_BYTES),
             progress: false,
             flush: true,
@@ -204,11 +211,12 @@ impl GitRemote {
 
     fn write_cut(&self, request: &FetchRequest, wants: &Wants, out: &mut Vec<u8>) -> Result<()> {
         let commits = self.select_commits(request, &wants.commits, &[])?;
+        // Without newlines, as git sends them: libgit2 takes no others.
         for oid in &commits.shallow {
-            write_line(&format!("shallow {oid}"), out);
+            write_data(format!("shallow {oid}").as_bytes(), out);
         }
         for oid in &commits.unshallow {
-            write_line(&format!("unshallow {oid}"), out);
+            write_data(format!("unshallow {oid}").as_bytes(), out);
         }
         Ok(())
     }
@@ -220,6 +228,9 @@ impl GitRemote {
         if request.deepen != Deepen::No {
             self.write_cut(&request, &wants, out)?;
             write_flush(out);
+        }
+        if request.only_wants {
+            return Ok(());
         }
         let common = self.common(&request)?;
         let is_ready = !common.is_empty() && self.is_ready(&wants, &common)?;
@@ -318,6 +329,12 @@ impl UploadResponse {
                 let remote = self.remote.clone();
                 let _section = remote.engine().store().section();
                 let wants = remote.sort_wants(&request.wants)?;
+                for want in wants.commits.iter().take(HELD_MAX) {
+                    let checkpoint = remote.shared.registry.lock().checkpoint(want);
+                    if let Some(id) = checkpoint {
+                        self.held.push(remote.engine().hold(&id)?);
+                    }
+                }
                 let haves = remote.commits_among(&common)?;
                 let commits = remote.select_commits(&request, &wants.commits, &haves)?;
                 let selection = remote.select_objects(&request, &wants, &commits, &haves)?;
