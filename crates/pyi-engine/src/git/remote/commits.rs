@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pyi_cas::{Bytes, Id};
+use pyi_cas::{Bytes, Id, IdMap};
 use pyi_git::commit::Commit;
 use pyi_git::signature::Signature;
 use pyi_git::{ObjectFormat, ObjectKind, Oid, hash_object};
@@ -36,7 +36,7 @@ const HELD_MAX: usize = 64;
 /// How often everything is looked at for a client that asks for what nobody knows.
 const RELEARN_EVERY: Duration = Duration::from_secs(5);
 /// Bytes of trees that do not follow from nodes.
-const TREES_MAX_BYTES: usize = 64 << 20;
+const TREES_MAX_BYTES: usize = 256 << 20;
 
 /// A commit that no source has.
 #[derive(Clone)]
@@ -228,22 +228,23 @@ impl GitRemote {
     /// The commit of a checkpoint on a branch; `None` if there is nothing in it and nothing before it. O(checkpoints not seen before), and for
     /// each O(changed).
     pub(crate) fn chain(&self, id: &Id) -> Result<Option<Oid>> {
-        let known = |id: &Id| self.shared.registry.lock().chain.get(&(*id, self.format)).copied();
-        if let Some(known) = known(id) {
+        // What this call relies on is remembered in it too: somebody may make the registry forget meanwhile.
+        let mut done: IdMap<Option<Oid>> = IdMap::default();
+        if let Some(known) = self.known_in_chain(id, &mut done) {
             return Ok(known);
         }
         let engine = self.engine();
         let mut fresh = Vec::new();
         let mut stack = vec![(*id, engine.root(id)?, false)];
         while let Some((id, root, ready)) = stack.pop() {
-            if known(&id).is_some() {
+            if self.known_in_chain(&id, &mut done).is_some() {
                 continue;
             }
             let mut commit = self.own_commit(&id, &root)?;
             if commit.is_none() && !ready {
                 stack.push((id, root.clone(), true));
                 for parent in &root.parents {
-                    if known(parent).is_none()
+                    if self.known_in_chain(parent, &mut done).is_none()
                         && let Some(above) = engine.ancestor(parent)?
                     {
                         stack.push((*parent, above, false));
@@ -255,8 +256,8 @@ impl GitRemote {
                 let mut parents: Vec<Oid> = Vec::new();
                 let mut cut = false;
                 for parent in &root.parents {
-                    match known(parent) {
-                        Some(Some(oid)) if !parents.contains(&oid) => parents.push(oid),
+                    match done.get(parent) {
+                        Some(Some(oid)) if !parents.contains(oid) => parents.push(*oid),
                         Some(_) => {}
                         None => cut = true,
                     }
@@ -268,10 +269,21 @@ impl GitRemote {
                 }
                 commit = self.make(&id, &root, &parents, &mut fresh)?;
             }
+            done.insert(id, commit);
             self.shared.registry.lock().chain.insert((id, self.format), commit);
         }
         engine.git_map.append(&fresh);
-        Ok(known(id).flatten())
+        Ok(done.get(id).copied().flatten())
+    }
+
+    /// What was found out about a checkpoint before; it is in `done` afterwards.
+    fn known_in_chain(&self, id: &Id, done: &mut IdMap<Option<Oid>>) -> Option<Option<Oid>> {
+        if let Some(known) = done.get(id) {
+            return Some(*known);
+        }
+        let known = self.shared.registry.lock().chain.get(&(*id, self.format)).copied()?;
+        done.insert(*id, known);
+        Some(known)
     }
 
     /// The commit of a workspace's content: one on top of where it came from.
