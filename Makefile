@@ -86,7 +86,7 @@ mutants: ## mutation testing of pyi-cas and pyi-tree: survivors in target/mutant
 	NEXTEST_PROFILE=mutants PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 cargo mutants --package pyi-cas --package pyi-tree \
 	    --test-tool nextest --timeout 60 --cap-lints=true --output target $(MUTANTS_ARGS)
 
-fuzz: $(PY) ## run the fuzzer of every decoder for FUZZ_SECONDS each; needs a C++ compiler (fuzz/README.md)
+fuzz: develop ## run the fuzzer of every decoder for FUZZ_SECONDS each; needs a C++ compiler (fuzz/README.md)
 	@$(PY) tools/fuzz.py --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
 soak: develop ## the tests marked soak: minutes to hours

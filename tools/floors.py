@@ -42,13 +42,13 @@ RUST_WORDS: list[tuple[tuple[str, ...], re.Pattern[str], str]] = [
 
 # The floors of python/pyi from the ground up: top-level modules and packages by name.
 FLOORS: list[set[str]] = [
-    # `state` makes a mapping of the kernel's `StateCore`, and the kernel hands it out.
+    # `state` makes a mapping of the kernel's `StateCore`, and the kernel hands it out; `arrays` is for what it holds.
     # Reports and targets of backups are plain data and a protocol; the kernel's stub names them.
-    {"errors", "config", "_native", "state", "backup"},
-    {"repository", "workspace", "checkpoint", "journal", "superposition", "types", "_convert"},
+    {"errors", "config", "_native", "arrays", "state", "backup"},
+    {"repository", "workspace", "checkpoint", "journal", "superposition", "types", "_convert", "aio"},
     {"git"},
     {"sandbox"},
-    {"workflow", "dashboard"},
+    {"workflow", "longrun", "dashboard"},
     {"server"},
     {"cli", "__main__"},
 ]

@@ -2,6 +2,7 @@
 
 python tools/fuzz.py [--seconds N] [--jobs N] [--keep] [TARGET ...]
 
+Most are targets of one program in Rust; what is decoded in Python has a program in fuzz/python, which needs atheris.
 Inputs come from fuzz/corpus; what the runs add goes to target/fuzz/inputs, findings to target/fuzz/findings.
 --keep puts the smallest inputs that cover most back into fuzz/corpus.
 """
@@ -9,6 +10,7 @@ Inputs come from fuzz/corpus; what the runs add goes to target/fuzz/inputs, find
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -35,25 +37,41 @@ KEPT_INPUTS = 60
 MERGE_SECONDS = 120
 
 
-def build() -> tuple[Path, Path]:
-    """Build the program; its path, and the directory for what the runs write."""
+def build_directory() -> Path:
+    """Return the directory for what is built and what the runs write."""
+    return Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").absolute() / "fuzz"
+
+
+def build(directory: Path) -> Path:
+    """Build the program in Rust; its path."""
     # A target directory and a host triple of its own: the flags are for the program and not for build scripts.
     text = subprocess.run(["rustc", "-vV"], check=True, capture_output=True, text=True).stdout
     host = next(line.split()[1] for line in text.splitlines() if line.startswith("host:"))
-    directory = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").absolute() / "fuzz"
     environment = dict(os.environ, CARGO_TARGET_DIR=str(directory), CARGO_ENCODED_RUSTFLAGS="\x1f".join(FLAGS))
     command = ["cargo", "build", "--release", "--locked", "--quiet", "--target", host]
     subprocess.run(command, check=True, cwd=ROOT / "fuzz", env=environment)
-    return directory / host / "release" / "pyi-fuzz", directory
+    return directory / host / "release" / "pyi-fuzz"
 
 
-def fuzz(program: Path, directory: Path, target: str, seconds: int) -> str | None:
+def in_python(target: str) -> Path | None:
+    """Return the program of a target that is decoded in Python."""
+    script = ROOT / "fuzz" / "python" / f"{target}.py"
+    return script if script.exists() else None
+
+
+def command_of(program: Path | None, target: str) -> list[str]:
+    """Return how a target is run; arguments of libFuzzer follow."""
+    script = in_python(target)
+    return [sys.executable, str(script)] if script else [str(program)]
+
+
+def fuzz(program: Path | None, directory: Path, target: str, seconds: int) -> str | None:
     """Run one target; what it found, or None."""
     work, findings = directory / "inputs" / target, directory / "findings"
     for path in (work, findings, CORPUS / target):
         path.mkdir(parents=True, exist_ok=True)
-    command = [str(program), f"-max_total_time={seconds}", f"-artifact_prefix={findings}/{target}-", *LIMITS]
-    command += [str(work), str(CORPUS / target)]
+    command = [*command_of(program, target), f"-max_total_time={seconds}", f"-artifact_prefix={findings}/{target}-"]
+    command += [*LIMITS, str(work), str(CORPUS / target)]
     begin = time.monotonic()
     environment = dict(os.environ, PYI_FUZZ_TARGET=target)
     result = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
@@ -67,18 +85,26 @@ def fuzz(program: Path, directory: Path, target: str, seconds: int) -> str | Non
     )
     if result.returncode == 0:
         return None
-    reason = [line for line in lines if "panicked at" in line or "ERROR: libFuzzer" in line or "Test unit" in line]
+    telling = ("panicked at", "ERROR: libFuzzer", "Test unit", "Error: ")
+    reason = [line for line in lines if any(word in line for word in telling)]
     return "\n".join([f"{target}:", *("  " + line for line in reason)])
 
 
-def keep(program: Path, directory: Path, target: str) -> None:
+def keep(program: Path | None, directory: Path, target: str) -> None:
     """Replace the target's corpus by the smallest inputs that cover most, within its share of bytes."""
     merged = directory / "merged" / target
     shutil.rmtree(merged, ignore_errors=True)
     merged.mkdir(parents=True)
     work = directory / "inputs" / target
     work.mkdir(parents=True, exist_ok=True)
-    command = [str(program), "-set_cover_merge=1", *LIMITS, str(merged), str(CORPUS / target), str(work)]
+    command = [
+        *command_of(program, target),
+        "-set_cover_merge=1",
+        *LIMITS,
+        str(merged),
+        str(CORPUS / target),
+        str(work),
+    ]
     environment = dict(os.environ, PYI_FUZZ_TARGET=target)
     subprocess.run(command, env=environment, capture_output=True, check=True, timeout=MERGE_SECONDS)
     # Those with a name are made by hand from real bytes: they stay.
@@ -102,15 +128,22 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--keep", action="store_true", help="put what was found worth keeping into fuzz/corpus")
     parser.add_argument("targets", nargs="*")
     options = parser.parse_args(arguments)
-    begin = time.monotonic()
-    program, directory = build()
-    print(f"built in {time.monotonic() - begin:.0f} s", flush=True)
     # Each has inputs, and with them a directory.
     known = sorted(path.name for path in CORPUS.iterdir())
     unknown = sorted(set(options.targets) - set(known))
     if unknown:
         parser.error(f"no such target: {json.dumps(unknown)}; there are {' '.join(known)}")
     chosen = options.targets or known
+    if importlib.util.find_spec("atheris") is None:
+        for target in [target for target in chosen if in_python(target)]:
+            print(f"{target:18} NOT RUN: there is no atheris here (make develop installs it where there is a wheel)")
+            chosen.remove(target)
+    directory = build_directory()
+    program = None
+    if not all(in_python(target) for target in chosen):
+        begin = time.monotonic()
+        program = build(directory)
+        print(f"built in {time.monotonic() - begin:.0f} s", flush=True)
     with ThreadPoolExecutor(options.jobs) as pool:
         found = [text for text in pool.map(lambda t: fuzz(program, directory, t, options.seconds), chosen) if text]
     if options.keep:
@@ -119,7 +152,8 @@ def main(arguments: list[str]) -> int:
     for text in found:
         print(text, file=sys.stderr)
     if found:
-        print(f"repeat one: PYI_FUZZ_TARGET=<target> {program} {directory}/findings/<file>", file=sys.stderr)
+        repeat = f"PYI_FUZZ_TARGET=<target> {program or 'python fuzz/python/<target>.py'}"
+        print(f"repeat one: {repeat} {directory}/findings/<file>", file=sys.stderr)
     return 1 if found else 0
 
 

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use pyi_cas::{Batch, FileStore, Guard, Id, Kind, ObjectStore, OpenOptions, OsFs, RefTransaction};
 use pyi_fuzz::store_files::{FILES, FORMAT};
 use pyi_git::ObjectFormat;
+use pyi_tree::array::ArrayIndex;
 use pyi_tree::cbor::Value;
-use pyi_tree::refs::{Origin, SuperpositionRecord, WorkspaceRecord};
+use pyi_tree::refs::{CandidateRecord, Fate, Link, Origin, SuperpositionRecord, WorkspaceRecord};
 use pyi_tree::{CheckpointRoot, Mode, Row, build_directory};
 
 fn seed(to: &Path, target: &str, name: &str, bytes: &[u8]) {
@@ -240,8 +241,16 @@ fn tree(to: &Path) {
         to,
         "tree_journal",
         "two",
-        &Value::Array(vec![event.clone(), event]).encode(),
+        &Value::Array(vec![
+            Value::Bytes(vec![7; 32]),
+            Value::Array(vec![event.clone(), event]),
+        ])
+        .encode(),
     );
+    let array = ArrayIndex::blank(Some("bytes".into()), "|u1".into(), vec![2, 70_000], 140_000);
+    seed(to, "tree_array", "description", &array.root().encode());
+    let list = Value::Array(vec![Value::Int(0), Value::Bytes(vec![7; 96])]);
+    seed(to, "tree_array", "list", &list.encode());
     let workspace = WorkspaceRecord {
         head: Id([1; 32]),
         origin: Some(Origin {
@@ -252,12 +261,23 @@ fn tree(to: &Path) {
         lease: Default::default(),
     };
     seed(to, "tree_records", "workspace", &workspace.encode());
-    let superposition = SuperpositionRecord {
-        base: Id([1; 32]),
-        candidates: vec!["a".into(), "b".into()],
-        weights: vec![0.25, f64::INFINITY],
+    let candidate = |name: &str, weight| CandidateRecord {
+        name: name.into(),
+        weight,
         deadline_ns: Some(1),
+        fate: Fate::Failed,
+    };
+    let superposition = SuperpositionRecord {
+        candidates: vec![candidate("a", 0.25), candidate("b", f64::INFINITY)],
+        deadline_ns: Some(1),
+        outer: Some(("o".into(), 1)),
+        inner: vec![(0, "i".into())],
+        links: vec![Link {
+            other: "l".into(),
+            pairs: vec![(0, 1)],
+        }],
         collapsed: Some((1, Id([2; 32]))),
+        ..SuperpositionRecord::new(Id([1; 32]))
     };
     seed(to, "tree_records", "superposition", &superposition.encode());
     seed(to, "tree_records", "branch", &[7; 32]);

@@ -32,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     ("git_request", git::request),
     ("git_text", git::text),
     ("git_tree", git::tree),
+    ("tree_array", tree::array),
     ("tree_cbor", tree::cbor),
     ("tree_checkpoint", tree::checkpoint),
     ("tree_journal", tree::journal),

@@ -54,9 +54,22 @@ pub fn checkpoint(data: &[u8]) {
 }
 
 pub fn journal(data: &[u8]) {
-    if let Ok(events) = pyi_tree::journal::decode_batch(data) {
-        let size: usize = events.iter().map(|event| event.kind.len()).sum();
+    if let Ok(batch) = pyi_tree::journal::EventBatch::decode(data.to_vec().into()) {
+        let size: usize = (0..batch.len()).map(|at| batch.kind(at).len()).sum();
         assert!(size <= data.len());
+        for at in 0..batch.len() {
+            let _ = batch.event(at);
+        }
+    }
+}
+
+pub fn array(data: &[u8]) {
+    if let Ok((_, ids)) = pyi_tree::array::named_by(data) {
+        assert!(ids.len() * 32 <= data.len());
+    }
+    if let Ok(root) = pyi_tree::array::ArrayRoot::decode(data) {
+        let again = pyi_tree::array::ArrayRoot::decode(&root.encode());
+        assert_eq!(again.ok(), Some(root));
     }
 }
 

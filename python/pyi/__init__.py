@@ -11,8 +11,8 @@ side, and the one that worked becomes an ordinary git commit.
 ...     saved = attempt.checkpoint("a try")
 ...     ws.restore(saved)
 
-Importing this package loads the kernel and the errors and nothing else; ``race``, ``swarm`` and ``restore_backup`` are
-loaded when they are first touched.
+Importing this package loads the kernel and the errors and nothing else; ``race``, ``swarm``, ``session``, ``resumable``
+and ``restore_backup`` are loaded when they are first touched.
 """
 
 from __future__ import annotations
@@ -53,6 +53,10 @@ from pyi.errors import (
 if TYPE_CHECKING:
     from pyi.backup.report import BackupReport, LogPosition, ScrubReport
     from pyi.backup.restore import restore_backup
+    from pyi.longrun.opening import session
+    from pyi.longrun.report import SessionReport
+    from pyi.longrun.resumable import resumable
+    from pyi.longrun.session import Session
     from pyi.workflow.race import race
     from pyi.workflow.result import CandidateResult, RaceResult
     from pyi.workflow.swarm import SwarmReport, swarm
@@ -82,6 +86,8 @@ __all__ = [
     "Repository",
     "Retention",
     "ScrubReport",
+    "Session",
+    "SessionReport",
     "StorageError",
     "Superposition",
     "SwarmReport",
@@ -92,6 +98,8 @@ __all__ = [
     "open",
     "race",
     "restore_backup",
+    "resumable",
+    "session",
     "swarm",
 ]
 
@@ -100,6 +108,10 @@ _LAZY = {
     "BackupReport": "pyi.backup.report",
     "LogPosition": "pyi.backup.report",
     "ScrubReport": "pyi.backup.report",
+    "session": "pyi.longrun.opening",
+    "Session": "pyi.longrun.session",
+    "SessionReport": "pyi.longrun.report",
+    "resumable": "pyi.longrun.resumable",
     "race": "pyi.workflow.race",
     "RaceResult": "pyi.workflow.result",
     "CandidateResult": "pyi.workflow.result",

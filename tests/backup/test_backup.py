@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import sys
 import threading
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -308,6 +310,34 @@ def test_a_path_in_a_manifest_does_not_lead_out(tmp_path: Path) -> None:
         manifest = Manifest("0" * 32, 1, 1, 1, b"", (File(name, "", False, ()),))
         with pytest.raises(Corrupt):
             decode(manifest.encode(), "here")
+
+
+def test_a_strange_manifest_is_refused_by_name(tmp_path: Path) -> None:
+    """Its checksum is right, and it is no manifest all the same. The fuzzer found these."""
+    from pyi.backup.manifest import File, Manifest, Part, _canonical, decode
+
+    name = "segments/0000000000000001.seg"
+    file = File(name, "", False, (Part("a" * 64, 10),))
+    whole = Manifest("0" * 32, 1, 1, 1, b"", (file,))
+    assert decode(whole.encode(), "here") == whole
+
+    def changed(**entries: Any) -> bytes:
+        body = {**json.loads(whole.encode()), **entries}
+        del body["sha256"]
+        return _canonical({**body, "sha256": hashlib.sha256(_canonical(body)).hexdigest()})
+
+    one = {"name": name, "seal": "", "final": False, "parts": [["a" * 64, 10]]}
+    for strange in (
+        b"[" * 100_000,  # deeper than any parser goes
+        changed(files=[one, one]),  # restored into the same file twice
+        changed(position=1 << 64),  # more than the store counts to
+        changed(files=[{**one, "parts": [["a" * 64, (1 << 64) - 1]] * 2}]),
+        changed(files=[{**one, "seal": [1]}]),
+        changed(files=[{**one, "final": "no"}]),
+        changed(files=[{**one, "name": 7}]),
+    ):
+        with pytest.raises(Corrupt, match="manifest here is damaged"):
+            decode(strange, "here")
 
 
 def test_one_backup_at_a_time_is_not_needed(tmp_path: Path) -> None:

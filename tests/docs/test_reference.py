@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 import pyi
+from pyi import aio
+from pyi.arrays import TrackedArray
+from pyi.state import State
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "python.md").read_text()
@@ -21,6 +24,8 @@ WORD = re.compile(r"\w+")
 
 # Made by the engine and not by callers; one line names them.
 INSIDE = {
+    "ArrayCore",
+    "ArrayMemory",
     "GitRemote",
     "GitServer",
     "JournalIterator",
@@ -29,6 +34,7 @@ INSIDE = {
     "ScrubCore",
     "StateCore",
     "StoreImage",
+    "StoredArray",
     "UploadAnswer",
     "Walk",
 }
@@ -75,7 +81,23 @@ def test_a_class_of_the_stub(name: str) -> None:
         assert not missing, f"{name}.{member}: {missing} not in {described[member]}"
 
 
-RESULTS = [pyi.RaceResult, pyi.CandidateResult, pyi.SwarmReport, pyi.ScrubReport, pyi.BackupReport]
+@pytest.mark.parametrize(("name", "described"), [("State", State), ("TrackedArray", TrackedArray)])
+def test_a_class_in_python(name: str, described: type) -> None:
+    assert rows(name).keys() == {member for member in vars(described) if not member.startswith("_")}
+
+
+def test_the_coroutines() -> None:
+    assert rows("pyi.aio").keys() == set(aio.__all__)
+
+
+RESULTS = [
+    pyi.RaceResult,
+    pyi.CandidateResult,
+    pyi.SwarmReport,
+    pyi.SessionReport,
+    pyi.ScrubReport,
+    pyi.BackupReport,
+]
 
 
 @pytest.mark.parametrize("record", RESULTS, ids=lambda it: it.__name__)
@@ -85,7 +107,17 @@ def test_a_result(record: type) -> None:
     assert rows(record.__name__).keys() == fields | others
 
 
-@pytest.mark.parametrize("function", [pyi.race, pyi.swarm], ids=lambda it: it.__name__)
+def test_a_session() -> None:
+    described = rows("Session")
+    members = {name for name in vars(pyi.Session) if not name.startswith("_")}
+    assert described.keys() == members | (pyi.Session.__annotations__.keys() - members)
+    for name in members:
+        if inspect.isfunction(found := getattr(pyi.Session, name)):
+            missing = set(inspect.signature(found).parameters) - {"self", *WORD.findall(described[name])}
+            assert not missing, f"Session.{name}: {missing}"
+
+
+@pytest.mark.parametrize("function", [pyi.race, pyi.swarm, pyi.session], ids=lambda it: it.__name__)
 def test_a_function_with_many_parameters(function: Callable[..., object]) -> None:
     assert list(rows(function.__name__)) == list(inspect.signature(function).parameters)
 

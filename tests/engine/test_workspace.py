@@ -466,3 +466,64 @@ def test_stats_count_and_deduplicate(repo: pyi.Repository) -> None:
     assert stats["bytes_stored"] < 20_000
     assert stats["dedup_ratio"] > 5
     repo.flush()
+
+
+def test_many_checkpoints_at_once(repo: pyi.Repository, ws: pyi.Workspace) -> None:
+    forks = [ws.fork() for _ in range(20)] + [ws.fork("named")]
+    for number, fork in enumerate(forks):
+        fork.write("src/a.py", b"a = %d\n" % number)
+        fork.write(f"new/{number}.bin", bytes([number]) * 5000)
+        fork.state["number"] = number
+    made = repo.checkpoint_many(forks, "together", metadata={"round": 1})
+    assert [checkpoint.message for checkpoint in made] == ["together"] * 21
+    assert made[0].metadata == {"round": 1}
+    assert len({checkpoint.id for checkpoint in made}) == 21
+    for number, (fork, checkpoint) in enumerate(zip(forks, made, strict=True)):
+        assert fork.head == checkpoint
+        assert not fork.dirty
+        assert checkpoint.parents == [ws.head.id]
+        fresh = repo.workspace(at=checkpoint)
+        assert bytes(fresh.read("src/a.py")) == b"a = %d\n" % number
+        assert bytes(fresh.read(f"new/{number}.bin")) == bytes([number]) * 5000
+        assert fresh.state["number"] == number
+    assert repo.view_workspace("named").head == made[-1]
+    # The same content has the same trees, however it was stored.
+    alone = ws.fork()
+    alone.write("src/a.py", b"a = 3\n")
+    alone.write("new/3.bin", bytes([3]) * 5000)
+    alone.state["number"] = 3
+    assert alone.checkpoint().tree == made[3].tree
+    assert repo.checkpoint_many([]) == []
+    twice = repo.checkpoint_many([forks[0], forks[0]])
+    assert twice[0] == twice[1] == forks[0].head
+    with pytest.raises(pyi.InvalidArgument):
+        repo.checkpoint_many(forks, metadata={1: 2})  # type: ignore[dict-item]
+
+
+def test_many_checkpoints_or_none(ws: pyi.Workspace, repo: pyi.Repository) -> None:
+    free, named = ws.fork(), ws.fork("mine")
+    free.write("x", b"1")
+    named.write("x", b"2")
+    with pyi.open(repo.path) as other:
+        other.open_workspace("mine").write("y", b"taken")
+        before = free.head
+        with pytest.raises(pyi.LeaseLost):
+            repo.checkpoint_many([free, named])
+    assert free.head == before
+    assert free.dirty
+
+
+def test_trim_forgets_only_what_the_store_has(repo: pyi.Repository, ws: pyi.Workspace) -> None:
+    forks = [ws.fork() for _ in range(30)]
+    for number, fork in enumerate(forks):
+        fork.write(f"deep/er/{number}", bytes([number]) * 3000)
+        fork.state["n"] = number
+        fork.checkpoint()
+    forks[3].write("dirty", b"not stored")
+    repo.trim()
+    assert bytes(forks[3].read("dirty")) == b"not stored"
+    for number, fork in enumerate(forks):
+        assert bytes(fork.read(f"deep/er/{number}")) == bytes([number]) * 3000
+        assert fork.state["n"] == number
+        fork.write("more", b"%d" % number)
+        assert bytes(repo.workspace(at=fork.checkpoint()).read(f"deep/er/{number}")) == bytes([number]) * 3000

@@ -117,3 +117,12 @@ def test_a_short_soak(tmp_path: Path) -> None:
     assert len(lines) >= 3
     assert lines[-1]["verified restores"] >= 1
     assert told.endswith("violations 0\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("generators", ["philox", "legacy"])
+def test_a_session_that_is_killed_now_and_then(tmp_path: Path, generators: str) -> None:
+    told = recipe(tmp_path, "session", "--steps", "4000", "--kills", "20", "--generators", generators)
+    assert "steps 4000, kills 20" in told
+    assert "bit-identical" in told
+    assert told.endswith("violations 0\n")

@@ -9,12 +9,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from validation.endurance import beside, kills, soak
+from validation.endurance import beside, kills, session, soak
 from validation.lab import Lab
 
 __all__ = ["main"]
 
-_RECIPES = {"kills": kills, "beside": beside, "soak": soak}
+_RECIPES = {"kills": kills, "beside": beside, "soak": soak, "session": session}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

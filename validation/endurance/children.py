@@ -58,6 +58,10 @@ class Child:
         self.bury()
         return said
 
+    def has_ended(self) -> bool:
+        """Whether it ended by itself; it is still to be buried."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
     def bury(self) -> int:
         """Wait for the end of a process that ended by itself, and return its exit status (negative: the signal)."""
         os.close(self.pipe)

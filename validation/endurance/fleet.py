@@ -148,6 +148,9 @@ class Fleet:
             else:
                 getattr(self, "_on_" + name.replace(" ", "_"))(child, *rest)
 
+    def _on_waiting(self, child: Child) -> None:
+        """Nothing to do: it was heard of."""
+
     def _on_opened(self, child: Child, seconds: float) -> None:
         self.counts[f"{child.kind} lives"] += 1
         self.delay("open", seconds)

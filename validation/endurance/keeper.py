@@ -15,6 +15,8 @@ __all__ = ["Duty", "keep_backups"]
 
 # Backups only add; after so many a new target is begun, and the one before the last is removed.
 _BACKUPS_IN_TARGET = 20
+# Between two backups, so that nobody takes it for stuck.
+_WORD_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ def keep_backups(duty: Duty, say: Say) -> None:
     """Back up until killed."""
     with pyi.open(duty.store) as repo:
         number, next_at = 0, time.monotonic()
+        heard_at = next_at
         while True:
             if duty.is_halted():
                 say("paused")
@@ -39,6 +42,9 @@ def keep_backups(duty: Duty, say: Say) -> None:
                 say("resumed")
             if time.monotonic() < next_at:
                 time.sleep(0.05)
+                if time.monotonic() > heard_at + _WORD_EVERY_S:
+                    say("waiting")
+                    heard_at = time.monotonic()
                 continue
             next_at += duty.pause_s
             target = duty.targets / str(number // _BACKUPS_IN_TARGET)

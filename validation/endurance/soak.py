@@ -104,7 +104,8 @@ class _Soak:
         counts["backups"] += 1
         counts["full backups"] += full
         counts["backup bytes"] += copied
-        if counts["backups"] % _RESTORE_EVERY == 1:
+        # The newest one is restored: where another backup came before that, what counts is when that one was made.
+        if counts["backups"] % _RESTORE_EVERY == 1 or self.to_restore is not None:
             self.to_restore = (Path(target), begin - _TRAIL_MARGIN_S, end + _TRAIL_MARGIN_S)
 
     def _check(self) -> None:

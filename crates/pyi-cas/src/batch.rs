@@ -2,11 +2,12 @@
 //! depends on the place in the segment (position, checksum) is filled in at the commit.
 
 use crate::chunker;
-use crate::encoding::{CHUNKS, ChunkList};
+use crate::encoding::{CHUNKS, ChunkList, SPLICE};
 use crate::error::{Error, Result};
 use crate::id::{Id, IdSet};
 use crate::kind::Kind;
 use crate::record::{self, HEADER_BYTES, PLAIN};
+use crate::splice::Splice;
 
 /// Largest batch: half of the largest segment, so that a batch always fits into a new one.
 const BATCH_MAX_BYTES: u64 = record::SEGMENT_MAX_BYTES / 2;
@@ -28,6 +29,9 @@ pub struct Batch {
     buffer: Vec<u8>,
     entries: Vec<Entry>,
     known: IdSet,
+    /// For payloads that are made before they are put.
+    scratch: Vec<u8>,
+    splice: Splice,
 }
 
 impl Batch {
@@ -72,6 +76,30 @@ impl Batch {
             }
         }
         self.put_encoded(kind, CHUNKS, id, &ChunkList::encode(&list))
+    }
+
+    /// An empty splice whose memory is kept for the next one; [`Batch::put_spliced`] takes it back. O(1).
+    pub fn take_splice(&mut self) -> Splice {
+        let mut splice = std::mem::take(&mut self.splice);
+        splice.clear();
+        splice
+    }
+
+    /// Takes back a splice that was not used. O(1).
+    pub fn give_splice(&mut self, splice: Splice) {
+        self.splice = splice;
+    }
+
+    /// As [`Batch::put`], but stored as what differs from `base`, an object of the same kind that must stand by itself in the store
+    /// ([`crate::ObjectStore::stands_alone_hint`]). Errors as [`Batch::put`]. O(payload).
+    pub fn put_spliced(&mut self, kind: Kind, id: &Id, base: &Id, mut splice: Splice) -> Result<()> {
+        self.scratch.clear();
+        splice.payload(base, &mut self.scratch);
+        let payload = std::mem::take(&mut self.scratch);
+        let put = self.put_encoded(kind, SPLICE, id, &payload);
+        self.scratch = payload;
+        self.splice = splice;
+        put
     }
 
     /// Adds a record with a payload that stands for the content in the way of `encoding`.

@@ -140,6 +140,8 @@ struct Collection<'a> {
     /// Epoch in which the collection began.
     since: u64,
     live: IdSet,
+    /// What is in `live` only because something that lives is read through it. What it reaches itself does not live.
+    needed: IdSet,
     /// Records whose references are in `live`, by slot and position.
     expanded: HashSet<(u32, u32)>,
     /// Live objects that have a whole copy outside of the victims.
@@ -188,6 +190,7 @@ pub(crate) fn collect(store: &FileStore, mark: &mut dyn Mark, options: &CollectO
         options,
         since: gc.epoch(),
         live: IdSet::default(),
+        needed: IdSet::default(),
         expanded: HashSet::new(),
         placed: IdSet::default(),
         victims: Vec::new(),
@@ -304,6 +307,10 @@ impl Collection<'_> {
     /// Adds to `live` what is live now: what refs reach, what pins reach, and what refs reached at any time since the collection began,
     /// as a running section may have read it then. O(what is new), as far as `mark` keeps to that.
     fn mark(&mut self, mark: &mut dyn Mark) -> Step<()> {
+        // Whoever marks goes by `live` in what was followed before, and these were not: they may be reached by now.
+        for id in &self.needed {
+            self.live.remove(id);
+        }
         // In this order: an object is known here before a value that names it is looked at, and pins are read behind the values, as
         // who replaces a value by a pin sets the pin first.
         let values = self.store.refs.take_trail()?;
@@ -316,7 +323,9 @@ impl Collection<'_> {
             }
         }
         mark.mark(&roots, &mut self.live)?;
-        expand(self.shared, &mut self.live, &mut self.expanded)?;
+        // What is still not reached stays among these.
+        self.needed.retain(|id| self.live.insert(*id));
+        expand(self.shared, &mut self.live, &mut self.needed, &mut self.expanded)?;
         Ok(())
     }
 

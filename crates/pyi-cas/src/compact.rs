@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Collection, Mark, Step};
-use crate::encoding::{CHUNKS, DELTA};
+use crate::encoding::{CHUNKS, DELTA, SPLICE};
 use crate::error::{Error, Result};
 use crate::id::{Id, IdMap, IdSet};
 use crate::index::SealedIndex;
@@ -126,7 +126,7 @@ impl Collection<'_> {
         }))
     }
 
-    /// Bases of deltas in sealed segments that stay: encoded as deltas themselves they would make those chains longer each time.
+    /// Bases of deltas and splices in sealed segments that stay: encoded as deltas themselves they would make those chains longer each time.
     fn bases_of_what_stays(&self) -> Result<IdSet> {
         let victims: HashSet<u64> = self.victims.iter().map(|victim| victim.number).collect();
         let mut bases = IdSet::default();
@@ -134,7 +134,7 @@ impl Collection<'_> {
             if victims.contains(&index.number) {
                 continue;
             }
-            for entry in index.entries().filter(|entry| entry.encoding == DELTA) {
+            for entry in index.entries().filter(|entry| matches!(entry.encoding, DELTA | SPLICE)) {
                 bases.extend(self.needs(&index, entry.id)?);
             }
         }

@@ -162,6 +162,33 @@ impl Shared {
         self.stands(id, condemned.as_deref(), 0)
     }
 
+    /// As [`Shared::can_rely_on`], of what stands in unsealed segments and needs nothing else to be read.
+    pub(crate) fn can_rely_on_recent(&self, id: &Id) -> bool {
+        !self.condemned.blind.load(Ordering::Acquire)
+            && self.recent.get(id).is_some_and(|location| {
+                let condemned = self.condemned.numbers();
+                self.is_sound(&location, condemned.as_deref())
+                    && self.parts_stand(id, &location, condemned.as_deref(), 0)
+            })
+    }
+
+    /// The epoch of the collectors that this process follows, as long as it knows of no damage.
+    pub(crate) fn reliance_epoch(&self) -> Option<u64> {
+        let trusts = !self.condemned.blind.load(Ordering::Acquire) && !self.any_damage.load(Ordering::Acquire);
+        trusts.then(|| self.condemned.epoch())
+    }
+
+    /// As [`Shared::can_rely_on`], and it is stored by itself.
+    pub(crate) fn stands_alone(&self, id: &Id) -> bool {
+        if self.condemned.blind.load(Ordering::Acquire) {
+            return false;
+        }
+        let condemned = self.condemned.numbers();
+        let counts = |location: &Location| location.encoding < DELTA && self.is_sound(location, condemned.as_deref());
+        self.recent.get(id).is_some_and(|location| counts(&location))
+            || (self.sealed_copies(id).into_iter().flatten()).any(|location| counts(&location))
+    }
+
     /// Whether a copy stands that can be relied on, with all that it needs to be read: a list of chunks that nothing reached any more can
     /// outlive its chunks, in a segment that was not worth rewriting. O(indexes), and a read for what is not stored by itself.
     pub(crate) fn stands(&self, id: &Id, condemned: Option<&HashSet<u64>>, depth: u32) -> bool {

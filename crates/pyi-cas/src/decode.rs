@@ -10,6 +10,7 @@ use crate::id::Id;
 use crate::kind::Kind;
 use crate::record::{HEADER_BYTES, Header};
 use crate::shared::Shared;
+use crate::splice;
 
 /// Deltas on deltas up to this are followed. What is written stays far below it.
 pub(crate) const CHAIN_MAX: u32 = 64;
@@ -80,6 +81,12 @@ impl Shared {
                 // Versions are read one after the other more often than not, and this one's neighbour needs the same base.
                 self.bases.insert(&base, content);
                 decoded.map(Bytes::from).map_err(|_| Failure::Damaged)
+            }
+            Some(Payload::Splice(base, runs)) => {
+                let content = self.base(kind, &header.id, &base, place, chain)?;
+                let spliced = splice::apply(runs, &content);
+                self.bases.insert(&base, content);
+                spliced.map(Bytes::from).map_err(|_| Failure::Damaged)
             }
             Some(Payload::Chunks(_)) if kind == Kind::Chunk => Err(Failure::Damaged),
             Some(Payload::Chunks(list)) => self.join(kind, &header.id, &list, place),

@@ -12,6 +12,8 @@ pub(crate) const ZSTD: u8 = 1;
 pub(crate) const DELTA: u8 = 2;
 /// A u64 with the plain length, then for each chunk its id and a u32 with its length.
 pub(crate) const CHUNKS: u8 = 3;
+/// The id of another object of the same kind, then how to make the content from that one's ([`crate::splice`]).
+pub(crate) const SPLICE: u8 = 4;
 
 /// Bytes of a row of a list of chunks.
 const ROW_BYTES: usize = 36;
@@ -30,6 +32,8 @@ pub(crate) enum Payload<'a> {
     Zstd(&'a [u8]),
     /// The base, and what follows the frame's magic number.
     Delta(Id, &'a [u8]),
+    /// The base, and the runs.
+    Splice(Id, &'a [u8]),
     Chunks(ChunkList<'a>),
 }
 
@@ -41,6 +45,7 @@ pub(crate) fn parse(encoding: u8, payload: &[u8]) -> Result<Option<Payload<'_>>,
         ZSTD => Payload::Zstd(payload),
         DELTA => Payload::Delta(Id(cursor.array().ok_or(Malformed)?), cursor.0),
         CHUNKS => Payload::Chunks(ChunkList::parse(payload)?),
+        SPLICE => Payload::Splice(Id(cursor.array().ok_or(Malformed)?), cursor.0),
         _ => return Ok(None),
     };
     Ok(Some(parsed))
@@ -133,14 +138,14 @@ mod tests {
         assert_eq!(parse(ZSTD, b"frame"), Ok(Some(Payload::Zstd(b"frame"))));
         assert_eq!(parse(DELTA, &[0; 31]), Err(Malformed));
         assert_eq!(
-            (parse(0, b"x"), parse(4, b"x")),
+            (parse(0, b"x"), parse(5, b"x")),
             (Ok(Some(Payload::Plain(b"x"))), Ok(None))
         );
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_taken_apart_without_a_panic(encoding in 0u8..6, payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_are_taken_apart_without_a_panic(encoding in 0u8..7, payload in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse(encoding, &payload);
         }
     }

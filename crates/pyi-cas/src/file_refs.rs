@@ -86,7 +86,7 @@ impl FileRefs {
         let vfs = shared.vfs.as_ref();
         let mut numbers = log_numbers(vfs, &directory)?;
         if numbers.is_empty() && access.create_log {
-            create_log(vfs, &directory, 1, &shared.store, &RefState::default())?;
+            create_log(vfs, &directory, 1, &shared.store, &RefState::default(), "")?;
             numbers = log_numbers(vfs, &directory)?;
         }
         let mut attempt = 0;
@@ -345,8 +345,15 @@ impl FileRefs {
                 if self.read_only {
                     return Ok(false);
                 }
+                // The next log holds the state and not how it came about: where it survives a loss of power, so shall the history before it. If this
+                // fails, the state counts.
+                let _ = log.file.sync_data();
                 self.settle_places(&mut log.state);
-                create_log(vfs, &self.directory, next, &self.shared.store, &log.state)?;
+                match create_log(vfs, &self.directory, next, &self.shared.store, &log.state, "") {
+                    // So slow that others went on: they took the temporary file for debris, and the log that it was for may be gone, too.
+                    Err(error) if error.is_missing_file() => continue,
+                    created => created?,
+                }
                 self.remove_debris(next);
                 // Between the look and this others may have made it, gone on, and removed it: then the one made here is not the next one.
                 number = log_numbers(vfs, &self.directory)?.last().copied();
@@ -464,6 +471,10 @@ impl RefStore for FileRefs {
             .vfs
             .random(&mut operation)
             .map_err(|error| Error::storage("name a transaction for", &self.directory, error))?;
+        // What was sealed or removed meanwhile is durable: a change that depended on it would be lost with the power once it is gone.
+        if self.shared.is_listing_old() {
+            self.shared.refresh_since(self.shared.seen())?;
+        }
         let mut stored = transaction.clone();
         stored.dependencies.extend(self.shared.dependencies());
         // Encoded before the lock: others need not wait for it.

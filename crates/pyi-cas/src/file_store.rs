@@ -370,6 +370,25 @@ impl ObjectStore for FileStore {
         !self.sessions.is_unprotected() && self.shared.can_rely_on(id)
     }
 
+    fn contains_recent_hint(&self, id: &Id) -> bool {
+        let _gate = fork::enter();
+        !self.sessions.is_unprotected() && self.shared.can_rely_on_recent(id)
+    }
+
+    fn reliance_epoch(&self) -> Option<u64> {
+        let _gate = fork::enter();
+        if self.sessions.is_unprotected() {
+            None
+        } else {
+            self.shared.reliance_epoch()
+        }
+    }
+
+    fn stands_alone_hint(&self, id: &Id) -> bool {
+        let _gate = fork::enter();
+        !self.sessions.is_unprotected() && self.shared.stands_alone(id)
+    }
+
     fn commit(&self, batch: &mut Batch) -> Result<Committed> {
         let _gate = fork::enter();
         self.check_open()?;

@@ -12,6 +12,7 @@ impl FileStore {
     /// Flushes all that this process committed or has seen and that may not be durable: segments, then their names, then the refs, which
     /// must not reach the disk alone.
     pub(crate) fn make_durable(&self) -> Result<()> {
+        let is_gone = self.know_places()?;
         for segment in self.shared.unsealed() {
             if let Err(error) = segment.flush(&self.shared) {
                 self.give_up(&segment).map_err(|_| error)?;
@@ -25,7 +26,24 @@ impl FileStore {
                 }
             }
         }
-        self.refs.flush()
+        if is_gone { self.refs.renew() } else { self.refs.flush() }
+    }
+
+    /// Gets to know the segments that refs depend on, so that they are flushed as well: a change of refs stands on those before it, whoever made
+    /// them, and after a loss of power these count only with all that they depend on. Looks at files only if others stored something that
+    /// refs depend on and this process has not seen. Whether refs depend on a segment that a collector removed since: they must not, as nobody could tell
+    /// it from one that was lost.
+    fn know_places(&self) -> Result<bool> {
+        let is_unknown = |number, offset| match self.shared.segment_numbered(number) {
+            Some(segment) => segment.marks.committed() < offset && !segment.tail.lock().sealed,
+            // It is gone, unless something came since the last look.
+            None => offset > 0 && self.shared.is_listing_old(),
+        };
+        if self.refs.depend_on(is_unknown) {
+            self.shared.refresh_since(self.shared.seen())?;
+        }
+        let is_gone = |number, offset| offset > 0 && self.shared.segment_numbered(number).is_none();
+        Ok(!self.read_only && self.refs.depend_on(is_gone))
     }
 
     /// Copies a segment whose flush failed to a new one, and lets the refs depend on it no more. This store's own is removed then and the

@@ -14,6 +14,7 @@ use crate::merged_index::{BLOCK_BYTES, Broken, MergedIndex, body_at};
 use crate::prefix::HexPrefix;
 use crate::record::{self, HEADER_BYTES, is_whole};
 use crate::segment::{SEGMENT_HEADER_BYTES, check_header, scan};
+use crate::splice;
 use crate::vfs::{Mapped, SharedWords, VfsFile};
 use crate::{batch, reflog};
 
@@ -312,7 +313,7 @@ pub fn batch(data: &[u8]) {
 
 /// A payload of every encoding; a frame, as it is and made from the bytes with one byte changed.
 pub fn payload(data: &[u8]) {
-    for encoding in 0..=4 {
+    for encoding in 0..=5 {
         if let Ok(Some(Payload::Chunks(list))) = encoding::parse(encoding, data) {
             let rows: Vec<(Id, u32)> = list.rows().collect();
             assert_eq!(encoding::ChunkList::encode(&rows), data);
@@ -320,6 +321,12 @@ pub fn payload(data: &[u8]) {
     }
     let cut = data.len().min(usize::from(data.first().copied().unwrap_or(0)));
     let (base, content) = data.split_at(cut);
+    if let Ok(made) = splice::apply(content, base) {
+        assert!(
+            made.len() <= base.len() + content.len(),
+            "a splice makes more than it has"
+        );
+    }
     for dictionary in [&[][..], base] {
         let _ = frame::decompress(&mut data.to_vec(), cut, dictionary);
         let Some(mut compressor) = frame::Compressor::new() else {

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 
+use crate::hashing::{Hashing, SMALL_BYTES};
 use crate::id::Id;
 
 /// What an object is.
@@ -27,6 +28,7 @@ pub enum Kind {
 /// The derived key of each context, computed once: deriving it anew would double the cost of a small object.
 static KEYS: LazyLock<[ContextKey; 5]> =
     LazyLock::new(|| Kind::ALL.map(|kind| hash_derive_key_context(kind.context())));
+static HASHINGS: LazyLock<[Hashing; 5]> = LazyLock::new(|| KEYS.each_ref().map(Hashing::new));
 
 impl Kind {
     /// All kinds, in the order of their numbers.
@@ -50,9 +52,34 @@ impl Kind {
 
     /// The id of this content. O(length), about 1.5 us for 1 KB; never fails.
     pub fn id_of(self, content: &[u8]) -> Id {
+        if content.len() <= SMALL_BYTES {
+            return HASHINGS[self as usize - 1].small(content);
+        }
         let mut hasher = blake3::Hasher::new_from_context_key(&KEYS[self as usize - 1]);
         hasher.update(content);
         Id(*hasher.finalize().as_bytes())
+    }
+
+    /// The ids of these contents, in order. O(bytes); what is in whole kilobytes is hashed side by side, which takes about a tenth of the time
+    /// of one after the other.
+    pub fn ids_of(self, contents: &[&[u8]]) -> Vec<Id> {
+        if let [only] = contents {
+            return vec![self.id_of(only)];
+        }
+        if contents.iter().all(|content| content.len() <= SMALL_BYTES) {
+            return HASHINGS[self as usize - 1].small_many(contents);
+        }
+        let small: Vec<&[u8]> = contents
+            .iter()
+            .copied()
+            .filter(|content| content.len() <= SMALL_BYTES)
+            .collect();
+        let mut ids = HASHINGS[self as usize - 1].small_many(&small).into_iter();
+        let either = |content: &&[u8]| match content.len() {
+            0..=SMALL_BYTES => ids.next().unwrap_or_else(|| self.id_of(content)),
+            _ => self.id_of(content),
+        };
+        contents.iter().map(either).collect()
     }
 }
 
@@ -75,9 +102,18 @@ mod tests {
     #[test]
     fn ids_are_blake3_derive_key() {
         for kind in Kind::ALL {
-            for size in [0usize, 1, 64, 1023, 1024, 1025, 70_000] {
-                let content = vec![7u8; size];
-                assert_eq!(kind.id_of(&content).0, blake3::derive_key(kind.context(), &content));
+            let content: Vec<u8> = (0..70_000u32).map(|n| ((n.wrapping_mul(n)) >> 5) as u8).collect();
+            let edges = (0..=17).flat_map(|chunks| (-1i32..=1).map(move |by| (chunks * 1024 + by).max(0) as usize));
+            let blocks = (0..=20).flat_map(|blocks| [blocks * 64, blocks * 64 + 1, blocks * 64 + 63]);
+            let sizes: Vec<usize> = edges.chain(blocks).chain([70_000]).collect();
+            let contents: Vec<&[u8]> = sizes
+                .iter()
+                .map(|size| &content[size % 7..size % 7 + (*size).min(69_000)])
+                .collect();
+            let many = kind.ids_of(&contents);
+            for (content, id) in contents.iter().zip(many) {
+                assert_eq!(id.0, blake3::derive_key(kind.context(), content), "{}", content.len());
+                assert_eq!(kind.id_of(content), id);
             }
             assert_eq!(Kind::from_number(kind as u8), Some(kind));
         }

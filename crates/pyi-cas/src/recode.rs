@@ -255,7 +255,7 @@ mod tests {
                     prop_assert_eq!(named, name);
                     decompress(&mut [b"1234", frame].concat(), 4, &base).unwrap()
                 }
-                crate::encoding::Payload::Chunks(_) => unreachable!(),
+                crate::encoding::Payload::Chunks(_) | crate::encoding::Payload::Splice(..) => unreachable!(),
             };
             prop_assert_eq!(plain, content);
         }

@@ -15,6 +15,8 @@ pub(crate) const BODY_MAX_BYTES: usize = 64 << 20;
 /// Bytes of a record before its body.
 const PREFIX_BYTES: usize = 12;
 const LOG_MAGIC: &[u8; 8] = b"PYIREF1\n";
+/// Begins the message of the snapshot of a log that was made after a loss of power.
+const RECOVERED: &str = "after a loss of power; durable before it: ";
 pub(crate) const MAGIC: [u8; 4] = 0x3146_4552u32.to_le_bytes();
 
 /// What a record does.
@@ -28,6 +30,17 @@ pub(crate) enum Action {
 /// Name of a log's file.
 pub(crate) fn log_name(number: u64) -> String {
     format!("{number:016x}.log")
+}
+
+/// Why a log was made after a loss of power, before which the logs were durable up to here (number, offset).
+pub(crate) fn recovered_message(durable: (u64, u64)) -> String {
+    format!("{RECOVERED}{} {}", durable.0, durable.1)
+}
+
+/// The place in the message of a snapshot, if it is one of these.
+pub(crate) fn durable_before(message: &str) -> Option<(u64, u64)> {
+    let (number, offset) = message.strip_prefix(RECOVERED)?.split_once(' ')?;
+    Some((number.parse().ok()?, offset.parse().ok()?))
 }
 
 /// A place in the history of the refs: log number << 32 | offset behind a record.

@@ -452,6 +452,11 @@ impl Shared {
             .map(|control| (control.data_generation(), control.segment_generation()))
     }
 
+    /// Whether segments may have come or gone since the last look.
+    pub(crate) fn is_listing_old(&self) -> bool {
+        self.generations().map(|(_, segments)| segments) != Some(self.seen().1)
+    }
+
     /// Indexes what other processes stored. `false` if nothing can have changed since `seen`, which is found out with two
     /// loads; else the lookup that missed is worth repeating.
     pub(crate) fn refresh_since(&self, seen: (u64, u64)) -> Result<bool> {

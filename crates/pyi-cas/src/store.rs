@@ -57,6 +57,24 @@ pub trait ObjectStore: Send + Sync {
     /// touches a file. O(segments).
     fn contains_hint(&self, id: &Id) -> bool;
 
+    /// As [`ObjectStore::contains_hint`], of what was stored lately: in segments that are not sealed. O(1).
+    fn contains_recent_hint(&self, id: &Id) -> bool {
+        self.contains_hint(id)
+    }
+
+    /// Changes whenever what this process may rely on may have become less: within a [`ObjectStore::section`], what
+    /// [`ObjectStore::stands_alone_hint`] said in the same epoch it would say again. `None` where it has to be asked each time. O(1).
+    fn reliance_epoch(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether, as [`ObjectStore::contains_hint`] says it, the object is there, and is stored by itself: what is stored as its difference to
+    /// it is then read with one look more, and no chain begins. Never touches a file. O(segments).
+    fn stands_alone_hint(&self, id: &Id) -> bool {
+        let _ = id;
+        false
+    }
+
     /// Appends the batch and empties it; after the return the objects survive the death of any process, and every process
     /// can see them. On an error nothing is stored, the batch is as it was and the store goes on. Errors: `Storage`
     /// (errno kept), `Closed`. One write, O(bytes).

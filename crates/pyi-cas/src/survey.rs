@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::bytes_le::array_at;
 use crate::condemned::{entry_bytes, record_bytes};
+use crate::encoding::{CHUNKS, DELTA, SPLICE};
 use crate::error::{Error, Result};
 use crate::fork;
 use crate::id::{Id, IdSet};
@@ -17,9 +18,6 @@ use crate::segment::SEGMENT_HEADER_BYTES;
 use crate::shared::{Segment, Shared, entry_location};
 use crate::vfs::read_full;
 
-/// Encodings whose payloads name other objects.
-const DELTA: u8 = 2;
-const CHUNK_LIST: u8 = 3;
 /// Bytes of a chunk list before its chunks, and of each.
 const CHUNKS_AT: usize = 8;
 const CHUNK_BYTES: usize = 36;
@@ -27,8 +25,8 @@ const CHUNK_BYTES: usize = 36;
 /// The objects that a record needs to be read, by its encoding. O(length).
 pub(crate) fn references(_kind: u8, encoding: u8, payload: &[u8]) -> Vec<Id> {
     match encoding {
-        DELTA if payload.len() >= 32 => vec![Id(array_at(payload, 0))],
-        CHUNK_LIST => {
+        DELTA | SPLICE if payload.len() >= 32 => vec![Id(array_at(payload, 0))],
+        CHUNKS => {
             let chunks = payload.get(CHUNKS_AT..).unwrap_or_default();
             chunks
                 .chunks_exact(CHUNK_BYTES)
@@ -39,9 +37,14 @@ pub(crate) fn references(_kind: u8, encoding: u8, payload: &[u8]) -> Vec<Id> {
     }
 }
 
-/// Adds to `live` what live records need to be read. `done` holds those that were looked at before. O(objects), and reads the
-/// records that refer to others.
-pub(crate) fn expand(shared: &Shared, live: &mut IdSet, done: &mut HashSet<(u32, u32)>) -> Result<()> {
+/// Adds to `live`, and to `needed`, what live records need to be read. `done` holds those that were looked at before. O(objects), and reads
+/// the records that refer to others.
+pub(crate) fn expand(
+    shared: &Shared,
+    live: &mut IdSet,
+    needed: &mut IdSet,
+    done: &mut HashSet<(u32, u32)>,
+) -> Result<()> {
     let mut referring: Vec<(Id, Location)> = Vec::new();
     {
         let _gate = fork::enter();
@@ -66,7 +69,8 @@ pub(crate) fn expand(shared: &Shared, live: &mut IdSet, done: &mut HashSet<(u32,
             };
             // One that is damaged is read from another copy, if at all.
             if let Some(record) = read_record(shared, &segment, id, location)? {
-                live.extend(references(location.kind, location.encoding, &record[HEADER_BYTES..]));
+                let named = references(location.kind, location.encoding, &record[HEADER_BYTES..]);
+                needed.extend(named.into_iter().filter(|id| live.insert(*id)));
             }
         }
         if live.len() == before {
@@ -214,16 +218,17 @@ mod tests {
         let (a, b) = (Id([1; 32]), Id([2; 32]));
         let delta = [&a.0[..], b"instructions"].concat();
         assert_eq!(references(1, DELTA, &delta), [a]);
+        assert_eq!(references(1, SPLICE, &delta), [a]);
         assert!(references(1, DELTA, b"short").is_empty());
         let mut list = 9u64.to_le_bytes().to_vec();
         for id in [a, b] {
             list.extend_from_slice(&id.0);
             list.extend_from_slice(&7u32.to_le_bytes());
         }
-        assert_eq!(references(1, CHUNK_LIST, &list), [a, b]);
+        assert_eq!(references(1, CHUNKS, &list), [a, b]);
         list.truncate(60);
-        assert_eq!(references(1, CHUNK_LIST, &list), [a], "a torn list names what it names");
-        assert!(references(1, CHUNK_LIST, b"").is_empty());
+        assert_eq!(references(1, CHUNKS, &list), [a], "a torn list names what it names");
+        assert!(references(1, CHUNKS, b"").is_empty());
         assert!(references(1, PLAIN, &delta).is_empty());
         assert!(references(1, 1, &delta).is_empty());
     }

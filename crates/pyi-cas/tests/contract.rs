@@ -128,7 +128,7 @@ fn refs_change_by_guards_and_the_generation_moves_with_them() {
 
 #[test]
 fn a_record_of_a_later_encoding_is_refused_and_not_misread() {
-    for (at, value) in [(9, 4_u8), (9, 255), (10, 1), (11, 1)] {
+    for (at, value) in [(9, 5_u8), (9, 255), (10, 1), (11, 1)] {
         let directory = tempfile::tempdir().unwrap();
         let id = put(&open(directory.path()), b"content");
         let path = &files(&directory.path().join("segments"), "seg")[0];

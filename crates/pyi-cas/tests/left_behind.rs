@@ -70,3 +70,46 @@ fn a_list_without_its_chunks_is_not_known() {
     assert_eq!(store.get(Kind::Blob, &two).unwrap().as_deref(), Some(&second[..]));
     assert!(store.contains(&two).unwrap());
 }
+
+/// A scrub had made its list of segments; a collector of another process removed one before the scrub came to it, and the scrub failed because it
+/// was not there.
+#[test]
+fn what_a_collector_removes_on_the_way_does_not_end_a_scrub() {
+    let directory = tempfile::tempdir().unwrap();
+    let writer = open(directory.path());
+    let mut live = Vec::new();
+    for round in 0..4 {
+        let ids: Vec<Id> = (0..10)
+            .map(|n| put(&writer, &noise(100 + round * 10 + n, 50_000)))
+            .collect();
+        live.push(ids[0]);
+        // Seals the segment of this round.
+        collect(&writer, &[&live[..], &ids[..]].concat());
+    }
+    let collector = open(directory.path());
+    let scrubber = open(directory.path());
+    let once = std::sync::Once::new();
+    let progress = |_, _| {
+        once.call_once(|| collect(&collector, &live));
+        true
+    };
+    let before = segments(directory.path()).len();
+    let options = ScrubOptions {
+        progress: Some(&progress),
+        ..ScrubOptions::default()
+    };
+    let scrubbed = scrubber.scrub(&options).unwrap();
+    assert!(scrubbed.faults.is_empty(), "{:?}", scrubbed.faults);
+    assert!(once.is_completed() && segments(directory.path()).len() < before + 1);
+    for id in &live {
+        assert!(scrubber.get(Kind::Blob, id).unwrap().is_some());
+    }
+}
+
+fn segments(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory.join("segments")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "seg"))
+        .collect()
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use pyi_cas::{Id, IdMap, IdSet, Kind};
-use pyi_tree::cbor::Value;
+use pyi_tree::array::named_by;
 use pyi_tree::refs::{SuperpositionRecord, WorkspaceRecord, decode_branch};
 use pyi_tree::{CheckpointRoot, Mode, Node};
 
@@ -17,6 +17,9 @@ use crate::{ErrorKind, Result};
 
 /// Damage below something: numbers of damaged objects, ascending; `None`: all is whole.
 type Below = Option<Rc<[u32]>>;
+
+/// No array has lists above lists above lists any further.
+const ARRAY_DEPTH_MAX: usize = 8;
 
 /// Who is affected by damage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -133,11 +136,14 @@ fn names(engine: &Engine) -> Result<Vec<Name>> {
             }
             Family::Superposition => {
                 let record = SuperpositionRecord::decode(&value)?;
-                // One that collapsed or decayed keeps nothing.
-                if !is_living(&record) {
+                // One that collapsed or decayed keeps nothing but an outcome that no branch has.
+                found.heads.extend(record.kept_outcome());
+                if is_living(&record) {
+                    found.heads.push(record.base);
+                }
+                if found.heads.is_empty() {
                     continue;
                 }
-                found.heads.push(record.base);
             }
             // The checkpoint is the key itself, or the value.
             Family::Kept => found.heads.extend(
@@ -277,7 +283,7 @@ impl Walker<'_> {
             below = match row.mode {
                 Mode::Gitlink => None,
                 Mode::Directory | Mode::Piece => self.enter(row.id, &mut stack)?,
-                Mode::Array => Some(self.array(row.id)?),
+                Mode::Array => Some(self.array(row.id, 0)?),
                 Mode::File | Mode::Executable | Mode::Symlink | Mode::Value => Some(self.blob(row.id)?),
             };
         }
@@ -315,21 +321,25 @@ impl Walker<'_> {
         })
     }
 
-    fn array(&mut self, id: Id) -> Result<Below> {
+    /// The damage of an array: of its description, its lists and its chunks.
+    fn array(&mut self, id: Id, depth: usize) -> Result<Below> {
         if let Some(known) = self.nodes.get(&id) {
             return Ok(known.clone());
         }
-        let content = self.get(Kind::Array, &id)?.and_then(|bytes| Value::decode(&bytes).ok());
+        let content = self.get(Kind::Array, &id)?.and_then(|bytes| named_by(&bytes).ok());
         let below = match content {
-            None => self.lost(id, Kind::Array),
-            Some(array) => {
+            Some((kind, ids)) if depth < ARRAY_DEPTH_MAX => {
                 let mut below = BTreeSet::new();
-                let chunks = array.get("chunks").and_then(Value::as_bytes).unwrap_or_default();
-                for chunk in chunks.as_chunks::<32>().0 {
-                    below.extend(self.blob(Id(*chunk))?.iter().flat_map(|found| found.iter().copied()));
+                for id in ids {
+                    let found = match kind {
+                        Kind::Array => self.array(id, depth + 1)?,
+                        _ => self.blob(id)?,
+                    };
+                    below.extend(found.iter().flat_map(|found| found.iter().copied()));
                 }
                 (!below.is_empty()).then(|| below.into_iter().collect())
             }
+            _ => self.lost(id, Kind::Array),
         };
         self.nodes.insert(id, below.clone());
         Ok(below)

@@ -1,17 +1,19 @@
 //! What makes changes last: checkpoint, restore, publish. (Not git's commit: see `git::export`.)
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pyi_cas::{Batch, Guard, Id, Kind, RefOutcome, RefTransaction};
 use pyi_tree::cbor::Value;
 use pyi_tree::refs::{Origin, branch_key, decode_branch, workspace_key};
-use pyi_tree::{CheckpointRoot, Sealer, Tree, seal};
+use pyi_tree::{CheckpointRoot, Forest, Sealer, seal};
 
 use crate::checkpoint::Checkpoint;
 use crate::durability::Durability;
 use crate::engine::{Engine, SNAPSHOT_BYTES, Snapshot, now_ns};
 use crate::hold::Held;
 use crate::lease::Claim;
+use crate::repository::Repository;
 use crate::workspace::{Content, Workspace};
 use crate::{Error, Result, paths};
 
@@ -26,60 +28,120 @@ pub enum Expect {
     Is(Id),
 }
 
-/// Seals the trees of `content`, stores them with a root object in one append, and makes it the head. O(changed).
-///
-/// Called within a section. On an error `content` is unchanged but for events that moved into the journal's tree.
+/// Segment and offset where an append ended.
+pub(crate) type Place = (u64, u64);
+
+/// What becomes a checkpoint.
+pub(crate) struct Draft<'a> {
+    pub(crate) content: &'a mut Content,
+    pub(crate) message: &'a str,
+    pub(crate) metadata: Value,
+}
+
+/// As [`store_checkpoints`], for one.
 pub(crate) fn store_checkpoint(
     engine: &Arc<Engine>,
     content: &mut Content,
     message: &str,
     metadata: Value,
     batch: &mut Batch,
-) -> Result<(Arc<Held>, (u64, u64))> {
+) -> Result<(Arc<Held>, Place)> {
+    let mut draft = [Draft {
+        content,
+        message,
+        metadata,
+    }];
+    let (mut held, place) = store_checkpoints(engine, &mut draft, batch)?;
+    let held = held.pop().ok_or_else(|| Error::invalid("no workspace to checkpoint"))?;
+    Ok((held, place))
+}
+
+/// Seals the trees of workspaces, stores them with their root objects in one append, and returns the checkpoints in order; with where the
+/// append ended. O(changed).
+///
+/// Called within a section. On an error the contents are unchanged but for events that moved into the journals' trees.
+pub(crate) fn store_checkpoints(
+    engine: &Arc<Engine>,
+    drafts: &mut [Draft<'_>],
+    batch: &mut Batch,
+) -> Result<(Vec<Arc<Held>>, Place)> {
     engine.check_cap()?;
-    content.settle_journal(engine)?;
-    let (mut files, mut state, mut journal) = (content.files.clone(), content.state.clone(), content.journal.clone());
+    let mut roots = Vec::with_capacity(drafts.len());
+    for draft in &mut *drafts {
+        draft.content.settle_journal(engine)?;
+        draft.content.settle_arrays(None)?;
+        roots.push(root_of(draft));
+    }
     let mut sealer = Sealer::new(engine.store(), batch);
-    let root = {
-        let mut part = |tree: &mut Tree| -> Result<Option<Id>> {
-            if tree.root().is_empty() {
-                Ok(None)
-            } else {
-                Ok(Some(seal(tree.root_mut(), &mut sealer)?))
-            }
-        };
-        let (state, journal) = (part(&mut state)?, part(journal.tree_mut())?);
-        let mut parents = vec![content.head.id];
-        parents.extend(content.merged.iter().filter(|id| **id != content.head.id));
-        CheckpointRoot {
-            files: seal(files.root_mut(), &mut sealer)?,
-            state,
-            journal,
-            parents,
-            time_ns: now_ns(),
-            message: message.to_owned(),
-            metadata,
-            git: (*content.git).clone(),
-            unknown: Vec::new(),
-        }
+    let mut forest = Forest::take(drafts.iter_mut().flat_map(|draft| {
+        let Content {
+            files, state, journal, ..
+        } = &mut *draft.content;
+        let state = Some(state.root_mut()).filter(|root| !root.is_empty());
+        let journal = Some(journal.tree_mut().root_mut()).filter(|root| !root.is_empty());
+        [Some(files.root_mut()), state, journal].into_iter().flatten()
+    }));
+    forest.seal(&mut sealer)?;
+    let mut tree = 0;
+    let mut next = || {
+        tree += 1;
+        forest.id(tree - 1)
     };
-    let id = sealer.object(Kind::Checkpoint, &root.encode())?;
+    for root in &mut roots {
+        root.files = next();
+        root.state = root.state.map(|_| next());
+        root.journal = root.journal.map(|_| next());
+    }
+    let encoded: Vec<Vec<u8>> = roots.iter().map(CheckpointRoot::encode).collect();
+    let contents: Vec<&[u8]> = encoded.iter().map(|bytes| &bytes[..]).collect();
+    let ids = Kind::Checkpoint.ids_of(&contents);
+    for (id, bytes) in ids.iter().zip(contents) {
+        // Never stored before: it names its time.
+        sealer.new_object(Kind::Checkpoint, id, bytes)?;
+    }
+    let root_bytes: usize = encoded.iter().map(Vec::len).sum();
+    let hashed_bytes = sealer.hashed_bytes + root_bytes as u64;
+    engine.hashed_bytes.fetch_add(hashed_bytes, Ordering::Relaxed);
     let blobs = std::mem::take(&mut sealer.blobs);
     let cost_bytes = batch.size_bytes();
     let committed = engine.store().commit(batch)?;
+    forest.keep(engine.store().reliance_epoch());
     engine.grown(cost_bytes as u64);
     for (id, blob) in &blobs {
         engine.remember_blob(id, blob);
     }
-    let snapshot = Arc::new(Snapshot {
-        id,
-        root: Arc::new(root),
-        files,
-        state,
-        journal,
+    let cost_bytes = cost_bytes / drafts.len() + SNAPSHOT_BYTES;
+    let held = drafts.iter().zip(ids).zip(roots).map(|((draft, id), root)| {
+        let snapshot = Arc::new(Snapshot {
+            id,
+            root: Arc::new(root),
+            files: draft.content.files.clone(),
+            state: draft.content.state.clone(),
+            journal: draft.content.journal.clone(),
+        });
+        engine.remember(snapshot.clone(), cost_bytes);
+        engine.hold_new(snapshot)
     });
-    engine.remember(snapshot.clone(), cost_bytes + SNAPSHOT_BYTES);
-    Ok((engine.hold_new(snapshot), (committed.segment, committed.offset_end)))
+    Ok((held.collect(), (committed.segment, committed.offset_end)))
+}
+
+/// The root object of a draft; the ids of its trees come later, and stand for whether there is one.
+fn root_of(draft: &mut Draft<'_>) -> CheckpointRoot {
+    let content = &*draft.content;
+    let later = Id([0; 32]);
+    let mut parents = vec![content.head.id];
+    parents.extend(content.merged.iter().filter(|id| **id != content.head.id));
+    CheckpointRoot {
+        files: later,
+        state: (!content.state.root().is_empty()).then_some(later),
+        journal: (!content.journal.tree().root().is_empty()).then_some(later),
+        parents,
+        time_ns: now_ns(),
+        message: draft.message.to_owned(),
+        metadata: std::mem::take(&mut draft.metadata),
+        git: content.git.clone(),
+        unknown: Vec::new(),
+    }
 }
 
 /// Makes `snapshot` the head of `content`, with nothing changed since.
@@ -90,6 +152,7 @@ pub(crate) fn adopt(content: &mut Content, snapshot: Arc<Held>) {
     content.fresh.clear();
     content.merged.clear();
     content.pins.clear();
+    content.array_pins.clear();
     content.journal_pin = None;
     content.head = snapshot;
     content.dirty = false;
@@ -156,6 +219,7 @@ impl Workspace {
         };
         let refs = self.engine.store().refs();
         let before = refs.generation();
+        let _section = self.engine.store().section();
         match refs.commit(&transaction)? {
             RefOutcome::Done => {
                 if let Some(claim) = &mut content.claim {
@@ -177,7 +241,8 @@ impl Workspace {
         let mut content = self.content.lock();
         self.check_lease(&mut content)?;
         self.move_name(&mut content, snapshot.id, None, "restore", Vec::new())?;
-        content.git = Arc::new(snapshot.root.git.clone());
+        content.git = snapshot.root.git.clone();
+        content.live.detach_all();
         adopt(&mut content, snapshot);
         drop(content);
         if self.name().is_some() {
@@ -189,7 +254,7 @@ impl Workspace {
     /// Takes up what another handle of the same name did, if nothing was changed here; it is only a view of it then.
     pub(crate) fn take_up(&self) -> Result<()> {
         let mut content = self.content.lock();
-        let (Some(name), Some(claim), false) = (self.name(), &content.claim, content.dirty) else {
+        let (Some(name), Some(claim), false) = (self.name(), &content.claim, content.is_dirty()) else {
             return Ok(());
         };
         let value = self.engine.store().refs().get(&workspace_key(name))?;
@@ -208,7 +273,7 @@ impl Workspace {
         paths::check_name("branch", branch)?;
         let mut content = self.content.lock();
         self.check_lease(&mut content)?;
-        if content.dirty {
+        if content.is_dirty() {
             return Err(Error::conflict(
                 "the workspace has uncheckpointed changes; call checkpoint first",
             ));
@@ -299,6 +364,75 @@ impl Workspace {
         drop(content);
         self.engine.acknowledge(self.engine.durability)?;
         Ok(())
+    }
+}
+
+impl Repository {
+    /// As [`Workspace::checkpoint_as`] for each of these workspaces, with one message and one metadata for all: their objects are hashed side by
+    /// side and stored in one append. The checkpoints in the order of the workspaces; one that stands there twice has the same one twice. O(changed).
+    ///
+    /// # Errors
+    /// As [`Workspace::checkpoint_as`]. Nothing was stored then, but for one case: a name that somebody else moved at this very moment leaves its own
+    /// workspace as it was, and the others have their checkpoints.
+    pub fn checkpoint_many(
+        &self,
+        workspaces: &[Arc<Workspace>],
+        message: &str,
+        metadata: &Value,
+        durability: Durability,
+    ) -> Result<Vec<Checkpoint>> {
+        self.engine.open()?;
+        if !matches!(metadata, Value::Null | Value::Map(_)) {
+            return Err(Error::invalid("metadata is a mapping with text keys"));
+        }
+        if workspaces.iter().any(|one| !Arc::ptr_eq(&one.engine, &self.engine)) {
+            return Err(Error::invalid("a workspace belongs to another repository"));
+        }
+        if workspaces.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.engine.make_room();
+        // In one order everywhere, so that two calls with the same workspaces do not wait for each other.
+        let mut order: Vec<&Arc<Workspace>> = workspaces.iter().collect();
+        order.sort_by_key(|workspace| Arc::as_ptr(workspace));
+        order.dedup_by_key(|workspace| Arc::as_ptr(workspace));
+        let mut contents: Vec<_> = order.iter().map(|workspace| workspace.content.lock()).collect();
+        for (workspace, content) in order.iter().zip(&mut contents) {
+            workspace.check_lease(content)?;
+        }
+        let _section = self.engine.store().section();
+        let mut batch = self.engine.take_batch();
+        let mut drafts: Vec<Draft<'_>> = contents
+            .iter_mut()
+            .map(|content| Draft {
+                content,
+                message,
+                metadata: metadata.clone(),
+            })
+            .collect();
+        let stored = store_checkpoints(&self.engine, &mut drafts, &mut batch);
+        drop(drafts);
+        self.engine.give_batch(batch);
+        let (held, place) = stored?;
+        let mut moved = Ok(());
+        for ((workspace, content), held) in order.iter().zip(&mut contents).zip(&held) {
+            match workspace.move_name(content, held.id, None, "checkpoint", vec![place]) {
+                Ok(()) => adopt(content, held.clone()),
+                Err(error) => moved = moved.and(Err(error)),
+            }
+        }
+        drop(contents);
+        moved?;
+        for workspace in &order {
+            self.engine.warm.used(&workspace.weak);
+        }
+        self.engine.acknowledge(durability)?;
+        let made = |workspace: &Arc<Workspace>| {
+            let at = order.binary_search_by_key(&Arc::as_ptr(workspace), |one| Arc::as_ptr(one));
+            let held = at.ok().and_then(|at| held.get(at));
+            held.map(|held| Checkpoint::new(self.engine.clone(), held.id, held.root.clone()))
+        };
+        Ok(workspaces.iter().filter_map(made).collect())
     }
 }
 

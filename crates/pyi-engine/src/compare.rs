@@ -1,5 +1,6 @@
 //! Diff and merge of workspaces and checkpoints.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use pyi_tree::merge::{MergeConflict, merge, merge_flat};
 use pyi_tree::{Mode, Pending, Tree};
 
 use crate::checkpoint::Checkpoint;
+use crate::conflicts::{keep, kept_in, merge_kept};
 use crate::engine::Engine;
 use crate::entry::{Change, ChangeKind, Entry};
 use crate::history::common_ancestor;
@@ -29,6 +31,8 @@ pub enum Version {
 struct Parts {
     files: Tree,
     state: Tree,
+    /// What clashed in earlier merges and is not resolved.
+    conflicts: Option<Id>,
     head: Id,
     pins: Vec<Arc<Pin>>,
 }
@@ -40,10 +44,12 @@ impl Version {
                 if !Arc::ptr_eq(&workspace.engine, engine) {
                     return Err(Error::invalid("the other workspace belongs to another repository"));
                 }
-                let content = workspace.content.lock();
+                let mut content = workspace.content.lock();
+                content.settle_arrays(None)?;
                 return Ok(Parts {
                     files: content.files.clone(),
                     state: content.state.clone(),
+                    conflicts: kept_in(&content.git),
                     head: content.head.id,
                     pins: content.all_pins(),
                 });
@@ -55,6 +61,7 @@ impl Version {
         Ok(Parts {
             files: snapshot.files.clone(),
             state: snapshot.state.clone(),
+            conflicts: kept_in(&snapshot.root.git),
             head: id,
             pins: vec![snapshot.pin.clone()],
         })
@@ -67,7 +74,7 @@ pub struct Conflict {
     /// The path (for a key of the state: `state:` and the key).
     pub path: Vec<u8>,
     /// What clashes, in words.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// What stood there before.
     pub base: Option<Entry>,
     /// What stands there on our side.
@@ -176,10 +183,25 @@ impl Workspace {
     /// # Errors
     /// `NotFound`, `Corrupt`. Conflicts are no error but the result; it is empty if the merge was applied.
     pub fn merge(&self, other: &Version, base: Option<&Version>) -> Result<Vec<Conflict>> {
+        self.merge_with(other, base, false)
+    }
+
+    /// As [`Workspace::merge`], and applied also if it is not clean: what clashes becomes part of the content. A text file then has all
+    /// three versions between markers, anything else is as on our side (or theirs, if we have none), and
+    /// [`Workspace::conflicts`] lists all of it until it is [resolved](Workspace::resolve).
+    ///
+    /// # Errors
+    /// As [`Workspace::merge`]; `Storage`.
+    pub fn merge_keeping(&self, other: &Version, base: Option<&Version>) -> Result<Vec<Conflict>> {
+        self.merge_with(other, base, true)
+    }
+
+    fn merge_with(&self, other: &Version, base: Option<&Version>, keeps: bool) -> Result<Vec<Conflict>> {
         self.engine.open()?;
         let theirs = other.parts(&self.engine)?;
         let mut content = self.content.lock();
         self.check_lease(&mut content)?;
+        content.settle_arrays(None)?;
         let ancestor = common_ancestor(&self.engine, &content.head.id, &theirs.head)?;
         let base = match base {
             Some(version) => Some(version.parts(&self.engine)?),
@@ -189,21 +211,31 @@ impl Workspace {
                 found => found?,
             },
         };
-        let (base_files, base_state, _base_pins) =
-            base.map_or_else(Default::default, |base| (base.files, base.state, base.pins));
+        let (base_files, base_state, base_conflicts, _base_pins) = base.map_or_else(Default::default, |base| {
+            (base.files, base.state, base.conflicts, base.pins)
+        });
         let (loader, engine) = (&self.engine.loader, &*self.engine);
-        let files = merge(&base_files, &content.files, &theirs.files, loader, engine)?;
+        let mut files = merge(&base_files, &content.files, &theirs.files, loader, engine)?;
         let state = merge_flat(&base_state, &content.state, &theirs.state, loader)?;
-        let mut conflicts: Vec<Conflict> = files
-            .conflicts
-            .into_iter()
-            .map(|found| conflict_of("", found))
-            .collect();
-        conflicts.extend(state.conflicts.into_iter().map(|found| conflict_of("state:", found)));
+        let of_files = files.conflicts.iter().map(|found| conflict_of("", found));
+        let of_state = state.conflicts.iter().map(|found| conflict_of("state:", found));
+        let conflicts: Vec<Conflict> = of_files.chain(of_state).collect();
+        let earlier = [base_conflicts, kept_in(&content.git), theirs.conflicts];
+        let mut kept = merge_kept(engine, earlier)?;
+        if keeps && !conflicts.is_empty() {
+            let trees = [&base_files, &content.files, &theirs.files];
+            let mut tree = kept.unwrap_or(engine.kept_tree(earlier[1])?);
+            keep(engine, &mut tree, &mut files, &state.conflicts, trees)?;
+            kept = Some(tree);
+        }
         let changed = !Arc::ptr_eq(files.tree.root(), content.files.root())
             || !Arc::ptr_eq(state.tree.root(), content.state.root());
         let is_news = ancestor != Some(theirs.head) && !content.merged.contains(&theirs.head);
-        if conflicts.is_empty() && (changed || is_news) {
+        if (conflicts.is_empty() || keeps) && (changed || is_news || kept.is_some()) {
+            content.detach_changed(&state.tree, &self.engine)?;
+            if let Some(kept) = kept {
+                self.set_kept(&mut content, kept)?;
+            }
             content.files = files.tree;
             content.state = state.tree;
             content.dirty = true;
@@ -216,21 +248,13 @@ impl Workspace {
     }
 }
 
-fn conflict_of(prefix: &str, found: MergeConflict) -> Conflict {
-    let MergeConflict {
-        path,
-        reason,
-        base,
-        ours,
-        theirs,
-    } = found;
-    let entry = |side: Option<Side>| side.map(|side| Entry::of_side(&path, &side));
-    let (base, ours, theirs) = (entry(base), entry(ours), entry(theirs));
+fn conflict_of(prefix: &str, found: &MergeConflict) -> Conflict {
+    let entry = |side: &Option<Side>| side.as_ref().map(|side| Entry::of_side(&found.path, side));
     Conflict {
-        path: [prefix.as_bytes(), &path].concat(),
-        reason,
-        base,
-        ours,
-        theirs,
+        path: [prefix.as_bytes(), &found.path].concat(),
+        reason: Cow::Borrowed(found.reason),
+        base: entry(&found.base),
+        ours: entry(&found.ours),
+        theirs: entry(&found.theirs),
     }
 }

@@ -39,7 +39,11 @@ impl Engine {
     /// Moves refs, and waits until that survives what this repository promises.
     pub(crate) fn commit_refs(&self, transaction: &RefTransaction) -> Result<RefOutcome> {
         self.open()?;
-        let outcome = self.store().refs().commit(transaction)?;
+        let outcome = {
+            // A collector that seals and removes a segment waits for the change that may depend on it.
+            let _section = self.store().section();
+            self.store().refs().commit(transaction)?
+        };
         if outcome == RefOutcome::Done {
             self.acknowledge(self.durability)?;
         }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -18,6 +18,7 @@ use crate::durability::{Durability, Scratch};
 use crate::git::GitMap;
 use crate::hold::{LastCollection, LastHeld};
 use crate::lease::Leases;
+use crate::superposition::{Shelf, Watch};
 use crate::warm::Warm;
 use crate::{Error, Result};
 
@@ -46,9 +47,15 @@ pub(crate) struct Engine {
     batches: Mutex<Vec<Batch>>,
     pub(crate) warm: Warm,
     pub(crate) leases: Leases,
+    /// Superpositions without a name.
+    pub(crate) superpositions: Shelf,
+    /// Who waits for a collapse.
+    pub(crate) watch: Watch,
     pub(crate) last_held: LastHeld,
     pub(crate) cap: Cap,
     pub(crate) last_collection: Mutex<LastCollection>,
+    /// Bytes that checkpoints hashed since this was opened.
+    pub(crate) hashed_bytes: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -123,9 +130,12 @@ impl Engine {
             batches: Mutex::new(Vec::new()),
             warm: Warm::new(cache_bytes / 2),
             leases: Leases::new(),
+            superpositions: Shelf::default(),
+            watch: Watch::default(),
             last_held: LastHeld::default(),
             cap: Cap::default(),
             last_collection: Mutex::default(),
+            hashed_bytes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         }
     }
@@ -200,6 +210,11 @@ impl Engine {
         recent.used_bytes = 0;
         drop(recent);
         drop(old);
+    }
+
+    /// Forgets contents that are only remembered.
+    pub(crate) fn forget_blobs(&self) {
+        self.blobs.clear();
     }
 
     pub(crate) fn recent_snapshot(&self, id: &Id) -> Option<Arc<Snapshot>> {

@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use pyi_cas::{CollectOptions, Guard, Id, IdMap, IdSet, Kind, Mark, RefOutcome, RefTransaction};
 use pyi_tree::CheckpointRoot;
-use pyi_tree::refs::{Lease, SuperpositionRecord, WorkspaceRecord, superposition_key, workspace_key};
+use pyi_tree::refs::{Lease, WorkspaceRecord, superposition_key, workspace_key};
 
 use crate::durability::Durability;
 use crate::engine::{Engine, now_ns};
 use crate::mark::{Marker, Missing};
-use crate::repository::{Repository, name_of};
+use crate::repository::Repository;
 use crate::retention::Retention;
 use crate::roots::{Past, Roots, ancestors};
-use crate::superposition::is_living;
+use crate::superposition::{is_living, load_all};
 use crate::undo::COLLECTED_KEY;
 use crate::{Error, ErrorKind, Result};
 
@@ -230,13 +230,16 @@ impl Repository {
     fn release_light(&self, retention: &Retention) -> Result<()> {
         let Some(least) = retention.weight else { return Ok(()) };
         let refs = self.refs()?;
-        for (key, value) in refs.scan(b"s/")? {
-            let record = SuperpositionRecord::decode(&value)?;
-            if !is_living(&record) {
+        for loaded in load_all(refs)? {
+            let record = &loaded.record;
+            if !is_living(record) {
                 continue;
             }
-            let light = record.candidates.iter().zip(&record.weights);
-            for (candidate, _) in light.filter(|(_, weight)| **weight < least) {
+            let light = record
+                .candidates
+                .iter()
+                .filter(|one| one.fate.has_name() && one.weight < least);
+            for candidate in light.map(|one| one.name.as_str()) {
                 let Some(old) = refs.get(&workspace_key(candidate))? else {
                     continue;
                 };
@@ -252,7 +255,10 @@ impl Repository {
                 };
                 let transaction = RefTransaction {
                     guards: vec![
-                        (superposition_key(&name_of(&key)?), Guard::Equals(value.to_vec())),
+                        (
+                            superposition_key(&loaded.name),
+                            Guard::Equals(loaded.stored.head.clone()),
+                        ),
                         (workspace_key(candidate), Guard::Equals(old.to_vec())),
                     ],
                     puts: vec![(workspace_key(candidate), Some(workspace.encode()))],
@@ -279,6 +285,7 @@ impl Engine {
             });
         }
         let retention = repository.retention()?;
+        repository.release_decayed()?;
         repository.release_light(&retention)?;
         {
             let _gate = pyi_cas::enter();

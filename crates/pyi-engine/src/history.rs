@@ -67,6 +67,12 @@ pub(crate) fn common_ancestor(engine: &Arc<Engine>, a: &Id, b: &Id) -> Result<Op
     if a == b {
         return Ok(Some(*a));
     }
+    // One that follows the other directly: nothing that is common to both is newer.
+    for (above, below) in [(a, b), (b, a)] {
+        if engine.root(below)?.parents.contains(above) && engine.ancestor(above)?.is_some() {
+            return Ok(Some(*above));
+        }
+    }
     let mut colour: HashMap<Id, u8> = HashMap::new();
     let mut queue = BinaryHeap::new();
     for (id, bit) in [(a, 1), (b, 2)] {

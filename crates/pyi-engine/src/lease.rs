@@ -215,6 +215,7 @@ impl Workspace {
                 epoch: record.lease.epoch,
                 ..RefTransaction::default()
             };
+            let _section = self.engine.store().section();
             match refs.commit(&transaction)? {
                 RefOutcome::Done => {
                     *claim = Claim::owner(new, record.lease, seen);

@@ -1,9 +1,11 @@
 //! What checkpoints, trees and single objects reach. Nothing recurses, and what is marked already is not looked at again.
 
 use pyi_cas::{Id, IdMap, IdSet, Kind, ObjectStore};
+use pyi_tree::array::named_by;
 use pyi_tree::cbor::Value;
 use pyi_tree::{CheckpointRoot, Mode, Node};
 
+use crate::conflicts::kept_in;
 use crate::{Error, Result};
 
 /// What to do about an object that is named and not there.
@@ -106,6 +108,7 @@ impl<'a> Marker<'a> {
             (root.state, newer.and_then(|newer| newer.state)),
             (root.journal, newer.and_then(|newer| newer.journal)),
             (odd_trees(&root.git), newer.and_then(|newer| odd_trees(&newer.git))),
+            (kept_in(&root.git), newer.and_then(|newer| kept_in(&newer.git))),
         ];
         for (node, newer) in parts {
             if let Some(node) = node {
@@ -206,18 +209,16 @@ impl<'a> Marker<'a> {
         }
     }
 
+    /// What an array's description, or one of its lists, names.
     fn chunks(&mut self, id: &Id, bytes: &[u8]) -> Result<()> {
-        let value = Value::decode(bytes).ok();
-        let chunks = value.as_ref().and_then(|value| value.get("chunks")?.as_bytes());
-        let chunks = chunks.filter(|chunks| chunks.len() % 32 == 0);
-        let chunks = chunks.ok_or_else(|| Error::corrupt(format!("array {id} does not parse; run `pyi scrub`")))?;
-        let chunks = chunks.as_chunks::<32>().0.iter();
-        self.waiting.extend(chunks.map(|chunk| (Kind::Blob, Id(*chunk), None)));
+        let (kind, ids) =
+            named_by(bytes).map_err(|_| Error::corrupt(format!("array {id} does not parse; run `pyi scrub`")))?;
+        self.waiting.extend(ids.into_iter().rev().map(|id| (kind, id, None)));
         Ok(())
     }
 }
 
-/// The one thing in a checkpoint's `git` that is in the store: odd trees, bit for bit (see `git::odd`).
+/// A thing in a checkpoint's `git` that is in the store, beside kept conflicts: odd trees, bit for bit (see `git::odd`).
 fn odd_trees(git: &Value) -> Option<Id> {
     Id::try_from(git.get("odd")?.as_bytes()?).ok()
 }

@@ -74,6 +74,8 @@ pub struct RepositoryStats {
     pub bytes_logical: u64,
     /// Files of all branches and named workspaces, likewise.
     pub files_logical: u64,
+    /// Bytes of contents, nodes and root objects that checkpoints of this process hashed.
+    pub bytes_hashed: u64,
     /// Branches.
     pub branches: u64,
     /// Named workspaces.
@@ -199,6 +201,12 @@ impl Repository {
         self.engine.is_closed()
     }
 
+    /// What this repository promises of each acknowledged change, unless a call says otherwise. O(1).
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.engine.durability
+    }
+
     /// What computes the ids of entries.
     #[must_use]
     pub fn entry_ids(&self) -> EntryIds {
@@ -310,7 +318,7 @@ impl Repository {
             time_ns: 0,
             message: String::new(),
             metadata: Value::Null,
-            git: Value::Null,
+            git: Arc::default(),
             unknown: Vec::new(),
         };
         let id = sealer.object(Kind::Checkpoint, &root.encode())?;
@@ -334,6 +342,9 @@ impl Repository {
     /// # Errors
     /// `NotFound`.
     pub fn drop_name(&self, name: &str) -> Result<()> {
+        if self.drop_candidate(name)? {
+            return Ok(());
+        }
         let transaction = RefTransaction {
             guards: vec![(workspace_key(name), Guard::Present)],
             puts: vec![(workspace_key(name), None)],
@@ -388,6 +399,7 @@ impl Repository {
             objects: store.objects,
             segments: store.segments,
             bytes_stored: store.bytes_stored,
+            bytes_hashed: self.engine.hashed_bytes.load(std::sync::atomic::Ordering::Relaxed),
             damaged: store.damage.len() as u64,
             lost_refs: (store.lost_refs.iter())
                 .map(|key| String::from_utf8_lossy(key).into_owned())

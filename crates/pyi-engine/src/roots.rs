@@ -44,6 +44,7 @@ impl Roots {
                     if is_living(&record) {
                         roots.heads.push(record.base);
                     }
+                    roots.heads.extend(record.kept_outcome());
                 }
                 _ => {}
             }

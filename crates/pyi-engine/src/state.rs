@@ -4,110 +4,100 @@
 
 use std::sync::Arc;
 
-use pyi_cas::{Bytes, Kind};
+use pyi_cas::{Bytes, Kind, Pin};
+use pyi_tree::array::{ArrayIndex, ArrayRoot, CHUNK_BYTES};
 use pyi_tree::cbor::Value;
-use pyi_tree::tree::Content;
+use pyi_tree::tree::{Content, Found};
 use pyi_tree::{Mode, Pending, Walk};
 
+use crate::absorb::{self, Expect, absorb};
 use crate::engine::Engine;
-use crate::workspace::Workspace;
+use crate::live;
+use crate::memory::{Memory, Source};
+use crate::workspace::{Content as WorkspaceContent, Workspace};
 use crate::{Error, Result};
 
-/// Bytes in a chunk of an array (format v1).
-pub const ARRAY_CHUNK_BYTES: usize = 65_536;
-
-/// A value of the state.
-#[derive(Clone, Debug, PartialEq)]
+/// A value that was read.
+#[derive(Debug)]
 pub enum StateValue {
-    /// JSON-like data or bytes.
+    /// JSON-like data or bytes, its maps in their order.
     Value(Value),
     /// An array.
-    Array(ArrayValue),
+    Array(StoredArray),
 }
 
-/// An array: C-ordered bytes with NumPy's description of them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ArrayValue {
+/// An array that was read: a copy of its own.
+#[derive(Debug)]
+pub struct StoredArray {
+    /// What the bytes are, if not a NumPy array: `bytes`, `arrow`, `pickle`.
+    pub form: Option<String>,
     /// NumPy's type string, such as `<f8`.
     pub dtype: String,
     /// The lengths of its axes.
     pub shape: Vec<u64>,
-    /// The content.
+    /// The content, C-ordered.
+    pub memory: Memory,
+}
+
+/// An array to be stored.
+#[derive(Clone, Debug)]
+pub struct NewArray {
+    /// What the bytes are, if not a NumPy array.
+    pub form: Option<String>,
+    /// NumPy's type string, such as `<f8`.
+    pub dtype: String,
+    /// The lengths of its axes.
+    pub shape: Vec<u64>,
+    /// The content, C-ordered.
     pub bytes: Bytes,
+    /// Nobody can change the bytes meanwhile.
+    pub is_stable: bool,
 }
 
-impl ArrayValue {
-    /// Cuts the content into chunks and hashes them. O(bytes).
-    fn pending(&self) -> Pending {
-        let mut chunks = Vec::with_capacity(self.bytes.len().div_ceil(ARRAY_CHUNK_BYTES));
-        let mut ids = Vec::new();
-        for start in (0..self.bytes.len()).step_by(ARRAY_CHUNK_BYTES) {
-            let chunk = self.bytes.slice(start..self.bytes.len().min(start + ARRAY_CHUNK_BYTES));
-            let id = Kind::Blob.id_of(&chunk);
-            ids.extend_from_slice(&id.0);
-            chunks.push((id, chunk));
-        }
-        let shape = self.shape.iter().map(|axis| Value::Int(i128::from(*axis))).collect();
-        let root = Value::Map(vec![
-            ("dtype".to_owned(), Value::Text(self.dtype.clone())),
-            ("shape".to_owned(), Value::Array(shape)),
-            ("chunk".to_owned(), Value::Int(ARRAY_CHUNK_BYTES as i128)),
-            ("size".to_owned(), Value::Int(self.bytes.len() as i128)),
-            ("chunks".to_owned(), Value::Bytes(ids)),
-        ]);
-        Pending::Array {
-            root: Bytes::from(root.encode()),
-            chunks: Arc::from(chunks),
-        }
-    }
-
-    fn load(engine: &Engine, root: &[u8], pending: Option<&[(pyi_cas::Id, Bytes)]>) -> Result<Self> {
-        let wrong = || Error::corrupt("state: an array that does not parse; run `pyi scrub`");
-        let root = Value::decode(root).map_err(|_| wrong())?;
-        let dtype = root.get("dtype").and_then(Value::as_text).ok_or_else(wrong)?.to_owned();
-        let shape = root.get("shape").and_then(Value::as_array).ok_or_else(wrong)?;
-        let shape: Option<Vec<u64>> = shape.iter().map(Value::as_u64).collect();
-        let size = root
-            .get("size")
-            .and_then(Value::as_u64)
-            .and_then(|size| usize::try_from(size).ok());
-        let (size, ids) = size
-            .zip(root.get("chunks").and_then(Value::as_bytes))
-            .ok_or_else(wrong)?;
-        if ids.len() % 32 != 0 || ids.len() / 32 != size.div_ceil(ARRAY_CHUNK_BYTES) {
-            return Err(wrong());
-        }
-        let mut bytes = Vec::new();
-        for (index, id) in ids.as_chunks::<32>().0.iter().enumerate() {
-            match pending {
-                Some(chunks) => bytes.extend_from_slice(&chunks.get(index).ok_or_else(wrong)?.1),
-                None => {
-                    let id = pyi_cas::Id(*id);
-                    let chunk = engine.store().get(Kind::Blob, &id)?;
-                    bytes.extend_from_slice(&chunk.ok_or_else(|| {
-                        Error::corrupt(format!("state: chunk {id} is missing from the store; run `pyi scrub`"))
-                    })?);
-                }
-            }
-        }
-        if bytes.len() != size {
-            return Err(wrong());
-        }
-        Ok(ArrayValue {
-            dtype,
-            shape: shape.ok_or_else(wrong)?,
-            bytes: Bytes::from(bytes),
-        })
-    }
-}
-
-fn check_key(key: &str) -> Result<()> {
+pub(crate) fn check_key(key: &str) -> Result<()> {
     if key.is_empty() || key.len() > pyi_tree::NAME_MAX_BYTES {
         return Err(Error::invalid(format!(
             "state key {key:?}: a key has 1 to 4096 bytes in UTF-8"
         )));
     }
     Ok(())
+}
+
+/// The index of the array at a row.
+pub(crate) fn index_of(engine: &Engine, found: &Found<'_>) -> Result<ArrayIndex> {
+    if let Some(Pending::Array { root, parts }) = found.pending() {
+        return Ok(ArrayIndex::of(ArrayRoot::decode(root)?, Some(parts.clone())));
+    }
+    let id = found.row().id;
+    let root = engine.store().get(Kind::Array, &id)?;
+    let root =
+        root.ok_or_else(|| Error::corrupt(format!("state: array {id} is missing from the store; run `pyi scrub`")))?;
+    Ok(ArrayIndex::of(ArrayRoot::decode(&root)?, None))
+}
+
+fn load(engine: &Engine, mut index: ArrayIndex) -> Result<StoredArray> {
+    let memory = Memory::zeroed(live::size_of_array(&index)?)?;
+    memory.fill_soon(0, memory.size_bytes());
+    for number in 0..index.root().chunks() {
+        let bytes = absorb::chunk(engine, &mut index, number)?;
+        memory.put(number as usize * CHUNK_BYTES, &bytes);
+    }
+    let root = index.root();
+    Ok(StoredArray {
+        form: root.form.clone(),
+        dtype: root.dtype.clone(),
+        shape: root.shape.clone(),
+        memory,
+    })
+}
+
+impl WorkspaceContent {
+    /// Keeps an array that was stored early, if it was.
+    pub(crate) fn keep_array(&mut self, key: &str, pin: Option<Pin>) {
+        if let Some(pin) = pin {
+            self.array_pins.insert(key.to_owned(), Arc::new(pin));
+        }
+    }
 }
 
 impl Workspace {
@@ -120,56 +110,102 @@ impl Workspace {
         if key.is_empty() {
             return Ok(None);
         }
-        let state = self.content.lock().state.clone();
+        let (state, _pins) = {
+            let mut content = self.content.lock();
+            content.settle_arrays(Some(key))?;
+            (content.state.clone(), content.all_pins())
+        };
         let Some(found) = state.find_name(key.as_bytes(), &self.engine.loader)? else {
             return Ok(None);
         };
         let row = found.row();
         if row.mode == Mode::Array {
-            if let Some(Pending::Array { root, chunks }) = found.pending() {
-                return Ok(Some(StateValue::Array(ArrayValue::load(
-                    &self.engine,
-                    root,
-                    Some(chunks),
-                )?)));
-            }
-            let root = self.engine.store().get(Kind::Array, &row.id)?;
-            let root =
-                root.ok_or_else(|| Error::corrupt(format!("state: array {} is missing from the store", row.id)))?;
-            return Ok(Some(StateValue::Array(ArrayValue::load(&self.engine, &root, None)?)));
+            let index = index_of(&self.engine, &found)?;
+            return Ok(Some(StateValue::Array(load(&self.engine, index)?)));
         }
         let bytes = self.engine.content(&row.id, found.pending())?;
-        let value = Value::decode(&bytes).map_err(|error| Error::corrupt(format!("state key {key:?}: {error}")))?;
+        let value =
+            Value::decode_ordered(&bytes).map_err(|error| Error::corrupt(format!("state key {key:?}: {error}")))?;
         Ok(Some(StateValue::Value(value)))
     }
 
-    /// Stores a value. O(log keys), plus one encoding of a value or one hash pass over an array.
+    /// Stores a value. O(log keys + size).
     ///
     /// # Errors
-    /// `InvalidArgument` for an empty or too long key.
-    pub fn state_set(&self, key: &str, value: &StateValue) -> Result<()> {
+    /// As [`Workspace::state_set_encoded`].
+    pub fn state_set(&self, key: &str, value: &Value) -> Result<()> {
+        self.state_set_encoded(key, Bytes::from(value.encode_ordered()))
+    }
+
+    /// Stores a value in its ordered encoding. O(log keys).
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an empty or too long key; `LeaseLost`.
+    pub fn state_set_encoded(&self, key: &str, encoded: Bytes) -> Result<()> {
         self.engine.open()?;
         check_key(key)?;
-        let (mode, content) = match value {
-            StateValue::Value(value) => (Mode::Value, Content::Bytes(Bytes::from(value.encode()))),
-            StateValue::Array(array) => {
-                let size_bytes = array.bytes.len() as u64;
-                (
-                    Mode::Array,
-                    Content::Array {
-                        pending: array.pending(),
-                        size_bytes,
-                    },
-                )
-            }
-        };
-        let mut inner = self.content.lock();
-        self.check_lease(&mut inner)?;
-        let mut state = inner.state.clone();
-        state.put_name(key.as_bytes(), mode, content, &self.engine.loader)?;
-        inner.state = state;
-        inner.dirty = true;
+        let mut content = self.content.lock();
+        self.check_lease(&mut content)?;
+        let mut state = content.state.clone();
+        state.put_name(
+            key.as_bytes(),
+            Mode::Value,
+            Content::Bytes(encoded),
+            &self.engine.loader,
+        )?;
+        content.state = state;
+        content.live.detach(key);
+        content.dirty = true;
         Ok(())
+    }
+
+    /// Stores an array. O(log keys), plus one hash pass; what differs from the array of the same size that the key has is copied.
+    ///
+    /// # Errors
+    /// As [`Workspace::state_set_encoded`]; `Storage`, `QuotaExceeded`.
+    pub fn state_set_array(&self, key: &str, array: &NewArray) -> Result<()> {
+        self.engine.open()?;
+        check_key(key)?;
+        // What is taken over from the array that was there stays until the new one is pinned or a checkpoint has it.
+        let _section = self.engine.store().section();
+        let size_bytes = array.bytes.len() as u64;
+        let (mut index, expect) = self.index_for(key, array.form.clone(), &array.dtype, &array.shape, size_bytes)?;
+        let source = Source::of_bytes(&array.bytes, array.is_stable);
+        let chunks = 0..index.root().chunks();
+        let pin = absorb(&self.engine, &mut index, source, chunks, expect)?;
+        let mut content = self.content.lock();
+        self.check_lease(&mut content)?;
+        let mut state = content.state.clone();
+        live::put(&mut state, key, &index, &pin, &self.engine.loader)?;
+        content.state = state;
+        content.live.detach(key);
+        content.dirty = true;
+        content.keep_array(key, pin);
+        Ok(())
+    }
+
+    /// The index of the array that `key` has, described anew, if it is of this size; else a blank one.
+    pub(crate) fn index_for(
+        &self,
+        key: &str,
+        form: Option<String>,
+        dtype: &str,
+        shape: &[u64],
+        size_bytes: u64,
+    ) -> Result<(ArrayIndex, Expect)> {
+        let state = {
+            let mut content = self.content.lock();
+            self.check_lease(&mut content)?;
+            content.state.clone()
+        };
+        let found = state.find_name(key.as_bytes(), &self.engine.loader)?;
+        if let Some(found) = found.filter(|found| found.mode() == Mode::Array && found.row().size_bytes == size_bytes)
+            && let Ok(index) = index_of(&self.engine, &found)
+        {
+            return Ok((index.described(form, dtype.to_owned(), shape.to_vec()), Expect::Same));
+        }
+        let blank = ArrayIndex::blank(form, dtype.to_owned(), shape.to_vec(), size_bytes);
+        Ok((blank, Expect::Changed))
     }
 
     /// Takes a key away; `false` if it is not there. O(log keys).
@@ -178,13 +214,14 @@ impl Workspace {
     /// `Corrupt`.
     pub fn state_remove(&self, key: &str) -> Result<bool> {
         self.engine.open()?;
-        let mut inner = self.content.lock();
-        self.check_lease(&mut inner)?;
-        let mut state = inner.state.clone();
+        let mut content = self.content.lock();
+        self.check_lease(&mut content)?;
+        let mut state = content.state.clone();
         let there = !key.is_empty() && state.remove_name(key.as_bytes(), &self.engine.loader)?;
         if there {
-            inner.state = state;
-            inner.dirty = true;
+            content.state = state;
+            content.live.detach(key);
+            content.dirty = true;
         }
         Ok(there)
     }
@@ -208,5 +245,17 @@ impl Workspace {
     #[must_use]
     pub fn state_len(&self) -> u64 {
         self.content.lock().state.root().files()
+    }
+
+    /// Whether a tracked array has something that the state has not taken in yet. A hint.
+    #[must_use]
+    pub fn has_touched(&self) -> bool {
+        self.content.try_lock().is_none_or(|content| content.live.is_touched())
+    }
+
+    /// Whether a call at this moment would wait for another one on this workspace. A hint.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.content.is_locked()
     }
 }

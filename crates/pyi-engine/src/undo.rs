@@ -77,7 +77,12 @@ impl Operation {
             position: change.position,
             time_ns: change.time_ns,
             message: change.message.clone(),
-            moves: change.changes.iter().map(move_of).collect::<Result<_>>()?,
+            moves: change
+                .changes
+                .iter()
+                .filter(|one| !is_part(&one.key))
+                .map(move_of)
+                .collect::<Result<_>>()?,
         })
     }
 }
@@ -98,11 +103,22 @@ fn thing(key: &[u8]) -> Result<(RefKind, String)> {
         Some(b"b/") => RefKind::Branch,
         Some(b"w/") => RefKind::Workspace,
         Some(b"s/") => RefKind::Superposition,
+        Some(b"p/") => return Ok((RefKind::Superposition, part_of(key)?)),
         Some(b"k/") => RefKind::Kept,
         Some(_) => RefKind::Setting,
         None => return Err(Error::corrupt("ref log: a key that is too short")),
     };
     Ok((kind, name_of(key)?))
+}
+
+/// Whether a key is that of a part of a superposition, whose own key moves along or tells nothing new.
+fn is_part(key: &[u8]) -> bool {
+    key.starts_with(b"p/")
+}
+
+fn part_of(key: &[u8]) -> Result<String> {
+    let name = key.split(|byte| *byte == 0).next().unwrap_or(key);
+    name_of(name)
 }
 
 /// The checkpoint at which a ref of this value stands.
@@ -236,11 +252,13 @@ impl Repository {
             if let Some(before) = before {
                 held.extend(self.hold_place(key, before)?);
             }
-            moves.push(move_of(&KeyChange {
-                key: key.to_vec(),
-                before: now.clone(),
-                after: before.clone(),
-            })?);
+            if !is_part(key) {
+                moves.push(move_of(&KeyChange {
+                    key: key.to_vec(),
+                    before: now.clone(),
+                    after: before.clone(),
+                })?);
+            }
             let value = before
                 .as_deref()
                 .map(|before| self.unowned(key, before, now.as_deref()));

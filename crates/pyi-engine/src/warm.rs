@@ -9,7 +9,9 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use crate::Result;
 use crate::engine::Snapshot;
+use crate::repository::Repository;
 use crate::workspace::Workspace;
 
 /// So many workspaces that made the latest checkpoints always stay warm.
@@ -84,13 +86,39 @@ impl Warm {
     }
 }
 
+impl Warm {
+    /// All workspaces in the queue, which is emptied.
+    fn take_all(&self) -> Vec<Arc<Workspace>> {
+        let queue = std::mem::take(&mut self.order.lock().queue);
+        queue.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl Repository {
+    /// Gives back the memory of what the store has: nodes and contents that were read or written. Whoever needs them again loads them again;
+    /// what was changed and not checkpointed stays. O(workspaces that made checkpoints + what is forgotten).
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn trim(&self) -> Result<()> {
+        self.engine.open()?;
+        for workspace in self.engine.warm.take_all() {
+            workspace.cool_down();
+        }
+        self.engine.last_held.clear();
+        self.engine.forget_recent();
+        self.engine.forget_blobs();
+        Ok(())
+    }
+}
+
 impl Workspace {
     /// Forgets what the store has, if nothing was changed since the head; not while somebody is at it.
     fn cool_down(&self) {
         let Some(mut content) = self.content.try_lock() else {
             return;
         };
-        if content.dirty {
+        if content.is_dirty() {
             return;
         }
         let head = &content.head;

@@ -4,11 +4,12 @@
 //! tree that is kept only if the edit succeeded: an error leaves nothing half-applied. Everything is behind one
 //! short lock; no lock is held while contents are read.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use pyi_cas::{Bytes, Guard, Id, Pin, RefOutcome, RefTransaction};
-use pyi_tree::journal::{Event, JournalTree};
+use pyi_tree::journal::{EventBuffer, JournalTree};
 use pyi_tree::refs::{Lease, Origin, WorkspaceRecord, workspace_key};
 use pyi_tree::tree::Content as NewContent;
 use pyi_tree::{Mode, Tree, Walk};
@@ -18,6 +19,7 @@ use crate::engine::Engine;
 use crate::entry::{Entry, mode_of};
 use crate::hold::Held;
 use crate::lease::Claim;
+use crate::live::LiveArrays;
 use crate::repository::{Repository, hold_named};
 use crate::sandbox::Synced;
 use crate::{Error, Result, paths};
@@ -39,14 +41,18 @@ const LONG_PATH_BYTES: usize = 255;
 pub(crate) struct Content {
     pub(crate) files: Tree,
     pub(crate) state: Tree,
+    /// Arrays of the state that are in memory and may have been written to.
+    pub(crate) live: LiveArrays,
     pub(crate) journal: JournalTree,
     /// Events that are not in the journal's tree yet.
-    pub(crate) fresh: Vec<Event>,
+    pub(crate) fresh: EventBuffer,
     pub(crate) head: Arc<Held>,
     /// Heads that were merged in since the last checkpoint: its further parents.
     pub(crate) merged: Vec<Id>,
     /// Keeps what was stored early or came from elsewhere since the last checkpoint.
     pub(crate) pins: Vec<Arc<Pin>>,
+    /// Keeps the arrays of the state that were stored early, by key: a newer one reaches all that it took over from the older.
+    pub(crate) array_pins: BTreeMap<String, Arc<Pin>>,
     /// Keeps the journal that was flushed last, of which the next one shares most.
     pub(crate) journal_pin: Option<Arc<Pin>>,
     /// What git knows of this content; goes into the next checkpoint.
@@ -65,13 +71,15 @@ impl Content {
         Content {
             files: head.files.clone(),
             state: head.state.clone(),
+            live: LiveArrays::default(),
             journal: head.journal.clone(),
-            fresh: Vec::new(),
+            fresh: EventBuffer::default(),
             merged: Vec::new(),
             pins: Vec::new(),
+            array_pins: BTreeMap::new(),
             journal_pin: None,
             synced: Synced::default(),
-            git: Arc::new(head.root.git.clone()),
+            git: head.root.git.clone(),
             head,
             origin: origin.map(Arc::new),
             dirty: false,
@@ -107,8 +115,14 @@ impl Content {
     pub(crate) fn all_pins(&self) -> Vec<Arc<Pin>> {
         let mut pins = self.pins.clone();
         pins.push(self.head.pin.clone());
+        pins.extend(self.array_pins.values().cloned());
         pins.extend(self.journal_pin.clone());
         pins
+    }
+
+    /// Whether anything was changed since the head.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty || self.live.is_touched()
     }
 
     /// Moves fresh events into the journal's tree.
@@ -157,7 +171,7 @@ impl Workspace {
     /// Whether anything was changed since the head.
     #[must_use]
     pub fn is_dirty(&self) -> bool {
-        self.content.lock().dirty
+        self.content.lock().is_dirty()
     }
 
     /// The number of files (everything that is not a directory). O(1).
@@ -388,6 +402,7 @@ impl Workspace {
         self.engine.open()?;
         let mut content = self.content.lock();
         content.settle_journal(&self.engine)?;
+        content.settle_arrays(None)?;
         let mut copy = content.clone();
         drop(content);
         copy.claim = None;
@@ -413,7 +428,11 @@ impl Workspace {
             epoch: lease.epoch,
             ..RefTransaction::default()
         };
-        if let RefOutcome::Conflict { .. } = self.engine.commit_refs(&transaction)? {
+        let mut outcome = self.engine.commit_refs(&transaction)?;
+        if outcome != RefOutcome::Done && self.repository().free_decayed(name)? {
+            outcome = self.engine.commit_refs(&transaction)?;
+        }
+        if let RefOutcome::Conflict { .. } = outcome {
             return Err(Error::conflict(format!(
                 "workspace {name:?} exists already; open it with open_workspace, or choose another name"
             )));

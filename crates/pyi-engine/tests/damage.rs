@@ -15,9 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pyi_cas::{Batch, FileStore, Kind, ObjectStore, OpenOptions, OsFs};
-use pyi_engine::{
-    ArrayValue, Bytes, ErrorKind, Expect, Id, Repository, RepositoryOptions, ScrubOptions, StateValue, Value,
-};
+use pyi_engine::{Bytes, ErrorKind, Expect, Id, NewArray, Repository, RepositoryOptions, ScrubOptions, Value};
 
 const SECTOR: usize = 512;
 
@@ -92,15 +90,16 @@ fn make(store: &Path) -> Vec<Id> {
                 None,
             )
             .unwrap();
-            ws.state_set("step", &StateValue::Value(Value::Int(i128::from(round))))
-                .unwrap();
-            let array = ArrayValue {
+            ws.state_set("step", &Value::Int(i128::from(round))).unwrap();
+            let array = NewArray {
+                form: None,
+                is_stable: true,
                 dtype: "|u1".into(),
                 shape: vec![70_000],
                 bytes: vec![round as u8; 70_000].into(),
             };
             if branch == "main" {
-                ws.state_set("array", &StateValue::Array(array)).unwrap();
+                ws.state_set_array("array", &array).unwrap();
             }
             let data = Value::Map(vec![("n".into(), Value::Int(i128::from(round)))]);
             ws.journal_append("step", data).unwrap();

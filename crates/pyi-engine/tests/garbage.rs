@@ -3,10 +3,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pyi_engine::{ArrayValue, Bytes, CaptureOptions, Checkpoint, ErrorKind, Expect, GcOptions, GcReport, Id};
+use pyi_engine::{Bytes, CaptureOptions, Checkpoint, ErrorKind, Expect, GcOptions, GcReport, Id, NewArray};
 use pyi_engine::{Repository, RepositoryOptions, Retention, StateValue, Value, Version, Workspace};
 
 fn open(path: &Path) -> Repository {
@@ -44,15 +44,15 @@ fn write(workspace: &Workspace, path: &str, content: &Bytes) {
 /// A file of 20 KB, a value, an array and an event, checkpointed.
 fn step(workspace: &Workspace, seed: u64) -> Checkpoint {
     write(workspace, &format!("dir-{}/file", seed % 5), &text(seed, 20_000));
-    workspace
-        .state_set("seed", &StateValue::Value(Value::Int(i128::from(seed))))
-        .unwrap();
-    let array = ArrayValue {
+    workspace.state_set("seed", &Value::Int(i128::from(seed))).unwrap();
+    let array = NewArray {
+        form: None,
+        is_stable: true,
         dtype: "|u1".to_owned(),
         shape: vec![70_000],
         bytes: text(seed + 1_000_000, 70_000),
     };
-    workspace.state_set("array", &StateValue::Array(array)).unwrap();
+    workspace.state_set_array("array", &array).unwrap();
     workspace.journal_append("step", Value::Map(Vec::new())).unwrap();
     workspace.checkpoint(&format!("step {seed}"), Value::Null).unwrap()
 }
@@ -71,7 +71,7 @@ fn check_workspace(fresh: &Workspace, seed: u64) {
     let Some(StateValue::Array(array)) = fresh.state_get("array").unwrap() else {
         panic!("no array")
     };
-    assert_eq!(array.bytes, text(seed + 1_000_000, 70_000));
+    assert_eq!(array.memory.copy(), text(seed + 1_000_000, 70_000));
     assert!(fresh.journal().unwrap().get(0).unwrap().is_some());
     for entry in fresh.walk(b"").unwrap() {
         fresh.read(&entry.unwrap().path).unwrap();
@@ -146,6 +146,55 @@ fn what_is_named_stays_and_the_rest_goes() {
     assert!(after.bytes_after < after.live_bytes + 20_000, "{after:?}");
     let again = collect(&repository, AMPLE);
     assert!(again.objects_removed < 5, "{again:?}");
+}
+
+/// A directory of an old checkpoint was stored as a delta on that of a newer one, which nothing named; so a collection counted the newer directory
+/// among what lives. Somebody kept the newer checkpoint meanwhile. The collection took the directory for one that it had followed, as it
+/// was among what lives, and removed the files in it.
+#[test]
+fn what_lives_only_as_the_base_of_a_delta_can_be_kept_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let repository = open(path);
+    repository.set_retention(&bare()).unwrap();
+    let workspace = repository.workspace("main").unwrap();
+    for number in 0..60 {
+        write(&workspace, &format!("file-{number}"), &text(number, 100));
+    }
+    let old = *workspace.checkpoint("old", Value::Null).unwrap().id();
+    let newer = [1, 2, 3].map(|number| {
+        write(&workspace, &format!("newer-{number}"), &text(1_000 + number, 900));
+        (*workspace.checkpoint("newer", Value::Null).unwrap().id(), number)
+    });
+    let compact = GcOptions {
+        compact: true,
+        ..GcOptions::default()
+    };
+    repository.gc(&compact).unwrap();
+    repository.set_branch("main", &old, Expect::Absent).unwrap();
+    drop(workspace);
+    repository.close().unwrap();
+    let (repository, other) = (open(path), open(path));
+    let calls = AtomicUsize::new(0);
+    let keep = |_: &'static str, _: f64| {
+        if calls.fetch_add(1, Ordering::SeqCst) == 1 {
+            newer.iter().for_each(|(id, _)| other.keep(id).unwrap());
+        }
+    };
+    let options = GcOptions {
+        budget_bytes: AMPLE,
+        progress: Some(&keep),
+        ..GcOptions::default()
+    };
+    repository.gc(&options).unwrap();
+    for (id, number) in newer {
+        let fresh = open(path).workspace_at(id).unwrap();
+        for number in 1..=number {
+            let content = fresh.read(format!("newer-{number}").as_bytes()).unwrap();
+            assert_eq!(content, text(1_000 + number, 900));
+        }
+        assert_eq!(fresh.read(b"file-59").unwrap(), text(59, 100));
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use pyi_engine::{Bytes, CaptureOptions, ErrorKind, Expect, Repository, RepositoryOptions, Result, StateValue};
+use pyi_engine::{Bytes, CaptureOptions, ErrorKind, Expect, Repository, RepositoryOptions, Result};
 use pyi_engine::{Value, Version, Workspace};
 
 fn open(path: &Path) -> Repository {
@@ -51,7 +51,7 @@ fn who_opens_a_name_owns_it_and_the_owner_before_reads_on() {
     lost(first.symlink(b"l", Bytes::from_static(b"a")));
     lost(first.merge(&Version::Id(base), None));
     lost(first.capture(&dir.path().join("tree"), &CaptureOptions::default()));
-    lost(first.state_set("k", &StateValue::Value(Value::Int(1))));
+    lost(first.state_set("k", &Value::Int(1)));
     lost(first.state_remove("k"));
     lost(first.journal_append("step", empty()));
     lost(first.flush_journal());

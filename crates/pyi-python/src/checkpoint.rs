@@ -3,9 +3,10 @@
 use pyi_engine::{Checkpoint as EngineCheckpoint, EntryWalk, History, Repository};
 use pyo3::prelude::*;
 
-use crate::convert::{PathArg, content, value_to, window};
+use crate::convert::{Count, PathArg, content, value_to, window};
 use crate::entry::Entry;
 use crate::errors::{raise, short, work};
+use crate::journal::JournalAt;
 
 /// An immutable version of a workspace.
 #[pyclass(frozen, module = "pyi._native")]
@@ -61,19 +62,19 @@ impl Checkpoint {
     }
 
     /// The content of a file, or the target of a symlink.
-    #[pyo3(signature = (path, *, offset = 0, size = None))]
+    #[pyo3(signature = (path, *, offset = Count(0), size = None), text_signature = "(self, path, *, offset=0, size=None)")]
     fn read<'py>(
         &self,
         py: Python<'py>,
         path: PathArg,
-        offset: usize,
-        size: Option<usize>,
+        offset: Count,
+        size: Option<Count>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let found = match short(self.inner.read_from_memory(&path.0))? {
             Some(found) => found,
             None => work(py, || self.inner.read(&path.0))?,
         };
-        content(py, window(found, offset, size))
+        content(py, window(found, offset.size(), size.map(Count::size)))
     }
 
     /// Goes through everything below `directory` but the directories themselves.
@@ -81,6 +82,14 @@ impl Checkpoint {
     fn walk(&self, py: Python<'_>, directory: PathArg) -> PyResult<Walk> {
         let walk = work(py, || self.inner.walk(&directory.0))?;
         Ok(Walk::new(walk, self.inner.repository()))
+    }
+
+    /// The journal as it was.
+    #[getter]
+    fn journal(&self) -> JournalAt {
+        JournalAt {
+            inner: self.inner.clone(),
+        }
     }
 
     /// Returns when the checkpoint, and everything that it reaches, survives a loss of power.

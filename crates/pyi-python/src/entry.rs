@@ -140,7 +140,7 @@ pub(crate) struct MergeConflict {
     path: Arc<[u8]>,
     /// What clashes, in words.
     #[pyo3(get)]
-    reason: &'static str,
+    reason: String,
     /// What stood there before.
     #[pyo3(get)]
     base: Option<Entry>,
@@ -172,22 +172,32 @@ impl MergeConflict {
 /// The outcome of a merge.
 #[pyclass(frozen, module = "pyi._native")]
 pub(crate) struct MergeResult {
-    /// Empty if the merge was applied.
+    /// Empty if the merge was clean.
     #[pyo3(get)]
     conflicts: Vec<MergeConflict>,
+    /// Whether the workspace was changed: it was clean, or what clashed was kept.
+    #[pyo3(get)]
+    applied: bool,
 }
 
-impl MergeResult {
-    pub(crate) fn new(conflicts: Vec<EngineConflict>, repository: &Repository) -> Self {
+impl MergeConflict {
+    pub(crate) fn list(conflicts: Vec<EngineConflict>, repository: &Repository) -> Vec<MergeConflict> {
         let convert = |found: EngineConflict| MergeConflict {
             path: Arc::from(found.path),
-            reason: found.reason,
+            reason: found.reason.into_owned(),
             base: Entry::of(found.base, repository),
             ours: Entry::of(found.ours, repository),
             theirs: Entry::of(found.theirs, repository),
         };
+        conflicts.into_iter().map(convert).collect()
+    }
+}
+
+impl MergeResult {
+    pub(crate) fn new(conflicts: Vec<EngineConflict>, keeps: bool, repository: &Repository) -> Self {
         MergeResult {
-            conflicts: conflicts.into_iter().map(convert).collect(),
+            applied: keeps || conflicts.is_empty(),
+            conflicts: MergeConflict::list(conflicts, repository),
         }
     }
 }
@@ -213,15 +223,23 @@ impl MergeResult {
     }
 }
 
+/// Unix seconds of unix nanoseconds.
+pub(crate) fn time_of(time_ns: u64) -> f64 {
+    time_ns as f64 / 1e9
+}
+
 /// An event of the journal.
 #[pyclass(frozen, module = "pyi._native")]
 pub(crate) struct Event {
     inner: EngineEvent,
+    /// Its place in the journal.
+    #[pyo3(get)]
+    index: u64,
 }
 
 impl Event {
-    pub(crate) fn new(inner: EngineEvent) -> Self {
-        Event { inner }
+    pub(crate) fn new(index: u64, inner: EngineEvent) -> Self {
+        Event { inner, index }
     }
 }
 
@@ -236,7 +254,7 @@ impl Event {
     /// When it was appended, unix seconds.
     #[getter]
     fn time(&self) -> f64 {
-        self.inner.time_ns as f64 / 1e9
+        time_of(self.inner.time_ns)
     }
 
     /// What its maker recorded.

@@ -1,8 +1,12 @@
 //! Thin PyO3 bindings of the engine. Every function converts its arguments, does its work with the GIL released (or is a matter of a
 //! microsecond), converts the result; `errors` maps every error in one place. The stub is `python/pyi/_native.pyi`.
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use pyo3::prelude::*;
 
+mod array;
 mod checkpoint;
 mod convert;
 mod entry;
@@ -39,8 +43,12 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<entry::MergeResult>()?;
     module.add_class::<entry::Event>()?;
     module.add_class::<journal::Journal>()?;
+    module.add_class::<journal::JournalAt>()?;
     module.add_class::<journal::JournalIterator>()?;
     module.add_class::<state::StateCore>()?;
+    module.add_class::<array::ArrayCore>()?;
+    module.add_class::<array::ArrayMemory>()?;
+    module.add_class::<array::StoredArray>()?;
     module.add_class::<superposition::Superposition>()?;
     module.add_class::<retention::Retention>()?;
     module.add_class::<retention::GcReport>()?;

@@ -9,7 +9,7 @@ use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::convert::Directory;
+use crate::convert::{Directory, copied};
 use crate::errors::raise;
 
 /// Long work with the GIL released. No fork waits for it: the store lets forks in between its steps.
@@ -71,7 +71,7 @@ impl StoreImage {
             return Err(PyIndexError::new_err("no such file in the image"));
         };
         let bytes = long(py, || Ok(found.read(offset, size)?))?;
-        Ok(PyBytes::new(py, &bytes))
+        copied(py, &bytes)
     }
 }
 

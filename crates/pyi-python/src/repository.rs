@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use pyi_engine::git::History;
-use pyi_engine::{GcOptions, Repository as EngineRepository, RepositoryOptions, Version};
+use pyi_engine::{GcOptions, Repository as EngineRepository, RepositoryOptions, Value, Version};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::checkpoint::Checkpoint;
-use crate::convert::{Directory, checkpoint_id, seconds, version};
+use crate::convert::{Count, Directory, Text, checkpoint_id, seconds, value_from, version};
 use crate::errors::{invalid, work};
 use crate::maintenance;
 use crate::retention::{Changes, GcReport, Given, Operation, Retention};
@@ -86,6 +86,35 @@ impl Repository {
     fn __repr__(&self) -> String {
         let closed = if self.closed() { ", closed" } else { "" };
         format!("<Repository {}{closed}>", self.inner.path().display())
+    }
+
+    /// Gives back the memory of what the store has; it is loaded again where it is needed.
+    fn trim(&self, py: Python<'_>) -> PyResult<()> {
+        work(py, || self.inner.trim())
+    }
+
+    /// Checkpoints several workspaces in one append, with one message and metadata for all; returns the checkpoints in their order.
+    #[pyo3(
+        signature = (workspaces, message = Text(String::new()), *, metadata = None, durability = None),
+        text_signature = "(self, workspaces, message='', *, metadata=None, durability=None)"
+    )]
+    fn checkpoint_many(
+        &self,
+        py: Python<'_>,
+        workspaces: Vec<PyRef<'_, Workspace>>,
+        message: Text,
+        metadata: Option<&Bound<'_, PyDict>>,
+        durability: Option<&str>,
+    ) -> PyResult<Vec<Checkpoint>> {
+        let durability = durability.map(durability_named).transpose()?;
+        let metadata = metadata.map_or(Ok(Value::Null), |metadata| value_from(metadata.as_any()))?;
+        let workspaces: Vec<_> = workspaces.iter().map(|workspace| workspace.inner.clone()).collect();
+        let made = work(py, || {
+            let durability = durability.unwrap_or_else(|| self.inner.durability());
+            self.inner
+                .checkpoint_many(&workspaces, &message.0, &metadata, durability)
+        })?;
+        Ok(made.into_iter().map(|inner| Checkpoint { inner }).collect())
     }
 
     /// Imports the commit that `rev` names from a git repository, as a checkpoint and a new branch. `history` is "lazy" (older commits
@@ -236,17 +265,17 @@ impl Repository {
 
     /// The last operations on branches, names, kept checkpoints and settings, newest first.
     #[pyo3(signature = (limit = None))]
-    fn history(&self, py: Python<'_>, limit: Option<usize>) -> PyResult<Vec<Operation>> {
-        let history = work(py, || self.inner.history(limit))?;
+    fn history(&self, py: Python<'_>, limit: Option<Count>) -> PyResult<Vec<Operation>> {
+        let history = work(py, || self.inner.history(limit.map(Count::size)))?;
         history.into_iter().map(|one| Operation::new(py, one)).collect()
     }
 
     /// Takes back the last operations, or the one at `position`, if what they left still stands; what that did.
-    #[pyo3(signature = (steps = 1, *, position = None))]
-    fn undo(&self, py: Python<'_>, steps: usize, position: Option<u64>) -> PyResult<Operation> {
+    #[pyo3(signature = (steps = Count(1), *, position = None), text_signature = "(self, steps=1, *, position=None)")]
+    fn undo(&self, py: Python<'_>, steps: Count, position: Option<Count>) -> PyResult<Operation> {
         let undone = work(py, || match position {
-            Some(position) => self.inner.undo_at(position),
-            None => self.inner.undo(steps),
+            Some(position) => self.inner.undo_at(position.0),
+            None => self.inner.undo(steps.size()),
         })?;
         Operation::new(py, undone)
     }
@@ -288,9 +317,9 @@ impl Repository {
     /// Removes what neither refs nor workspaces nor retention keep, and what is oldest of what only retention keeps until the rest fits
     /// into `budget_bytes`. `compact` rewrites everything.
     #[pyo3(signature = (*, budget_bytes = None, compact = false))]
-    fn gc(&self, py: Python<'_>, budget_bytes: Option<u64>, compact: bool) -> PyResult<GcReport> {
+    fn gc(&self, py: Python<'_>, budget_bytes: Option<Count>, compact: bool) -> PyResult<GcReport> {
         let options = GcOptions {
-            budget_bytes,
+            budget_bytes: budget_bytes.map(|budget| budget.0),
             compact,
             ..GcOptions::default()
         };
@@ -372,6 +401,7 @@ impl Repository {
             stats.bytes_logical as f64 / stats.bytes_stored as f64
         };
         found.set_item("dedup_ratio", ratio)?;
+        found.set_item("bytes_hashed", stats.bytes_hashed)?;
         found.set_item("branches", stats.branches)?;
         found.set_item("workspaces", stats.workspaces)?;
         found.set_item("damaged", stats.damaged)?;

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use pyi_engine::{ArrayValue, StateValue, Workspace};
+use pyi_engine::{Bytes, NewArray, StateValue, Workspace};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
-use crate::convert::{buffer, value_from, value_to};
-use crate::errors::{invalid, work};
+use crate::array::{ArrayCore, Large, StoredArray, handed};
+use crate::convert::{Data, SMALL_BYTES, Text, encode_value, value_to};
+use crate::errors::{short, work};
+
+/// Bytes above this are stored in chunks, as arrays are.
+const LARGE_BYTES: usize = pyi_engine::ARRAY_CHUNK_BYTES;
 
 /// The state of a workspace, one call an operation.
 #[pyclass(frozen, module = "pyi._native")]
@@ -17,29 +21,101 @@ pub(crate) struct StateCore {
 
 #[pymethods]
 impl StateCore {
-    /// The value under `key`, or `default`.
-    fn get<'py>(&self, py: Python<'py>, key: &str, default: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    /// The value under `key`, or `default`. What is stored in chunks comes as a `StoredArray`.
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        key: &Bound<'py, PyString>,
+        default: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        // Nothing is stored under a key that has no UTF-8.
+        let Ok(key) = key.to_str() else { return Ok(default) };
         match work(py, || self.inner.state_get(key))? {
             None => Ok(default),
             Some(StateValue::Value(value)) => value_to(py, &value),
-            Some(StateValue::Array(array)) => array_to(py, &array),
+            Some(StateValue::Array(array)) => Ok(Bound::new(py, StoredArray::new(array))?.into_any()),
         }
     }
 
-    /// Stores a value.
-    fn set(&self, py: Python<'_>, key: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let key = key
-            .to_str()
-            .map_err(|_| invalid("a state key with lone surrogates cannot be stored"))?;
-        let value = match array_from(value)? {
-            Some(array) => StateValue::Array(array),
-            None => StateValue::Value(value_from(value, 0)?),
-        };
-        work(py, || self.inner.state_set(key, &value))
+    /// Stores a value; False if it is none of the plain types, and nothing was stored.
+    fn set(&self, py: Python<'_>, key: Text, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let is_plain = value.is_none()
+            || value.is_instance_of::<PyString>()
+            || value.is_instance_of::<PyInt>()
+            || value.is_instance_of::<PyBool>()
+            || value.is_instance_of::<PyFloat>()
+            || value.is_instance_of::<PyDict>()
+            || value.is_instance_of::<PyList>()
+            || value.is_instance_of::<PyTuple>()
+            || (value.is_exact_instance_of::<PyBytes>() && value.len()? <= LARGE_BYTES);
+        if is_plain {
+            self.set_value(py, key, value)?;
+        }
+        Ok(is_plain)
+    }
+
+    /// Stores a plain value or bytes, whatever their size, in one piece.
+    fn set_value(&self, py: Python<'_>, key: Text, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut encoded = Vec::with_capacity(64);
+        encode_value(value, 0, &mut encoded)?;
+        if encoded.len() <= SMALL_BYTES && !self.inner.is_busy() {
+            return short(self.inner.state_set_encoded(&key.0, Bytes::from(encoded)));
+        }
+        work(py, || self.inner.state_set_encoded(&key.0, Bytes::from(encoded)))
+    }
+
+    /// Stores the content of a buffer in chunks.
+    fn set_array(
+        &self,
+        py: Python<'_>,
+        key: Text,
+        form: Option<String>,
+        dtype: String,
+        shape: Vec<u64>,
+        data: Data,
+    ) -> PyResult<()> {
+        work(py, || {
+            let array = NewArray {
+                form,
+                dtype,
+                shape,
+                // SAFETY: the slice lives as long as `data`, which outlives this closure; the engine keeps no part of it.
+                bytes: Bytes::from_static(unsafe { std::mem::transmute::<&[u8], &'static [u8]>(data.peek()) }),
+                is_stable: data.is_stable(),
+            };
+            self.inner.state_set_array(&key.0, &array)
+        })
+    }
+
+    /// The array under `key`, tracked.
+    fn array(&self, py: Python<'_>, key: Text) -> PyResult<ArrayCore> {
+        let live = work(py, || self.inner.state_array(&key.0))?;
+        Ok(ArrayCore {
+            workspace: Arc::clone(&self.inner),
+            live: Large::new(live),
+        })
+    }
+
+    /// Stores an array whose memory is handed over, and tracks it.
+    fn adopt(
+        &self,
+        py: Python<'_>,
+        key: Text,
+        dtype: &str,
+        shape: Vec<u64>,
+        buffer: &Bound<'_, PyAny>,
+    ) -> PyResult<ArrayCore> {
+        let memory = handed(buffer)?;
+        let live = work(py, || self.inner.state_adopt(&key.0, dtype, &shape, memory))?;
+        Ok(ArrayCore {
+            workspace: Arc::clone(&self.inner),
+            live: Large::new(live),
+        })
     }
 
     /// Takes a key away; False if it is not there.
-    fn remove(&self, py: Python<'_>, key: &str) -> PyResult<bool> {
+    fn remove(&self, py: Python<'_>, key: &Bound<'_, PyString>) -> PyResult<bool> {
+        let Ok(key) = key.to_str() else { return Ok(false) };
         work(py, || self.inner.state_remove(key))
     }
 
@@ -51,47 +127,4 @@ impl StateCore {
     fn __len__(&self) -> usize {
         usize::try_from(self.inner.state_len()).unwrap_or(usize::MAX)
     }
-}
-
-/// A NumPy array as the engine holds it; `None` for anything else. NumPy is not imported for this: where there is an array,
-/// it was imported already.
-fn array_from(object: &Bound<'_, PyAny>) -> PyResult<Option<ArrayValue>> {
-    let py = object.py();
-    let Some(numpy) = py
-        .import("sys")?
-        .getattr("modules")?
-        .call_method1("get", ("numpy",))
-        .ok()
-        .filter(|m| !m.is_none())
-    else {
-        return Ok(None);
-    };
-    if !object.is_instance(&numpy.getattr("ndarray")?)? {
-        return Ok(None);
-    }
-    let dtype = object.getattr("dtype")?;
-    if dtype.getattr("hasobject")?.is_truthy()? || !dtype.getattr("names")?.is_none() {
-        return Err(invalid(format!(
-            "an array of dtype {dtype}: object and structured arrays cannot be stored; store their columns as arrays"
-        )));
-    }
-    let flat = numpy.call_method1("ascontiguousarray", (object,))?;
-    let bytes = flat
-        .call_method1("view", ("u1",))
-        .or_else(|_| flat.call_method0("tobytes"));
-    Ok(Some(ArrayValue {
-        dtype: dtype.getattr("str")?.extract()?,
-        shape: object.getattr("shape")?.extract()?,
-        bytes: buffer(&bytes?)?,
-    }))
-}
-
-/// A writable copy of an array, as NumPy's.
-fn array_to<'py>(py: Python<'py>, array: &ArrayValue) -> PyResult<Bound<'py, PyAny>> {
-    let numpy = py.import("numpy")?;
-    let bytes = PyBytes::new(py, &array.bytes);
-    let dtype = numpy.call_method1("dtype", (&array.dtype,))?;
-    let flat = numpy.call_method1("frombuffer", (bytes, dtype))?;
-    flat.call_method1("reshape", (array.shape.clone(),))?
-        .call_method0("copy")
 }

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pyi_engine::Superposition as EngineSuperposition;
+use pyi_engine::{Error, ErrorKind, Fate, Keep, Onto, Ready, Superposition as EngineSuperposition};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
 
 use crate::checkpoint::Checkpoint;
 use crate::convert::seconds;
-use crate::errors::{short, work};
+use crate::errors::{invalid, raise, short, work};
 use crate::workspace::Workspace;
 
 /// How long a wait goes on before it looks for signals.
@@ -20,6 +22,55 @@ pub(crate) struct Superposition {
     pub(crate) inner: Arc<EngineSuperposition>,
 }
 
+/// What `onto=` was: a branch or a workspace.
+enum OntoArg {
+    Branch(String),
+    Workspace(Arc<pyi_engine::Workspace>),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for OntoArg {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(workspace) = object.cast::<Workspace>() {
+            return Ok(OntoArg::Workspace(Arc::clone(&workspace.get().inner)));
+        }
+        if let Ok(branch) = object.cast::<PyString>() {
+            return Ok(OntoArg::Branch(branch.to_str()?.to_owned()));
+        }
+        Err(PyTypeError::new_err(format!(
+            "onto is the name of a branch or a Workspace, not {}",
+            object.get_type()
+        )))
+    }
+}
+
+impl OntoArg {
+    fn of(&self) -> Onto<'_> {
+        match self {
+            OntoArg::Branch(branch) => Onto::Branch(branch),
+            OntoArg::Workspace(workspace) => Onto::Workspace(workspace),
+        }
+    }
+}
+
+impl Superposition {
+    /// Checkpoints a candidate if need be and lets `verify` look at it, in a workspace of its own. No lock is held.
+    fn check(&self, py: Python<'_>, i: usize, verify: &Bound<'_, PyAny>) -> PyResult<Option<Ready>> {
+        let (ready, inner) = work(py, || {
+            let ready = self.inner.ready(i)?;
+            let checkpoint = ready.checkpoint();
+            let workspace = checkpoint.repository().workspace_at(*checkpoint.id())?;
+            Ok((ready, workspace))
+        })?;
+        if verify.call1((Workspace { inner },))?.is_truthy()? {
+            return Ok(Some(ready));
+        }
+        work(py, || self.inner.reject(i))?;
+        Ok(None)
+    }
+}
+
 #[pymethods]
 impl Superposition {
     /// The name, or None.
@@ -28,20 +79,55 @@ impl Superposition {
         self.inner.name()
     }
 
-    /// The candidates; empty after the collapse.
+    /// The candidates by their numbers; empty after the collapse.
     #[getter]
     fn candidates(&self, py: Python<'_>) -> PyResult<Vec<Workspace>> {
         let candidates = work(py, || self.inner.candidates())?;
         Ok(candidates.into_iter().map(|inner| Workspace { inner }).collect())
     }
 
-    /// The weights, one a candidate.
+    /// The weights, one a candidate; 0 for one that cannot be chosen.
     #[getter]
     fn weights(&self, py: Python<'_>) -> PyResult<Vec<f64>> {
         work(py, || self.inner.weights())
     }
 
-    /// Adds a workspace as a candidate (weight 1 by default); its index.
+    /// The numbers of the candidates that can be chosen.
+    #[getter]
+    fn living(&self, py: Python<'_>) -> PyResult<Vec<usize>> {
+        let fates = work(py, || self.inner.fates())?;
+        let living = fates.iter().enumerate().filter(|(_, fate)| **fate == Fate::Living);
+        Ok(living.map(|(index, _)| index).collect())
+    }
+
+    /// What has become of each candidate: "living", "failed", "pruned", "decayed" or "dropped".
+    #[getter]
+    fn fates(&self, py: Python<'_>) -> PyResult<Vec<&'static str>> {
+        let fates = work(py, || self.inner.fates())?;
+        Ok(fates.into_iter().map(Fate::name).collect())
+    }
+
+    /// When each candidate decays if nobody renews it, unix seconds; None for never.
+    #[getter]
+    fn deadlines(&self, py: Python<'_>) -> PyResult<Vec<Option<f64>>> {
+        let deadlines = work(py, || self.inner.deadlines_ns())?;
+        let seconds = |deadline: Option<u64>| deadline.map(|time| time as f64 / 1e9);
+        Ok(deadlines.into_iter().map(seconds).collect())
+    }
+
+    /// The superposition of whose candidate this one was forked (None if that has no name) and the candidate's number, or None.
+    #[getter]
+    fn outer(&self, py: Python<'_>) -> PyResult<Option<(Option<String>, u64)>> {
+        work(py, || self.inner.outer())
+    }
+
+    /// The names of the superpositions that this one is entangled with directly, sorted.
+    #[getter]
+    fn entangled(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        work(py, || self.inner.entangled())
+    }
+
+    /// Adds a workspace as a candidate (weight 1 by default); its number.
     #[pyo3(signature = (ws, weight = None))]
     fn add(&self, py: Python<'_>, ws: &Bound<'_, Workspace>, weight: Option<f64>) -> PyResult<usize> {
         let workspace = Arc::clone(&ws.get().inner);
@@ -53,18 +139,84 @@ impl Superposition {
         work(py, || self.inner.weigh(i, weight))
     }
 
-    /// The index of the candidate of the greatest weight, or with a seed of one drawn by weight. Nothing collapses.
-    #[pyo3(signature = (*, seed = None))]
-    fn observe(&self, seed: Option<u64>) -> PyResult<usize> {
-        short(self.inner.observe(seed))
+    /// Gives a candidate, or all that live, another time to live (seconds; by default that of the superposition).
+    #[pyo3(signature = (i = None, *, ttl = None))]
+    fn renew(&self, py: Python<'_>, i: Option<usize>, ttl: Option<f64>) -> PyResult<()> {
+        let ttl = seconds("ttl", ttl)?;
+        work(py, || self.inner.renew(i, ttl))
     }
 
-    /// Makes a candidate the outcome: the branch moves to it, every other candidate is released, in one step.
-    #[pyo3(signature = (i, *, onto = "main"))]
-    fn collapse(&self, py: Python<'_>, i: usize, onto: &str) -> PyResult<Checkpoint> {
-        Ok(Checkpoint {
-            inner: work(py, || self.inner.collapse(i, onto))?,
-        })
+    /// Notes that a candidate failed a check: it is never chosen.
+    fn reject(&self, py: Python<'_>, i: usize) -> PyResult<()> {
+        work(py, || self.inner.reject(i))
+    }
+
+    /// Lets go of all but the `keep` heaviest candidates, or those that hold at most `budget_bytes` in changed files; the
+    /// numbers of those that went.
+    #[pyo3(signature = (*, keep = None, budget_bytes = None))]
+    fn prune(&self, py: Python<'_>, keep: Option<usize>, budget_bytes: Option<u64>) -> PyResult<Vec<usize>> {
+        let keep = match (keep, budget_bytes) {
+            (Some(count), None) => Keep::Count(count),
+            (None, Some(bytes)) => Keep::Bytes(bytes),
+            _ => return Err(invalid("prune(keep=...) or prune(budget_bytes=...), one of the two")),
+        };
+        work(py, || self.inner.prune(keep))
+    }
+
+    /// The number of the candidate of the greatest weight, or with a seed of one drawn by weight. With `verify`, a callable that takes a
+    /// workspace, one that passes: those that fail are rejected. Nothing collapses.
+    #[pyo3(signature = (*, seed = None, verify = None))]
+    fn observe(&self, py: Python<'_>, seed: Option<u64>, verify: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
+        let Some(verify) = verify.filter(|verify| !verify.is_none()) else {
+            return short(self.inner.observe(seed));
+        };
+        loop {
+            let index = work(py, || self.inner.observe(seed))?;
+            if self.check(py, index, verify)?.is_some() {
+                return Ok(index);
+            }
+        }
+    }
+
+    /// Makes a candidate the outcome: the branch (or workspace) `onto` moves to it, every other candidate is let go, in one step. With
+    /// `verify`, a callable that takes a workspace, only if it passes; else it is rejected.
+    #[pyo3(signature = (i, *, onto = OntoArg::Branch("main".to_owned()), verify = None), text_signature = "(self, i, *, onto='main', verify=None)")]
+    fn collapse(
+        &self,
+        py: Python<'_>,
+        i: usize,
+        onto: OntoArg,
+        verify: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Checkpoint> {
+        let Some(verify) = verify.filter(|verify| !verify.is_none()) else {
+            let inner = work(py, || self.inner.collapse_onto(i, onto.of()))?;
+            return Ok(Checkpoint { inner });
+        };
+        let Some(ready) = self.check(py, i, verify)? else {
+            return Err(raise(&Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "candidate {i} failed its check and is never chosen; observe(verify=...) finds one that passes"
+                ),
+            )));
+        };
+        let inner = work(py, || self.inner.collapse_ready(&ready, onto.of()))?;
+        Ok(Checkpoint { inner })
+    }
+
+    /// Links two superpositions: they collapse together or not at all. `mapping` says which candidate here goes with which there: a
+    /// dict, or a list by number; by default those of the same number. `onto` is the branch that moves to the other's outcome.
+    #[pyo3(signature = (other, mapping = None, *, onto = None))]
+    fn entangle(
+        &self,
+        py: Python<'_>,
+        other: &Bound<'_, Superposition>,
+        mapping: Option<&Bound<'_, PyAny>>,
+        onto: Option<&str>,
+    ) -> PyResult<()> {
+        let pairs = mapping.filter(|mapping| !mapping.is_none()).map(pairs_of).transpose()?;
+        let other = Arc::clone(&other.get().inner);
+        work(py, || self.inner.entangle(&other, pairs.as_deref(), onto))
     }
 
     /// Waits until it collapsed, here or in another process; the outcome, or None when the time (seconds) is over.
@@ -93,4 +245,16 @@ impl Superposition {
             .map_or_else(|| "unnamed".to_owned(), |name| format!("{name:?}"));
         format!("<Superposition {name}>")
     }
+}
+
+/// Pairs of numbers from a dict, or from a list whose place is the first one.
+fn pairs_of(mapping: &Bound<'_, PyAny>) -> PyResult<Vec<(usize, usize)>> {
+    if let Ok(mapping) = mapping.cast::<PyDict>() {
+        return mapping.iter().map(|(i, j)| Ok((i.extract()?, j.extract()?))).collect();
+    }
+    mapping
+        .try_iter()?
+        .enumerate()
+        .map(|(i, j)| Ok((i, j?.extract()?)))
+        .collect()
 }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use pyi_engine::Workspace as EngineWorkspace;
-use pyi_engine::{Bytes, CaptureOptions, Durability, Expect, ExportOptions, Ignore, MaterializeOptions, Value};
+use pyi_engine::{Bytes, CaptureOptions, Durability, Expect, ExportOptions, Ignore, MaterializeOptions, Take, Value};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyEllipsis, PyString};
 
 use crate::checkpoint::{Checkpoint, Log, Walk};
 use crate::convert::{
-    Data, Directory, PathArg, SMALL_BYTES, checkpoint_id, content, text, value_from, version, window,
+    Count, Data, Directory, PathArg, SMALL_BYTES, Text, checkpoint_id, content, text, value_from, version, window,
 };
-use crate::entry::{Change, Entry, MergeResult};
+use crate::entry::{Change, Entry, MergeConflict, MergeResult};
 use crate::errors::{invalid, short, work};
 use crate::journal::Journal;
 use crate::state::StateCore;
@@ -111,19 +111,23 @@ impl Workspace {
     }
 
     /// The content of a file (or the target of a symlink): bytes, or above 16 KB a memoryview without a copy.
-    #[pyo3(signature = (path, *, offset = 0, size = None))]
+    #[pyo3(signature = (path, *, offset = Count(0), size = None), text_signature = "(self, path, *, offset=0, size=None)")]
     fn read<'py>(
         &self,
         py: Python<'py>,
         path: PathArg,
-        offset: usize,
-        size: Option<usize>,
+        offset: Count,
+        size: Option<Count>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let found = match short(self.inner.read_from_memory(&path.0))? {
+        let known = match self.inner.is_busy() {
+            true => None,
+            false => short(self.inner.read_from_memory(&path.0))?,
+        };
+        let found = match known {
             Some(found) => found,
             None => work(py, || self.inner.read(&path.0))?,
         };
-        content(py, window(found, offset, size))
+        content(py, window(found, offset.size(), size.map(Count::size)))
     }
 
     /// The contents of many files, in order.
@@ -150,22 +154,24 @@ impl Workspace {
     /// Writes a file; missing directories are made. `mode` is 0o644 or 0o755; by default the old one stays.
     #[pyo3(signature = (path, data, *, mode = None))]
     fn write(&self, py: Python<'_>, path: PathArg, data: Data, mode: Option<u32>) -> PyResult<()> {
-        if data.0.len() <= SMALL_BYTES {
-            return short(self.inner.write(&path.0, data.0, mode));
+        if data.len() <= SMALL_BYTES && !self.inner.is_busy() {
+            return short(self.inner.write(&path.0, data.bytes(), mode));
         }
-        work(py, || self.inner.write(&path.0, data.0, mode))
+        work(py, || self.inner.write(&path.0, data.bytes(), mode))
     }
 
     /// Writes many files, all or none.
     fn write_many(&self, py: Python<'_>, files: &Bound<'_, PyAny>) -> PyResult<()> {
-        let mut parsed: Vec<(Vec<u8>, Bytes)> = Vec::new();
+        let mut parsed: Vec<(Vec<u8>, Data)> = Vec::new();
         for pair in files.call_method0("items")?.try_iter()? {
             let (path, data): (PathArg, Data) = pair?.extract()?;
-            parsed.push((path.0, data.0));
+            parsed.push((path.0, data));
         }
         work(py, || {
+            // Copied before the workspace is locked.
+            let files: Vec<(&[u8], Bytes)> = parsed.iter().map(|(path, data)| (&path[..], data.bytes())).collect();
             self.inner
-                .write_many(parsed.iter().map(|(path, data)| (path.as_slice(), data.clone(), None)))
+                .write_many(files.into_iter().map(|(path, data)| (path, data, None)))
         })
     }
 
@@ -220,19 +226,19 @@ impl Workspace {
     }
 
     /// Makes a checkpoint of files, state, journal and metadata under one id, durable when this returns.
-    #[pyo3(signature = (message = "", *, metadata = None, durability = None))]
+    #[pyo3(signature = (message = Text(String::new()), *, metadata = None, durability = None), text_signature = "(self, message='', *, metadata=None, durability=None)")]
     fn checkpoint(
         &self,
         py: Python<'_>,
-        message: &str,
+        message: Text,
         metadata: Option<&Bound<'_, PyDict>>,
         durability: Option<&str>,
     ) -> PyResult<Checkpoint> {
         let durability = durability.map(durability_named).transpose()?;
-        let metadata = metadata.map_or(Ok(Value::Null), |metadata| value_from(metadata.as_any(), 0))?;
+        let metadata = metadata.map_or(Ok(Value::Null), |metadata| value_from(metadata.as_any()))?;
         let inner = work(py, || match durability {
-            None => self.inner.checkpoint(message, metadata),
-            Some(durability) => self.inner.checkpoint_as(message, metadata, durability),
+            None => self.inner.checkpoint(&message.0, metadata),
+            Some(durability) => self.inner.checkpoint_as(&message.0, metadata, durability),
         })?;
         Ok(Checkpoint { inner })
     }
@@ -247,7 +253,8 @@ impl Workspace {
     #[pyo3(signature = (name = None))]
     fn fork(&self, py: Python<'_>, name: Option<&str>) -> PyResult<Workspace> {
         let inner = match name {
-            None => short(self.inner.fork())?,
+            None if !self.inner.is_busy() && !self.inner.has_touched() => short(self.inner.fork())?,
+            None => work(py, || self.inner.fork())?,
             Some(name) => work(py, || self.inner.fork_named(name))?,
         };
         Ok(Workspace { inner })
@@ -262,26 +269,59 @@ impl Workspace {
         Ok(Change::list(changes, &repository))
     }
 
-    /// Merges `other` into this workspace, three-way by paths and lines; applied only if it is clean.
-    #[pyo3(signature = (other, *, base = None))]
+    /// Merges `other` into this workspace, three-way by paths and lines; applied only if it is clean, or with conflicts="keep".
+    #[pyo3(signature = (other, *, base = None, conflicts = "refuse"))]
     fn merge(
         &self,
         py: Python<'_>,
         other: &Bound<'_, PyAny>,
         base: Option<&Bound<'_, PyAny>>,
+        conflicts: &str,
     ) -> PyResult<MergeResult> {
+        let keeps = match conflicts {
+            "refuse" => false,
+            "keep" => true,
+            other => return Err(invalid(format!("conflicts={other:?}: \"refuse\" or \"keep\""))),
+        };
         let repository = self.inner.repository();
         let other = version(other, &repository)?;
         let base = base.map(|base| version(base, &repository)).transpose()?;
-        let conflicts = work(py, || self.inner.merge(&other, base.as_ref()))?;
-        Ok(MergeResult::new(conflicts, &repository))
+        let found = work(py, || match keeps {
+            true => self.inner.merge_keeping(&other, base.as_ref()),
+            false => self.inner.merge(&other, base.as_ref()),
+        })?;
+        Ok(MergeResult::new(found, keeps, &repository))
+    }
+
+    /// What clashed in merges that were kept, and is not resolved.
+    #[getter]
+    fn conflicts(&self, py: Python<'_>) -> PyResult<Vec<MergeConflict>> {
+        let found = work(py, || self.inner.conflicts())?;
+        Ok(MergeConflict::list(found, &self.inner.repository()))
+    }
+
+    /// Settles a conflict that was kept: with `data`, with what stands there, or with one version (`take`: "ours", "theirs", "base").
+    #[pyo3(signature = (path, data = None, *, take = None))]
+    fn resolve(&self, py: Python<'_>, path: PathArg, data: Option<Data>, take: Option<&str>) -> PyResult<()> {
+        let take = match (data, take) {
+            (None, None) => Take::Present,
+            (Some(data), None) => Take::Data(data.bytes()),
+            (None, Some("ours")) => Take::Ours,
+            (None, Some("theirs")) => Take::Theirs,
+            (None, Some("base")) => Take::Base,
+            (None, Some(other)) => {
+                return Err(invalid(format!("take={other:?}: \"ours\", \"theirs\" or \"base\"")));
+            }
+            (Some(_), Some(_)) => return Err(invalid("data or take=, one of the two")),
+        };
+        work(py, || self.inner.resolve(&path.0, &take))
     }
 
     /// The checkpoints from the head on, newest first.
     #[pyo3(signature = (limit = None))]
-    fn log(&self, py: Python<'_>, limit: Option<usize>) -> PyResult<Log> {
+    fn log(&self, py: Python<'_>, limit: Option<Count>) -> PyResult<Log> {
         let head = *self.inner.head().id();
-        let inner = work(py, || self.inner.repository().log(&head, limit))?;
+        let inner = work(py, || self.inner.repository().log(&head, limit.map(Count::size)))?;
         Ok(Log { inner })
     }
 

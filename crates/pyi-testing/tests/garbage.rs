@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::garbage::*;
+use common::seeds::seeds;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use pyi_cas::{Error, ObjectStore, ScrubOptions};
@@ -315,7 +316,7 @@ proptest! {
 #[test]
 #[ignore = "soak: about 20 minutes"]
 fn soak() {
-    for seed in 0..1_000u64 {
+    for seed in seeds(0..1_000) {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let config = ProptestConfig {

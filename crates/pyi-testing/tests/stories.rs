@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use common::*;
 use pyi_cas::{
-    Batch, CollectOptions, Collected, FileStore, Id, IdSet, Kind, Mark, ObjectStore, OpenMode, Vfs, VfsFile,
+    Batch, CollectOptions, Collected, FileStore, Guard, Id, IdSet, Kind, Mark, ObjectStore, OpenMode, RefOutcome,
+    RefTransaction, ScrubOptions, StoreFile, Vfs, VfsFile,
 };
 use pyi_testing::{Call, Disk, Driver, Fate, Fault, Operation, Process, Rng, Snapshot, Subsets, until_killed};
 
@@ -209,15 +210,63 @@ fn a_new_session_that_was_taken_for_a_dead_ones_is_made_again() {
     drop(pin);
 }
 
-/// A collection in which nothing lives but what is pinned.
-fn collect(store: &FileStore) -> Collected {
-    struct Pins;
-    impl Mark for Pins {
-        fn mark(&mut self, pins: &[Id], live: &mut IdSet) -> pyi_cas::Result<()> {
-            live.extend(pins);
-            Ok(())
+/// A process died behind the seal of a ref log. The one that found the seal was stopped behind the creation of the temporary file for the next log.
+/// Others made that log, went on to the one after it, took the temporary file for debris, and a collector removed the log that it was for. Then the
+/// first went on, found neither, and told its caller that the store had been moved.
+#[test]
+fn a_next_log_that_others_made_and_left_meanwhile_is_no_failure() {
+    let is_next = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("0000000000000002.tmp-") && path.parent().is_some_and(|parent| parent.ends_with("refs"))
+    };
+    let set = |store: &FileStore, number: u8| {
+        let transaction = RefTransaction {
+            puts: vec![(vec![b'k', number], Some(vec![number; 60]))],
+            ..RefTransaction::default()
+        };
+        store.refs().commit(&transaction).unwrap();
+    };
+    let disk = Disk::new(1);
+    let (dying, first) = Driver::open(&disk).unwrap();
+    put(&first, b"x");
+    let (_process, other) = Driver::open(&disk).unwrap();
+    let other = Arc::new(other);
+    let meddler = Arc::clone(&other);
+    let meddle = move || {
+        for number in 100..140 {
+            set(&meddler, number);
         }
+        assert!(meddler.refs().forget_before(u64::MAX).unwrap() > 0);
+    };
+    let slow = Slow(disk.process(), Mutex::new(Some(Box::new(meddle))), is_next);
+    let store = FileStore::open(Arc::new(slow), Path::new("/work/store"), Driver::options()).unwrap();
+    let dying = dying.id();
+    disk.set_faults(move |call: &Call| {
+        let here = call.process == dying && call.operation == Operation::Create && is_next(&call.path);
+        if here { Fault::Kill } else { Fault::None }
+    });
+    assert!(until_killed(|| (0..40).for_each(|number| set(&first, number))).is_none());
+    disk.clear_faults();
+    let sealed = store.refs().scan(b"k").unwrap().len();
+    assert!(sealed > 3 && !disk.exists(Path::new("/work/store/refs/0000000000000002.log")));
+    let (_process, fresh) = Driver::open(&disk).unwrap();
+    for store in [&store, &*other, &fresh] {
+        assert_eq!(store.refs().scan(b"k").unwrap().len(), sealed);
+        assert!(store.stats().unwrap().damage.is_empty());
     }
+}
+
+/// Nothing lives but what is pinned.
+struct Pins;
+
+impl Mark for Pins {
+    fn mark(&mut self, pins: &[Id], live: &mut IdSet) -> pyi_cas::Result<()> {
+        live.extend(pins);
+        Ok(())
+    }
+}
+
+fn collect(store: &FileStore) -> Collected {
     let options = CollectOptions {
         dead_share: 0.0,
         patience: Duration::ZERO,
@@ -304,6 +353,115 @@ fn what_a_dead_writer_did_not_announce_is_found_by_all() {
     disk.decay(segment, |there| *there = bytes).unwrap();
     put(&other, b"something that is announced");
     assert!(reader.get(Kind::Blob, &id).unwrap().is_some());
+}
+
+/// One process stored something and set a ref; none of it was flushed. Another, which had never looked at the first one's segment, moved the ref on and
+/// waited until that was durable. After a loss of power the first one's change did not count, as what it depends on was gone; so the ref had not
+/// the value that the second change asks for, and what was acknowledged was lost.
+#[test]
+fn a_move_that_is_durable_stands_on_moves_that_are() {
+    let disk = Disk::new(1);
+    let (_process, second) = Driver::open(&disk).unwrap();
+    put(&second, b"makes the second one look around");
+    let (_process, first) = Driver::open(&disk).unwrap();
+    put(&first, b"not flushed");
+    let set = |store: &FileStore, guard: Guard, value: &[u8]| {
+        let transaction = RefTransaction {
+            guards: vec![(b"b/main".to_vec(), guard)],
+            puts: vec![(b"b/main".to_vec(), Some(value.to_vec()))],
+            ..RefTransaction::default()
+        };
+        assert_eq!(store.refs().commit(&transaction).unwrap(), RefOutcome::Done);
+    };
+    set(&first, Guard::Absent, b"1");
+    set(&second, Guard::Equals(b"1".to_vec()), b"2");
+    second.wait_durable().unwrap();
+    let crashed = nothing_kept(&disk.snapshot());
+    let (_process, store) = Driver::open(&crashed).unwrap();
+    assert_eq!(store.refs().get(b"b/main").unwrap().unwrap(), "2");
+}
+
+/// A writer died. Somebody knew its segment as one that is not durable; a collector sealed it, copied it and removed it. The one that knew it noted in
+/// its next change of refs that this depends on the segment, and waited until the change was durable. After a loss of power the segment was
+/// not there, so the change did not count.
+#[test]
+fn a_durable_move_depends_on_no_segment_that_a_collector_removed() {
+    let disk = Disk::new(1);
+    let (dead, first) = Driver::open(&disk).unwrap();
+    let id = put(&first, b"of the dead");
+    let (_process, second) = Driver::open(&disk).unwrap();
+    assert!(second.contains(&id).unwrap());
+    dead.kill();
+    let (_process, collector) = Driver::open(&disk).unwrap();
+    let pin = collector.pin(&id);
+    let options = CollectOptions {
+        compact: true,
+        ..CollectOptions::default()
+    };
+    assert_eq!(collector.collect(&mut Pins, &options).unwrap().segments_removed, 1);
+    let transaction = RefTransaction {
+        puts: vec![(b"b/main".to_vec(), Some(id.0.to_vec()))],
+        ..RefTransaction::default()
+    };
+    second.refs().commit(&transaction).unwrap();
+    second.wait_durable().unwrap();
+    drop(pin);
+    let crashed = nothing_kept(&disk.snapshot());
+    let (_process, store) = Driver::open(&crashed).unwrap();
+    assert_eq!(store.refs().get(b"b/main").unwrap().unwrap(), id.0[..]);
+    assert_eq!(store.get(Kind::Blob, &id).unwrap().unwrap(), "of the dead");
+}
+
+/// A collector left a ref log for a new one. Another process, which had not looked since, was asked to flush: it sealed the log that it knew, found the
+/// new one, took it for one that had just been made and flushed, and said that all was durable.
+#[test]
+fn a_flush_by_one_that_has_not_looked_for_long_covers_what_others_did() {
+    let disk = Disk::new(1);
+    let (_process, first) = Driver::open(&disk).unwrap();
+    let set = |value: &[u8]| {
+        let transaction = RefTransaction {
+            puts: vec![(b"b/main".to_vec(), Some(value.to_vec()))],
+            ..RefTransaction::default()
+        };
+        first.refs().commit(&transaction).unwrap();
+    };
+    put(&first, b"garbage");
+    set(b"1");
+    let (_process, second) = Driver::open(&disk).unwrap();
+    assert!(second.refs().get(b"b/main").unwrap().is_some());
+    assert_eq!(collect(&first).segments_removed, 1);
+    set(b"2");
+    second.flush().unwrap();
+    let crashed = nothing_kept(&disk.snapshot());
+    let (_process, store) = Driver::open(&crashed).unwrap();
+    assert_eq!(store.refs().get(b"b/main").unwrap().unwrap(), "2");
+}
+
+/// A loss of power took the end of a ref log; the opener went on in a new one and left the old one without a seal. Every scrub then said that the old one
+/// had been cut off.
+#[test]
+fn what_a_loss_of_power_took_is_no_fault_for_a_scrub() {
+    let (snapshots, _model) = record(&script(), 8);
+    let choose = Subsets {
+        all_up_to: 3,
+        samples: 8,
+    };
+    let (mut rng, mut left_open) = (Rng::new(3), 0);
+    for snapshot in &snapshots {
+        for fates in choose.fates(snapshot.changes(), &mut rng) {
+            let disk = snapshot.crash(&fates);
+            let (_process, store) = Driver::open(&disk).unwrap();
+            for round in 0..2 {
+                let scrubbed = store.scrub(&ScrubOptions::default()).unwrap();
+                let in_log = |fault: &pyi_cas::Fault| matches!(fault.file, StoreFile::RefLog(_));
+                let what = || format!("{:?}, {fates:?}, round {round}: {scrubbed:?}", snapshot.before);
+                assert!(!scrubbed.faults.iter().any(in_log), "{}", what());
+                put(&store, b"on");
+            }
+            left_open += u64::from(!store.stats().unwrap().lost_refs.is_empty());
+        }
+    }
+    assert!(left_open > 10, "{left_open}");
 }
 
 /// What two processes share is in the script; here is the plain thing that all of it stands on.

@@ -2,16 +2,18 @@
 //!
 //! RFC 8949 with the core deterministic encoding of section 4.2.1 (shortest heads, definite lengths, map keys in ascending order
 //! of their encodings, none twice), except that floats are always 64 bits wide, so that a NaN's bits survive. The decoder accepts exactly what the
-//! encoder writes: one value has one encoding, and so one id. Ours rather than a library because the libraries at hand decode any
+//! encoder writes: one value has one encoding, and so one id. In *ordered* encodings (state values, journal batches) the order of a map's keys is part of
+//! the value, as it is in Python: they stand as they came, none twice. Ours rather than a library because the libraries at hand decode any
 //! CBOR, and a second encoding of the same value would break that.
 
 /// How deeply values may be nested; deeper ones are refused, so that hostile input cannot exhaust the stack.
 pub const DEPTH_MAX: usize = 128;
 
 /// A value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value {
     /// Nothing.
+    #[default]
     Null,
     /// True or false.
     Bool(bool),
@@ -28,7 +30,7 @@ pub enum Value {
     Text(String),
     /// A list.
     Array(Vec<Value>),
-    /// A mapping with text keys, in any order (the encoding sorts them).
+    /// A mapping with text keys, in any order (the encoding sorts them, unless it is an ordered one).
     Map(Vec<(String, Value)>),
 }
 
@@ -108,43 +110,42 @@ impl Value {
 
     /// Appends the encoding to `out`.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
+        self.write(out, true);
+    }
+
+    /// The ordered encoding: maps keep the order of their keys. O(size).
+    #[must_use]
+    pub fn encode_ordered(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        self.write(&mut out, false);
+        out
+    }
+
+    fn write(&self, out: &mut Vec<u8>, sort: bool) {
         match self {
-            Value::Null => out.push(0xf6),
-            Value::Bool(value) => out.push(if *value { 0xf5 } else { 0xf4 }),
-            Value::Int(number) if *number >= 0 => head(out, 0, *number as u64),
-            Value::Int(number) => head(out, 1, (-1 - *number) as u64),
-            Value::Big(negative, magnitude) => {
-                out.push(if *negative { 0xc3 } else { 0xc2 });
-                head(out, 2, magnitude.len() as u64);
-                out.extend_from_slice(magnitude);
-            }
-            Value::Float(number) => {
-                out.push(0xfb);
-                out.extend_from_slice(&number.to_bits().to_be_bytes());
-            }
-            Value::Bytes(bytes) => {
-                head(out, 2, bytes.len() as u64);
-                out.extend_from_slice(bytes);
-            }
-            Value::Text(text) => {
-                head(out, 3, text.len() as u64);
-                out.extend_from_slice(text.as_bytes());
-            }
+            Value::Null => put::null(out),
+            Value::Bool(value) => put::bool(out, *value),
+            Value::Int(number) => put::int(out, *number),
+            Value::Big(negative, magnitude) => put::big(out, *negative, magnitude),
+            Value::Float(number) => put::float(out, *number),
+            Value::Bytes(bytes) => put::bytes(out, bytes),
+            Value::Text(text) => put::text(out, text),
             Value::Array(items) => {
-                head(out, 4, items.len() as u64);
+                put::array(out, items.len());
                 for item in items {
-                    item.encode_into(out);
+                    item.write(out, sort);
                 }
             }
             Value::Map(pairs) => {
-                head(out, 5, pairs.len() as u64);
-                let mut sorted: Vec<&(String, Value)> = pairs.iter().collect();
-                // Byte order of the encoded keys is the order of (length, text).
-                sorted.sort_by(|a, b| (a.0.len(), &a.0).cmp(&(b.0.len(), &b.0)));
-                for (key, value) in sorted {
-                    head(out, 3, key.len() as u64);
-                    out.extend_from_slice(key.as_bytes());
-                    value.encode_into(out);
+                put::map(out, pairs.len());
+                let mut pairs: Vec<&(String, Value)> = pairs.iter().collect();
+                if sort {
+                    // Byte order of the encoded keys is the order of (length, text).
+                    pairs.sort_by(|a, b| (a.0.len(), &a.0).cmp(&(b.0.len(), &b.0)));
+                }
+                for (key, value) in pairs {
+                    put::text(out, key);
+                    value.write(out, sort);
                 }
             }
         }
@@ -155,13 +156,83 @@ impl Value {
     /// # Errors
     /// [`CborError`]: anything but the deterministic encoding of one value.
     pub fn decode(bytes: &[u8]) -> Result<Value, CborError> {
-        let mut reader = Reader { bytes };
+        Self::read(Reader { bytes, sorted: true })
+    }
+
+    /// Parses exactly one value in the ordered encoding. O(size).
+    ///
+    /// # Errors
+    /// [`CborError`]: anything but the ordered encoding of one value.
+    pub fn decode_ordered(bytes: &[u8]) -> Result<Value, CborError> {
+        Self::read(Reader { bytes, sorted: false })
+    }
+
+    fn read(mut reader: Reader<'_>) -> Result<Value, CborError> {
         let value = reader.value(0)?;
         if reader.bytes.is_empty() {
             Ok(value)
         } else {
             Err(CborError::Trailing)
         }
+    }
+}
+
+/// Writes encodings piece by piece, for makers that have no [`Value`] at hand. Who writes a map writes as many keys, none twice,
+/// each before its value.
+pub mod put {
+    use super::head;
+
+    /// Nothing.
+    pub fn null(out: &mut Vec<u8>) {
+        out.push(0xf6);
+    }
+
+    /// True or false.
+    pub fn bool(out: &mut Vec<u8>, value: bool) {
+        out.push(if value { 0xf5 } else { 0xf4 });
+    }
+
+    /// A whole number from -2^64 to 2^64 - 1.
+    pub fn int(out: &mut Vec<u8>, number: i128) {
+        if number >= 0 {
+            head(out, 0, number as u64);
+        } else {
+            head(out, 1, (-1 - number) as u64);
+        }
+    }
+
+    /// A whole number outside that, as in [`Value::Big`](super::Value::Big).
+    pub fn big(out: &mut Vec<u8>, negative: bool, magnitude: &[u8]) {
+        out.push(if negative { 0xc3 } else { 0xc2 });
+        bytes(out, magnitude);
+    }
+
+    /// A 64-bit float.
+    pub fn float(out: &mut Vec<u8>, number: f64) {
+        out.push(0xfb);
+        out.extend_from_slice(&number.to_bits().to_be_bytes());
+    }
+
+    /// Bytes.
+    pub fn bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+        head(out, 2, bytes.len() as u64);
+        out.extend_from_slice(bytes);
+    }
+
+    /// Text.
+    pub fn text(out: &mut Vec<u8>, text: &str) {
+        head(out, 3, text.len() as u64);
+        out.extend_from_slice(text.as_bytes());
+    }
+
+    /// The head of a list of so many items, which follow.
+    pub fn array(out: &mut Vec<u8>, items: usize) {
+        head(out, 4, items as u64);
+    }
+
+    /// The head of a map of so many pairs, which follow.
+    pub fn map(out: &mut Vec<u8>, pairs: usize) {
+        head(out, 5, pairs as u64);
     }
 }
 
@@ -183,8 +254,34 @@ fn head(out: &mut Vec<u8>, major: u8, number: u64) {
     }
 }
 
-struct Reader<'a> {
-    bytes: &'a [u8],
+/// Major types, for what is written without a [`Value`] in between.
+pub(crate) const UNSIGNED: u8 = 0;
+pub(crate) const ARRAY: u8 = 4;
+pub(crate) const MAP: u8 = 5;
+
+/// Appends the head of a number, an array or a map.
+pub(crate) fn put_head(out: &mut Vec<u8>, major: u8, number: u64) {
+    head(out, major, number);
+}
+
+pub(crate) use put::{bytes as put_bytes, text as put_text};
+
+/// Reads values from the front of `bytes`.
+pub(crate) struct Reader<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// Keys of maps have to be in the deterministic order; else in any, none twice.
+    pub(crate) sorted: bool,
+}
+
+/// Maps with more keys than this are looked through for doubles with a set.
+const FEW_KEYS: usize = 16;
+
+fn has_double(pairs: &[(String, Value)]) -> bool {
+    if pairs.len() <= FEW_KEYS {
+        return (1..pairs.len()).any(|at| pairs[..at].iter().any(|(key, _)| *key == pairs[at].0));
+    }
+    let mut seen = std::collections::HashSet::with_capacity(pairs.len());
+    !pairs.iter().all(|(key, _)| seen.insert(key.as_str()))
 }
 
 impl<'a> Reader<'a> {
@@ -219,11 +316,55 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    fn text(&mut self, low: u8) -> Result<String, CborError> {
-        let bytes = self.counted(low)?;
-        Ok(std::str::from_utf8(bytes)
-            .map_err(|_| CborError::NotCanonical)?
-            .to_owned())
+    fn text(&mut self, low: u8) -> Result<&'a str, CborError> {
+        std::str::from_utf8(self.counted(low)?).map_err(|_| CborError::NotCanonical)
+    }
+
+    /// The head of a list, and how many items follow.
+    pub(crate) fn array_head(&mut self) -> Result<usize, CborError> {
+        let first = self.take(1)?[0];
+        if first >> 5 == 4 {
+            self.count(first & 0x1f)
+        } else {
+            Err(CborError::Unsupported)
+        }
+    }
+
+    /// A text that is not copied.
+    pub(crate) fn text_item(&mut self) -> Result<&'a str, CborError> {
+        let first = self.take(1)?[0];
+        if first >> 5 == 3 {
+            self.text(first & 0x1f)
+        } else {
+            Err(CborError::Unsupported)
+        }
+    }
+
+    /// Passes over a value without making one; returns its bytes. Checks what it has to look at, so not the order of keys. O(items).
+    pub(crate) fn skip(&mut self, depth: usize) -> Result<&'a [u8], CborError> {
+        let all = self.bytes;
+        if depth > DEPTH_MAX {
+            return Err(CborError::TooDeep);
+        }
+        let first = self.take(1)?[0];
+        let (major, low) = (first >> 5, first & 0x1f);
+        match major {
+            0 | 1 => drop(self.number(low)?),
+            2 | 3 => drop(self.counted(low)?),
+            4 | 5 => {
+                for _ in 0..self.count(low)? {
+                    if major == 5 {
+                        self.text_item()?;
+                    }
+                    self.skip(depth + 1)?;
+                }
+            }
+            6 if low == 2 || low == 3 => drop(self.skip(depth + 1)?),
+            7 if (20..=22).contains(&low) => {}
+            7 if low == 27 => drop(self.take(8)?),
+            _ => return Err(CborError::Unsupported),
+        }
+        Ok(&all[..all.len() - self.bytes.len()])
     }
 
     /// A count of items, each of which has at least one byte still to come.
@@ -236,7 +377,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn value(&mut self, depth: usize) -> Result<Value, CborError> {
+    pub(crate) fn value(&mut self, depth: usize) -> Result<Value, CborError> {
         if depth > DEPTH_MAX {
             return Err(CborError::TooDeep);
         }
@@ -246,7 +387,7 @@ impl<'a> Reader<'a> {
             0 => Value::Int(i128::from(self.number(low)?)),
             1 => Value::Int(-1 - i128::from(self.number(low)?)),
             2 => Value::Bytes(self.counted(low)?.to_vec()),
-            3 => Value::Text(self.text(low)?),
+            3 => Value::Text(self.text(low)?.to_owned()),
             4 => {
                 let count = self.count(low)?;
                 let mut items = Vec::with_capacity(count.min(1024));
@@ -259,18 +400,18 @@ impl<'a> Reader<'a> {
                 let count = self.count(low)?;
                 let mut pairs: Vec<(String, Value)> = Vec::with_capacity(count.min(1024));
                 for _ in 0..count {
-                    let first = self.take(1)?[0];
-                    if first >> 5 != 3 {
-                        return Err(CborError::Unsupported);
-                    }
-                    let key = self.text(first & 0x1f)?;
-                    if pairs
-                        .last()
-                        .is_some_and(|(last, _)| (last.len(), last) >= (key.len(), &key))
+                    let key = self.text_item()?.to_owned();
+                    if self.sorted
+                        && pairs
+                            .last()
+                            .is_some_and(|(last, _)| (last.len(), last) >= (key.len(), &key))
                     {
                         return Err(CborError::NotCanonical);
                     }
                     pairs.push((key, self.value(depth + 1)?));
+                }
+                if !self.sorted && has_double(&pairs) {
+                    return Err(CborError::NotCanonical);
                 }
                 Value::Map(pairs)
             }

@@ -175,7 +175,7 @@ mod tests {
         Content::Array {
             pending: Pending::Array {
                 root: Bytes::from_static(root),
-                chunks: Arc::new([]),
+                parts: Arc::default(),
             },
             size_bytes: 1,
         }

@@ -7,20 +7,25 @@
 //!
 //! This crate knows directories, names and versions. It knows neither git nor real directories.
 
+pub mod array;
 pub mod cbor;
 pub mod checkpoint;
+mod children;
 mod cursor;
 pub mod diff;
 mod directory;
 mod encoding;
 mod error;
+mod forest;
 pub mod journal;
 pub mod merge;
 mod mode;
+mod moves;
 mod node;
 mod rank;
 pub mod refs;
 mod seal;
+mod splice;
 pub mod text_merge;
 pub mod tree;
 mod walk;
@@ -28,6 +33,7 @@ mod walk;
 pub use checkpoint::CheckpointRoot;
 pub use directory::{build_directory, directory_row};
 pub use error::{Error, Result};
+pub use forest::Forest;
 pub use mode::Mode;
 pub use node::{Node, Pending, Row, sealed_bytes};
 pub use seal::{Sealer, seal};

@@ -1,14 +1,17 @@
-//! Three-way merge of trees: by path, and by lines within a text file. Conflicts are data.
+//! Three-way merge of trees: by path, and by lines within a text file. A file that one side moved is merged where it stands now.
+//! Conflicts are data.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::cursor::{Place, differing, same_node, same_row};
 use crate::diff::Side;
+use crate::moves::{Moves, moves};
 use crate::text_merge::merge_text;
 use crate::tree::Content;
-use crate::{Loader, Mode, Node, Pending, Result, Tree};
+use crate::{Loader, Mode, Node, Pending, Result, Tree, Walk};
 
 /// Where contents come from that a merge by lines has to read.
 pub trait Contents {
@@ -81,8 +84,14 @@ pub fn merge_flat(base: &Tree, ours: &Tree, theirs: &Tree, loader: &dyn Loader) 
 }
 
 fn content_of((node, index): Place<'_>) -> Content {
-    let row = node.row(index);
-    match node.pending(index) {
+    content_of_side(&Side::of((node, index)))
+}
+
+/// What a side holds, to be put somewhere else.
+#[must_use]
+pub fn content_of_side(side: &Side) -> Content {
+    let row = &side.row;
+    match &side.pending {
         Some(Pending::Blob(content)) => Content::Sized {
             content: content.clone(),
             size: row.size_bytes,
@@ -98,15 +107,31 @@ fn content_of((node, index): Place<'_>) -> Content {
     }
 }
 
+/// A file of the base that is gone from a side, while the other one changed it or has it no more either.
+struct Parted {
+    path: Vec<u8>,
+    base: Side,
+    ours: Option<Side>,
+    theirs: Option<Side>,
+}
+
+const WE_REMOVED: &str = "we removed what they changed";
+const THEY_REMOVED: &str = "they removed what we changed";
+
 struct Merge<'a> {
     loader: &'a dyn Loader,
     contents: &'a dyn Contents,
+    base: &'a Tree,
+    ours: &'a Tree,
+    theirs: &'a Tree,
     tree: Tree,
     conflicts: Vec<MergeConflict>,
+    parted: Vec<Parted>,
 }
 
 /// Merges what changed from `base` to `theirs` into `ours`. O(difference between base and theirs * depth); O(1) where one
-/// side did not change a directory.
+/// side did not change a directory. Only if a file is gone from one side that the other side changed or lacks too, both differences are
+/// looked through for where it went.
 ///
 /// # Errors
 /// What the loader and `contents` say.
@@ -114,10 +139,17 @@ pub fn merge(base: &Tree, ours: &Tree, theirs: &Tree, loader: &dyn Loader, conte
     let mut run = Merge {
         loader,
         contents,
+        base,
+        ours,
+        theirs,
         tree: ours.clone(),
         conflicts: Vec::new(),
+        parted: Vec::new(),
     };
-    run.directory(&[], base.root(), ours.root(), theirs.root())?;
+    if !same_node(ours.root(), theirs.root()) {
+        run.directory(&[], base.root(), ours.root(), theirs.root())?;
+        run.settle_moves()?;
+    }
     Ok(Merged {
         tree: run.tree,
         conflicts: run.conflicts,
@@ -126,8 +158,11 @@ pub fn merge(base: &Tree, ours: &Tree, theirs: &Tree, loader: &dyn Loader, conte
 
 impl Merge<'_> {
     fn directory(&mut self, path: &[u8], base: &Arc<Node>, ours: &Arc<Node>, theirs: &Arc<Node>) -> Result<()> {
-        if same_node(base, theirs) || same_node(ours, theirs) {
+        if same_node(base, theirs) {
             return Ok(());
+        }
+        if same_node(ours, theirs) {
+            return self.changed_alike(path, base, ours);
         }
         if same_node(base, ours) {
             return self.tree.put_directory(path, theirs.clone(), self.loader);
@@ -160,7 +195,11 @@ impl Merge<'_> {
         theirs: Option<Place<'_>>,
     ) -> Result<()> {
         if same(ours, theirs) {
-            return Ok(());
+            return match (ours, self.node(base)?, self.node(ours)?) {
+                (None, _, _) => self.both_removed(path, base),
+                (_, Some(base), Some(ours)) => self.changed_alike(path, &base, &ours),
+                _ => Ok(()),
+            };
         }
         if same(ours, base) {
             return self.take(path, theirs);
@@ -183,6 +222,19 @@ impl Merge<'_> {
             _ => {}
         }
         let sides = (base.map(Side::of), ours.map(Side::of), theirs.map(Side::of));
+        if let (Some(base), ours, theirs) = &sides
+            && base.row.mode.is_file()
+            && ours.iter().chain(theirs).all(|side| side.row.mode.is_file())
+            && (ours.is_none() || theirs.is_none())
+        {
+            self.parted.push(Parted {
+                path: path.to_vec(),
+                base: base.clone(),
+                ours: ours.clone(),
+                theirs: theirs.clone(),
+            });
+            return Ok(());
+        }
         let reason = match (&sides.1, &sides.2) {
             (Some(our), Some(their)) if our.row.mode.is_file() && their.row.mode.is_file() => {
                 match self.files(path, sides.0.as_ref(), our, their)? {
@@ -192,9 +244,14 @@ impl Merge<'_> {
             }
             (Some(_), Some(_)) if sides.0.is_none() => "both sides added something else here",
             (Some(_), Some(_)) => "both sides changed this in ways that do not fit together",
-            (None, _) => "we removed what they changed",
-            (_, None) => "they removed what we changed",
+            (None, _) => WE_REMOVED,
+            (_, None) => THEY_REMOVED,
         };
+        self.conflict(path, reason, sides);
+        Ok(())
+    }
+
+    fn conflict(&mut self, path: &[u8], reason: &'static str, sides: (Option<Side>, Option<Side>, Option<Side>)) {
         let (base, ours, theirs) = sides;
         self.conflicts.push(MergeConflict {
             path: path.to_vec(),
@@ -203,6 +260,151 @@ impl Merge<'_> {
             ours,
             theirs,
         });
+    }
+
+    /// Looks for files that both sides removed from a directory that is the same on both.
+    fn changed_alike(&mut self, path: &[u8], base: &Arc<Node>, now: &Arc<Node>) -> Result<()> {
+        differing(Some(base), Some(now), self.loader, &mut |name, base, now| {
+            let mut below = path.to_vec();
+            if !below.is_empty() {
+                below.push(b'/');
+            }
+            below.extend_from_slice(name);
+            match (now, self.node(base)?, self.node(now)?) {
+                (None, _, _) => self.both_removed(&below, base),
+                (_, Some(base), Some(now)) => self.changed_alike(&below, &base, &now),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// Notes files that neither side has any more: both may have moved them.
+    fn both_removed(&mut self, path: &[u8], base: Option<Place<'_>>) -> Result<()> {
+        let mut part = |path: Vec<u8>, base: Side| {
+            if base.row.mode.is_file() {
+                self.parted.push(Parted {
+                    path,
+                    base,
+                    ours: None,
+                    theirs: None,
+                });
+            }
+        };
+        let Some(place) = base else { return Ok(()) };
+        if place.0.mode(place.1) != Mode::Directory {
+            part(path.to_vec(), Side::of(place));
+            return Ok(());
+        }
+        let mut walk = Walk::files(place.0.child(place.1, self.loader)?.clone(), path);
+        while let Some(entry) = walk.next(self.loader)? {
+            let (row, pending) = (entry.row, entry.pending);
+            part(entry.path, Side { row, pending });
+        }
+        Ok(())
+    }
+
+    /// Merges what a side moved, and what the other side did to it, where it stands now.
+    fn settle_moves(&mut self) -> Result<()> {
+        let parted = std::mem::take(&mut self.parted);
+        if parted.is_empty() {
+            return Ok(());
+        }
+        let wanted: HashSet<Vec<u8>> = parted.iter().map(|one| one.path.clone()).collect();
+        let find = |side: &Tree, is_needed: bool| match is_needed {
+            true => moves(self.base, side, &wanted, self.loader, self.contents),
+            false => Ok(Moves::new()),
+        };
+        let ours = find(self.ours, parted.iter().any(|one| one.ours.is_none()))?;
+        let theirs = find(self.theirs, parted.iter().any(|one| one.theirs.is_none()))?;
+        for Parted {
+            path,
+            base,
+            ours: our_side,
+            theirs: their_side,
+        } in parted
+        {
+            let (we_moved, they_moved) = (ours.get(&path), theirs.get(&path));
+            match (our_side, their_side) {
+                (None, Some(their_side)) => match we_moved {
+                    Some(to) if self.theirs.find(&to.path, self.loader)?.is_none() && self.can_hold(&to.path)? => {
+                        self.moved_files(&to.path, &base, &to.side, &their_side)?;
+                    }
+                    _ => self.conflict(&path, WE_REMOVED, (Some(base), None, Some(their_side))),
+                },
+                (Some(our_side), None) => match they_moved {
+                    Some(to) if self.ours.find(&to.path, self.loader)?.is_none() && self.can_hold(&to.path)? => {
+                        self.tree.remove(&path, self.loader)?;
+                        self.remove_empty_above(&path)?;
+                        let content = content_of_side(&our_side);
+                        self.tree.put(&to.path, our_side.row.mode, content, self.loader)?;
+                        self.moved_files(&to.path, &base, &our_side, &to.side)?;
+                    }
+                    _ => self.conflict(&path, THEY_REMOVED, (Some(base), Some(our_side), None)),
+                },
+                _ => match (we_moved, they_moved) {
+                    (Some(our), Some(their)) if our.path == their.path => {
+                        let known = self.conflicts.iter().position(|one| one.path == our.path);
+                        if let Some(known) = known {
+                            self.conflicts.remove(known);
+                            self.moved_files(&our.path, &base, &our.side, &their.side)?;
+                        }
+                    }
+                    (Some(our), Some(their)) => {
+                        let sides = (Some(base), Some(our.side.clone()), Some(their.side.clone()));
+                        self.conflict(&path, "both sides moved this, each to another place", sides);
+                    }
+                    (Some(our), None) => {
+                        let sides = (Some(base), Some(our.side.clone()), None);
+                        self.conflict(&our.path, "they removed what we moved here", sides);
+                    }
+                    (None, Some(their)) => {
+                        let sides = (Some(base), None, Some(their.side.clone()));
+                        self.conflict(&their.path, "we removed what they moved here", sides);
+                    }
+                    (None, None) => {}
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a file can be put here: nothing but directories stands above.
+    fn can_hold(&self, path: &[u8]) -> Result<bool> {
+        let ends = path
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'/')
+            .map(|(end, _)| end);
+        for end in ends {
+            if let Some(above) = self.tree.find(&path[..end], self.loader)?
+                && above.mode() != Mode::Directory
+            {
+                return Ok(false);
+            }
+        }
+        let here = self.tree.find(path, self.loader)?;
+        Ok(here.is_none_or(|here| here.mode().is_file()))
+    }
+
+    fn moved_files(&mut self, path: &[u8], base: &Side, ours: &Side, theirs: &Side) -> Result<()> {
+        if let Some(reason) = self.files(path, Some(base), ours, theirs)? {
+            let sides = (Some(base.clone()), Some(ours.clone()), Some(theirs.clone()));
+            self.conflict(path, reason, sides);
+        }
+        Ok(())
+    }
+
+    /// Takes away the directories above what they moved, as far as nothing is left in them and they have them no more.
+    fn remove_empty_above(&mut self, path: &[u8]) -> Result<()> {
+        let mut above = path;
+        while let Some(end) = above.iter().rposition(|byte| *byte == b'/') {
+            above = &above[..end];
+            let is_empty = self.tree.directory(above, self.loader)?.is_empty();
+            if !is_empty || self.theirs.find(above, self.loader)?.is_some() {
+                break;
+            }
+            self.tree.remove(above, self.loader)?;
+        }
         Ok(())
     }
 

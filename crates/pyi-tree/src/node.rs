@@ -2,16 +2,20 @@
 //!
 //! Beside the bytes a node has pointers to those of its children that are in memory, and the content
 //! of rows that were written but not yet stored. A row whose id is all zero is *dirty*: its child or content is in
-//! memory only, and [`crate::seal()`] gives it its id. A copy of a node is a copy of a few vectors.
+//! memory only, and [`crate::seal()`] gives it its id. A copy of a node is a few pointers; its bytes are copied by the first edit.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use pyi_cas::Id;
 
-use crate::encoding::{HEADER_BYTES, NODE_TYPE, ROW_BYTES, check, check_name, encode_row, u32_at, u64_at};
+use crate::array::ArrayParts;
+use crate::children::Children;
+use crate::encoding::{HEADER_BYTES, NODE_TYPE, ROW_BYTES, check, u32_at, u64_at};
 use crate::{Error, Loader, Mode, Result};
+
+mod edit;
 
 /// The id of a row whose content was not stored yet. No content hashes to it in practice.
 pub(crate) const UNSTORED: Id = Id([0; 32]);
@@ -21,12 +25,12 @@ pub(crate) const UNSTORED: Id = Id([0; 32]);
 pub enum Pending {
     /// A file's content, a symlink's target, an encoded value, a journal batch.
     Blob(Bytes),
-    /// An array: its encoded description and the chunks that the description names.
+    /// An array: its encoded description, and what the store lacks of what that names.
     Array {
         /// The encoded description.
         root: Bytes,
-        /// Chunk ids and contents, in order.
-        chunks: Arc<[(Id, Bytes)]>,
+        /// Chunks and lists.
+        parts: Arc<ArrayParts>,
     },
 }
 
@@ -53,12 +57,36 @@ impl Row {
 
 /// A node. See the module's description.
 pub struct Node {
-    bytes: Vec<u8>,
-    id: OnceLock<Id>,
-    children: OnceLock<Vec<OnceLock<Arc<Node>>>>,
+    bytes: Arc<[u8]>,
+    id: Option<Id>,
+    children: Children,
     pending: Vec<(u32, Pending)>,
+    /// The version that this one was made from and that may be stored by itself: this one can be stored as its difference to it.
+    anchor: Option<Arc<Anchor>>,
+    /// See [`Anchor::alone_since`].
+    alone_since: Option<u64>,
     /// What this node added to [`SEALED_BYTES`].
     counted_bytes: usize,
+}
+
+/// A sealed version of a node, without its children.
+pub(crate) struct Anchor {
+    pub(crate) id: Id,
+    pub(crate) bytes: Arc<[u8]>,
+    /// The collectors' epoch in which it was known to be stored by itself, plus one; 0: not known.
+    alone: AtomicU64,
+}
+
+impl Anchor {
+    /// The epoch in which it was known to be stored by itself.
+    pub(crate) fn alone_since(&self) -> Option<u64> {
+        self.alone.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    pub(crate) fn set_alone(&self, epoch: Option<u64>) {
+        self.alone
+            .store(epoch.map_or(0, |epoch| epoch.wrapping_add(1)), Ordering::Relaxed);
+    }
 }
 
 /// Memory of all nodes of this process that were sealed (not loaded) and still live.
@@ -81,9 +109,11 @@ impl Clone for Node {
     fn clone(&self) -> Self {
         Node {
             bytes: self.bytes.clone(),
-            id: self.id.clone(),
+            id: self.id,
             children: self.children.clone(),
             pending: self.pending.clone(),
+            anchor: self.anchor.clone(),
+            alone_since: self.alone_since,
             counted_bytes: 0,
         }
     }
@@ -92,7 +122,7 @@ impl Clone for Node {
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut list = f.debug_struct("Node");
-        list.field("level", &self.level()).field("id", &self.id.get());
+        list.field("level", &self.level()).field("id", &self.id);
         for index in 0..self.len() {
             list.field(&String::from_utf8_lossy(self.name(index)), &self.row(index));
         }
@@ -103,14 +133,17 @@ impl std::fmt::Debug for Node {
 impl Node {
     /// An empty node of `level`.
     pub(crate) fn empty(level: u8) -> Self {
-        let mut bytes = vec![0; HEADER_BYTES];
-        bytes[0] = NODE_TYPE;
-        bytes[1] = level;
+        Node::of(Arc::new(empty_header(level)), None)
+    }
+
+    fn of(bytes: Arc<[u8]>, id: Option<Id>) -> Self {
         Node {
             bytes,
-            id: OnceLock::new(),
-            children: OnceLock::new(),
+            id,
+            children: Children::default(),
             pending: Vec::new(),
+            anchor: None,
+            alone_since: None,
             counted_bytes: 0,
         }
     }
@@ -121,27 +154,12 @@ impl Node {
     /// [`Error::Corrupt`] if the bytes are not a canonical node of format v1.
     pub fn decode(bytes: &[u8], id: Id) -> Result<Self> {
         check(bytes).map_err(|what| Error::corrupt(format!("node {id}: {what}")))?;
-        let known = OnceLock::new();
-        let _ = known.set(id);
-        Ok(Node {
-            bytes: bytes.to_vec(),
-            id: known,
-            children: OnceLock::new(),
-            pending: Vec::new(),
-            counted_bytes: 0,
-        })
+        Ok(Node::of(Arc::from(bytes), Some(id)))
     }
 
     /// The same node without what is in memory below it, if the store has it.
     pub(crate) fn cold(&self) -> Option<Self> {
-        let id = OnceLock::from(*self.id.get()?);
-        Some(Node {
-            bytes: self.bytes.clone(),
-            id,
-            children: OnceLock::new(),
-            pending: Vec::new(),
-            counted_bytes: 0,
-        })
+        Some(Node::of(self.bytes.clone(), Some(self.id?)))
     }
 
     /// The canonical bytes; ids of dirty rows are zero.
@@ -153,7 +171,7 @@ impl Node {
     /// The id, if the node was sealed.
     #[must_use]
     pub fn id(&self) -> Option<Id> {
-        self.id.get().copied()
+        self.id
     }
 
     /// 0 for entries, above that for pieces of a large directory.
@@ -195,7 +213,8 @@ impl Node {
     /// Memory held by this node alone, in bytes, roughly.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.bytes.capacity() + self.children.get().map_or(0, |slots| slots.capacity() * 16)
+        let anchor = self.anchor.as_ref().map_or(0, |anchor| anchor.bytes.len());
+        size_of::<Self>() + self.bytes.len() + self.children.memory_bytes() + anchor
     }
 
     fn row_at(&self, index: usize) -> usize {
@@ -286,7 +305,7 @@ impl Node {
 
     /// The child node of row `index` if it is in memory.
     pub(crate) fn loaded(&self, index: usize) -> Option<&Arc<Node>> {
-        self.children.get()?.get(index)?.get()
+        self.children.get(index)
     }
 
     /// The child node of row `index`, from the store on first use.
@@ -294,11 +313,11 @@ impl Node {
     /// # Errors
     /// What `loader` says; [`Error::Corrupt`] if the row has no node.
     pub fn child(&self, index: usize, loader: &dyn Loader) -> Result<&Arc<Node>> {
-        let slots = self.children.get_or_init(|| self.fresh_slots());
-        let slot = &slots[index];
-        if let Some(child) = slot.get() {
-            return Ok(child);
-        }
+        self.children
+            .get_or_load(index, self.len(), || self.load_child(index, loader))
+    }
+
+    fn load_child(&self, index: usize, loader: &dyn Loader) -> Result<Arc<Node>> {
         let row = self.row(index);
         if !row.mode.has_node() || row.is_dirty() {
             return Err(Error::corrupt(format!(
@@ -315,31 +334,12 @@ impl Node {
         if level.is_some_and(|level| level != child.level()) {
             return Err(Error::corrupt(format!("node {}: a piece of the wrong level", row.id)));
         }
-        Ok(slot.get_or_init(|| child))
-    }
-
-    fn fresh_slots(&self) -> Vec<OnceLock<Arc<Node>>> {
-        let mut slots = Vec::new();
-        slots.resize_with(self.len(), OnceLock::new);
-        slots
-    }
-
-    fn slots_mut(&mut self) -> &mut Vec<OnceLock<Arc<Node>>> {
-        if self.children.get().is_none() {
-            let _ = self.children.set(self.fresh_slots());
-        }
-        // Set on the line above if it was not.
-        self.children.get_mut().unwrap_or_else(|| unreachable!("set above"))
-    }
-
-    /// Takes the child of row `index` out of memory, or `None` if it is not there.
-    pub(crate) fn take_child(&mut self, index: usize) -> Option<Arc<Node>> {
-        self.children.get_mut()?.get_mut(index)?.take()
+        Ok(child)
     }
 
     /// A node from its table; `entries` is the count of rows until the caller says otherwise.
     pub(crate) fn assemble(
-        bytes: Vec<u8>,
+        mut bytes: Vec<u8>,
         count: usize,
         files: u64,
         size_bytes: u64,
@@ -347,181 +347,29 @@ impl Node {
         children: Vec<(usize, Arc<Node>)>,
         pending: Vec<(u32, Pending)>,
     ) -> Self {
-        let mut node = Node {
-            bytes,
-            id: OnceLock::new(),
-            children: OnceLock::new(),
-            pending,
-            counted_bytes: 0,
-        };
-        node.set_u32(4, count as u32);
-        node.set_u64(8, count as u64);
-        node.set_u64(16, files);
-        node.set_u64(24, size_bytes);
-        node.set_u32(32, names_bytes as u32);
-        for (index, child) in children {
-            node.set_child(index, Some(child));
-        }
+        put_u32(&mut bytes, 4, count as u32);
+        put_u64(&mut bytes, 8, count as u64);
+        put_u64(&mut bytes, 16, files);
+        put_u64(&mut bytes, 24, size_bytes);
+        put_u32(&mut bytes, 32, names_bytes as u32);
+        let mut node = Node::of(Arc::from(bytes), None);
+        node.children = Children::new(count, children);
+        node.pending = pending;
         node
     }
+}
 
-    fn set_u64(&mut self, at: usize, value: u64) {
-        self.bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
-    }
+fn empty_header(level: u8) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[0] = NODE_TYPE;
+    header[1] = level;
+    header
+}
 
-    fn set_u32(&mut self, at: usize, value: u32) {
-        self.bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-    }
+fn put_u64(bytes: &mut [u8], at: usize, value: u64) {
+    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+}
 
-    pub(crate) fn set_entries(&mut self, entries: u64) {
-        self.set_u64(8, entries);
-    }
-
-    fn put_row(&mut self, index: usize, row: &Row, name_end: usize) {
-        let at = self.row_at(index);
-        self.bytes[at..at + ROW_BYTES].copy_from_slice(&encode_row(row, name_end));
-    }
-
-    fn set_pending(&mut self, index: usize, pending: Option<Pending>) {
-        let found = self.pending.binary_search_by_key(&(index as u32), |(row, _)| *row);
-        match (found, pending) {
-            (Ok(at), Some(content)) => self.pending[at].1 = content,
-            (Ok(at), None) => drop(self.pending.remove(at)),
-            (Err(at), Some(content)) => self.pending.insert(at, (index as u32, content)),
-            (Err(_), None) => {}
-        }
-    }
-
-    fn set_child(&mut self, index: usize, child: Option<Arc<Node>>) {
-        if child.is_none() && self.children.get().is_none() {
-            return;
-        }
-        let slot = &mut self.slots_mut()[index];
-        slot.take();
-        if let Some(child) = child {
-            let _ = slot.set(child);
-        }
-    }
-
-    fn add_totals(&mut self, files: i64, size_bytes: i64) {
-        self.set_u64(16, self.files().wrapping_add_signed(files));
-        self.set_u64(24, self.size_bytes().wrapping_add_signed(size_bytes));
-        self.id = OnceLock::new();
-    }
-
-    /// Overwrites row `index`. The caller keeps `entries` right on levels above 0.
-    pub(crate) fn replace(&mut self, index: usize, row: &Row, child: Option<Arc<Node>>, pending: Option<Pending>) {
-        let old = self.row(index);
-        let name_end = self.name_end(index);
-        self.put_row(index, row, name_end);
-        self.set_child(index, child);
-        self.set_pending(index, pending);
-        self.add_totals(
-            i64::from(row.files) - i64::from(old.files),
-            row.size_bytes.wrapping_sub(old.size_bytes).cast_signed(),
-        );
-    }
-
-    /// Gives the dirty row `index` its id.
-    pub(crate) fn set_id_at(&mut self, index: usize, id: &Id) {
-        let at = self.row_at(index);
-        self.bytes[at..at + 32].copy_from_slice(&id.0);
-    }
-
-    pub(crate) fn set_id(&mut self, id: Id) {
-        self.id = OnceLock::from(id);
-        SEALED_BYTES.fetch_sub(self.counted_bytes, Ordering::Relaxed);
-        self.counted_bytes = self.memory_bytes();
-        SEALED_BYTES.fetch_add(self.counted_bytes, Ordering::Relaxed);
-    }
-
-    /// Gives row `index` another child node, in memory; its id stays what it is.
-    pub(crate) fn replace_child(&mut self, index: usize, child: Arc<Node>) {
-        self.set_child(index, Some(child));
-    }
-
-    /// Puts a new row at `index`. The caller keeps the order of names.
-    ///
-    /// # Errors
-    /// [`Error::InvalidPath`] if the name is empty or too long, or the node is full of long names.
-    pub(crate) fn insert(
-        &mut self,
-        index: usize,
-        name: &[u8],
-        row: &Row,
-        child: Option<Arc<Node>>,
-        pending: Option<Pending>,
-    ) -> Result<()> {
-        let (count, names_bytes) = (self.len(), u32_at(&self.bytes, 32) as usize);
-        check_name(name, names_bytes + name.len())?;
-        let start = self.name_start(index);
-        let name_at = self.row_at(count) + start;
-        let row_at = self.row_at(index);
-        let old_end = self.bytes.len();
-        self.bytes.resize(old_end + name.len() + ROW_BYTES, 0);
-        self.bytes
-            .copy_within(name_at..old_end, name_at + name.len() + ROW_BYTES);
-        self.bytes.copy_within(row_at..name_at, row_at + ROW_BYTES);
-        self.bytes[name_at + ROW_BYTES..name_at + ROW_BYTES + name.len()].copy_from_slice(name);
-        self.set_u32(4, count as u32 + 1);
-        self.set_u32(32, (names_bytes + name.len()) as u32);
-        self.put_row(index, row, start + name.len());
-        for later in index + 1..=count {
-            let at = self.row_at(later) + 44;
-            // The end is in the low 24 bits and stays there: checked against NAME_END_MAX above.
-            self.set_u32(at, u32_at(&self.bytes, at) + name.len() as u32);
-        }
-        if let Some(slots) = self.children.get_mut() {
-            slots.insert(index, OnceLock::new());
-        }
-        for (row, _) in &mut self.pending {
-            *row += u32::from(*row >= index as u32);
-        }
-        self.set_child(index, child);
-        self.set_pending(index, pending);
-        if self.level() == 0 {
-            self.set_entries(count as u64 + 1);
-        }
-        self.add_totals(i64::from(row.files), row.size_bytes.cast_signed());
-        Ok(())
-    }
-
-    /// Takes row `index` out.
-    pub(crate) fn remove(&mut self, index: usize) -> (Row, Option<Arc<Node>>, Option<Pending>) {
-        let row = self.row(index);
-        let (count, names_bytes) = (self.len(), u32_at(&self.bytes, 32) as usize);
-        let (start, end) = (self.name_start(index), self.name_end(index));
-        let (names, row_at, length) = (self.row_at(count), self.row_at(index), end - start);
-        let pending = self.take_pending(index);
-        let child = match self.children.get_mut() {
-            Some(slots) => slots.remove(index).take(),
-            None => None,
-        };
-        for later in index + 1..count {
-            let at = self.row_at(later) + 44;
-            self.set_u32(at, u32_at(&self.bytes, at) - length as u32);
-        }
-        let total = self.bytes.len();
-        self.bytes.copy_within(row_at + ROW_BYTES..names + start, row_at);
-        self.bytes.copy_within(names + end..total, names + start - ROW_BYTES);
-        self.bytes.truncate(total - length - ROW_BYTES);
-        self.set_u32(4, count as u32 - 1);
-        self.set_u32(32, (names_bytes - length) as u32);
-        if self.level() == 0 {
-            self.set_entries(count as u64 - 1);
-        }
-        self.add_totals(-i64::from(row.files), 0_u64.wrapping_sub(row.size_bytes).cast_signed());
-        (row, child, pending)
-    }
-
-    fn take_pending(&mut self, index: usize) -> Option<Pending> {
-        let taken = match self.pending.binary_search_by_key(&(index as u32), |(row, _)| *row) {
-            Ok(at) => Some(self.pending.remove(at).1),
-            Err(_) => None,
-        };
-        for (row, _) in &mut self.pending {
-            *row -= u32::from(*row > index as u32);
-        }
-        taken
-    }
+fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
 }

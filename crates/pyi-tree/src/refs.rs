@@ -5,6 +5,10 @@ use pyi_cas::Id;
 use crate::cbor::Value;
 use crate::{Error, Result};
 
+mod superposition;
+
+pub use superposition::{CandidateRecord, Fate, Link, PART_CANDIDATES, SuperpositionRecord};
+
 /// The key of a branch; its value is the 32 bytes of a checkpoint id.
 #[must_use]
 pub fn branch_key(name: &str) -> Vec<u8> {
@@ -41,6 +45,19 @@ pub fn decode_tag(value: &[u8]) -> Result<(Value, Option<Id>)> {
         given => Some(id(given).ok_or_else(wrong)?),
     };
     Ok((value, kept))
+}
+
+/// What the keys of a large superposition's parts begin with; see [`SuperpositionRecord`].
+#[must_use]
+pub fn part_prefix(name: &str) -> Vec<u8> {
+    // No name holds a NUL, so the parts of one name are never those of a longer one.
+    [b"p/", name.as_bytes(), b"\0"].concat()
+}
+
+/// The key of part `number` of a large superposition.
+#[must_use]
+pub fn part_key(name: &str, number: u32) -> Vec<u8> {
+    [&part_prefix(name)[..], &number.to_be_bytes()].concat()
 }
 
 /// The key that keeps a checkpoint from being collected; its value is an empty map.
@@ -107,21 +124,6 @@ pub struct WorkspaceRecord {
     pub lease: Lease,
 }
 
-/// A named superposition.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SuperpositionRecord {
-    /// The checkpoint that all candidates were forked from.
-    pub base: Id,
-    /// The candidates' workspace names.
-    pub candidates: Vec<String>,
-    /// Their weights.
-    pub weights: Vec<f64>,
-    /// When it decays, unix nanoseconds.
-    pub deadline_ns: Option<u64>,
-    /// Once collapsed: the winner's index and its checkpoint.
-    pub collapsed: Option<(u64, Id)>,
-}
-
 fn id(value: Option<&Value>) -> Option<Id> {
     value?
         .as_bytes()
@@ -184,67 +186,5 @@ impl WorkspaceRecord {
                 owner: owner.and_then(|owner| owner.try_into().ok()).unwrap_or_default(),
             },
         })
-    }
-}
-
-impl SuperpositionRecord {
-    /// The value for the ref log.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let candidates = self.candidates.iter().map(|name| Value::Text(name.clone())).collect();
-        let mut pairs = vec![
-            ("base".to_owned(), bytes(&self.base)),
-            ("candidates".to_owned(), Value::Array(candidates)),
-            (
-                "weights".to_owned(),
-                Value::Array(self.weights.iter().map(|weight| Value::Float(*weight)).collect()),
-            ),
-        ];
-        pairs.extend(
-            self.deadline_ns
-                .map(|time| ("deadline".to_owned(), Value::Int(i128::from(time)))),
-        );
-        if let Some((winner, checkpoint)) = &self.collapsed {
-            pairs.push(("winner".to_owned(), Value::Int(i128::from(*winner))));
-            pairs.push(("result".to_owned(), bytes(checkpoint)));
-        }
-        Value::Map(pairs).encode()
-    }
-
-    /// Parses a value of the ref log.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`].
-    pub fn decode(value: &[u8]) -> Result<Self> {
-        let value = decode(value, "superposition")?;
-        let wrong = || Error::corrupt("ref log: a superposition that does not parse");
-        let candidates = value.get("candidates").and_then(Value::as_array).ok_or_else(wrong)?;
-        let candidates: Option<Vec<String>> = candidates
-            .iter()
-            .map(|name| name.as_text().map(str::to_owned))
-            .collect();
-        let weights = value.get("weights").and_then(Value::as_array).ok_or_else(wrong)?;
-        let weights: Option<Vec<f64>> = weights
-            .iter()
-            .map(|weight| {
-                if let Value::Float(weight) = weight {
-                    Some(*weight)
-                } else {
-                    None
-                }
-            })
-            .collect();
-        let record = SuperpositionRecord {
-            base: id(value.get("base")).ok_or_else(wrong)?,
-            candidates: candidates.ok_or_else(wrong)?,
-            weights: weights.ok_or_else(wrong)?,
-            deadline_ns: value.get("deadline").and_then(Value::as_u64),
-            collapsed: value.get("winner").and_then(Value::as_u64).zip(id(value.get("result"))),
-        };
-        if record.weights.len() == record.candidates.len() {
-            Ok(record)
-        } else {
-            Err(wrong())
-        }
     }
 }

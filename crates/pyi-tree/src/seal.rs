@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pyi_cas::{Batch, Id, Kind, ObjectStore};
 
-use crate::node::UNSTORED;
-use crate::{Node, Pending, Result};
+use crate::node::Anchor;
+use crate::{Forest, Node, Pending, Result, splice};
 
 /// What sealing collects.
 pub struct Sealer<'a> {
@@ -40,6 +40,16 @@ impl<'a> Sealer<'a> {
         Ok(id)
     }
 
+    /// Adds an object that nobody can have stored before.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if it is too large.
+    pub fn new_object(&mut self, kind: Kind, id: &Id, content: &[u8]) -> Result<()> {
+        Ok(self
+            .batch
+            .put_chunked(kind, id, content, &|chunk| self.store.contains_hint(chunk))?)
+    }
+
     fn known(&mut self, kind: Kind, id: &Id, content: &[u8]) -> Result<()> {
         if !self.store.contains_hint(id) && !self.batch.contains(id) {
             self.batch
@@ -48,16 +58,59 @@ impl<'a> Sealer<'a> {
         Ok(())
     }
 
-    fn pending(&mut self, pending: &Pending) -> Result<Id> {
+    /// Adds a node, as its difference to the version before it where that is worth it.
+    pub(crate) fn node(&mut self, node: &Node, id: &Id) -> Result<Placed> {
+        self.hashed_bytes += node.bytes().len() as u64;
+        if self.store.contains_recent_hint(id) || self.batch.contains(id) {
+            return Ok(Placed::Known);
+        }
+        if let Some(anchor) = node.anchor() {
+            let mut splice = self.batch.take_splice();
+            if splice::between(&anchor.bytes, node.bytes(), &mut splice) && self.stands_alone(anchor) {
+                self.batch.put_spliced(Kind::Node, id, &anchor.id, splice)?;
+                return Ok(Placed::Spliced);
+            }
+            self.batch.give_splice(splice);
+        }
+        // A difference costs less than the look at everything that is stored, a whole node more.
+        if self.store.contains_hint(id) {
+            return Ok(Placed::Known);
+        }
+        self.batch.put(Kind::Node, id, node.bytes())?;
+        Ok(Placed::Whole)
+    }
+
+    /// Whether what is stored as a difference to this version can be read with one step more.
+    fn stands_alone(&self, anchor: &Anchor) -> bool {
+        let now = self.store.reliance_epoch();
+        if now.is_some() && anchor.alone_since() == now {
+            return true;
+        }
+        let alone = self.store.stands_alone_hint(&anchor.id);
+        if alone {
+            anchor.set_alone(now);
+        }
+        alone
+    }
+
+    /// Adds a file's content with its id.
+    pub(crate) fn blob(&mut self, id: &Id, content: Bytes) -> Result<()> {
+        self.hashed_bytes += content.len() as u64;
+        self.known(Kind::Blob, id, &content)?;
+        self.blobs.push((*id, content));
+        Ok(())
+    }
+
+    pub(crate) fn pending(&mut self, pending: &Pending) -> Result<Id> {
         match pending {
             Pending::Blob(content) => {
-                let id = self.object(Kind::Blob, content)?;
-                self.blobs.push((id, content.clone()));
+                let id = Kind::Blob.id_of(content);
+                self.blob(&id, content.clone())?;
                 Ok(id)
             }
-            Pending::Array { root, chunks } => {
-                for (id, chunk) in chunks.iter() {
-                    self.known(Kind::Blob, id, chunk)?;
+            Pending::Array { root, parts } => {
+                for (kind, id, content) in parts.objects() {
+                    self.known(kind, id, content)?;
                 }
                 self.object(Kind::Array, root)
             }
@@ -65,37 +118,27 @@ impl<'a> Sealer<'a> {
     }
 }
 
+/// How a node stands in the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Placed {
+    /// Somehow; it was there.
+    Known,
+    /// As its difference to its anchor.
+    Spliced,
+    /// By itself.
+    Whole,
+}
+
 /// Seals the nodes below `node` and `node` itself; returns its id. O(dirty nodes and contents).
 ///
-/// The node counts as stored from then on, so seal a clone of the root and keep it only once the batch was committed.
+/// The node counts as stored from then on, so seal a clone of the root and keep it only once the batch was committed; or take a [`Forest`].
 ///
 /// # Errors
 /// As [`Sealer::object`].
 pub fn seal(node: &mut Arc<Node>, sealer: &mut Sealer<'_>) -> Result<Id> {
-    if let Some(id) = node.id() {
-        return Ok(id);
-    }
-    let own = Arc::make_mut(node);
-    let mut ids = Vec::new();
-    for (index, pending) in own.pending_rows() {
-        ids.push((index, sealer.pending(pending)?));
-    }
-    for (index, id) in ids {
-        own.set_id_at(index, &id);
-    }
-    own.clear_pending();
-    for index in 0..own.len() {
-        if !own.mode(index).has_node() || own.id_at(index) != UNSTORED {
-            continue;
-        }
-        let Some(mut child) = own.take_child(index) else {
-            continue;
-        };
-        let id = seal(&mut child, sealer)?;
-        own.replace_child(index, child);
-        own.set_id_at(index, &id);
-    }
-    let id = sealer.object(Kind::Node, own.bytes())?;
-    own.set_id(id);
+    let mut forest = Forest::take([node]);
+    forest.seal(sealer)?;
+    let id = forest.id(0);
+    forest.keep(None);
     Ok(id)
 }

@@ -6,25 +6,59 @@
 
 use imara_diff::{Algorithm, Diff, InternedInput, TokenSource};
 
+/// What stands at the markers of a conflict.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a> {
+    /// Behind `<<<<<<<`.
+    pub ours: &'a str,
+    /// Behind `|||||||`.
+    pub base: &'a str,
+    /// Behind `>>>>>>>`.
+    pub theirs: &'a str,
+}
+
 /// The merged text, or `None` on a conflict or if one of the three is not text (holds a NUL byte).
 /// O((N + M) * D) like the diff underneath.
 #[must_use]
 pub fn merge_text(base: &[u8], ours: &[u8], theirs: &[u8]) -> Option<Vec<u8>> {
+    let merged = run(base, ours, theirs, None)?;
+    (merged.conflicts == 0).then_some(merged.text)
+}
+
+/// The merged text with all three versions of each stretch in conflict between markers, as git shows them in its style `diff3`, and
+/// the number of those; `None` if one of the three is not text. O((N + M) * D).
+#[must_use]
+pub fn merge_text_marked(base: &[u8], ours: &[u8], theirs: &[u8], labels: Labels<'_>) -> Option<(Vec<u8>, usize)> {
+    let merged = run(base, ours, theirs, Some(labels))?;
+    Some((merged.text, merged.conflicts))
+}
+
+struct Merged {
+    text: Vec<u8>,
+    conflicts: usize,
+}
+
+/// Without labels it ends at the first conflict.
+fn run(base: &[u8], ours: &[u8], theirs: &[u8], labels: Option<Labels<'_>>) -> Option<Merged> {
+    let whole = |text: &[u8]| Merged {
+        text: text.to_vec(),
+        conflicts: 0,
+    };
     if [base, ours, theirs].iter().any(|text| text.contains(&0)) {
         return None;
     }
     if ours == theirs || theirs == base {
-        return Some(ours.to_vec());
+        return Some(whole(ours));
     }
     if ours == base {
-        return Some(theirs.to_vec());
+        return Some(whole(theirs));
     }
     let base_lines = lines(base);
     let (our_lines, their_lines) = (lines(ours), lines(theirs));
     let (our_hunks, their_hunks) = (hunks(base, ours), hunks(base, theirs));
     let mut merged = Vec::with_capacity(ours.len().max(theirs.len()));
     let (mut ours_left, mut theirs_left) = (our_hunks.as_slice(), their_hunks.as_slice());
-    let mut done = 0;
+    let (mut done, mut conflicts) = (0, 0);
     loop {
         let start = match (ours_left.first(), theirs_left.first()) {
             (None, None) => break,
@@ -50,15 +84,49 @@ pub fn merge_text(base: &[u8], ours: &[u8], theirs: &[u8]) -> Option<Vec<u8>> {
         } else if our_group == 0 {
             append(&mut merged, &group_theirs);
         } else {
-            return None;
+            let labels = labels?;
+            conflicts += 1;
+            mark(
+                &mut merged,
+                [&group_ours, &base_lines[start..end], &group_theirs],
+                labels,
+            );
         }
         (ours_left, theirs_left) = (&ours_left[our_group..], &theirs_left[their_group..]);
         done = end;
     }
     append(&mut merged, &base_lines[done..]);
-    Some(merged)
+    Some(Merged {
+        text: merged,
+        conflicts,
+    })
 }
 
+/// Appends the three versions of a stretch between markers, each on lines of their own.
+fn mark(text: &mut Vec<u8>, [ours, base, theirs]: [&[&[u8]]; 3], labels: Labels<'_>) {
+    let crlf = ours
+        .iter()
+        .chain(theirs)
+        .next()
+        .is_some_and(|line| line.ends_with(b"\r\n"));
+    let newline: &[u8] = if crlf { b"\r\n" } else { b"\n" };
+    let mut part = |marker: &[u8], label: &str, lines: &[&[u8]]| {
+        text.extend_from_slice(marker);
+        if !label.is_empty() {
+            text.push(b' ');
+            text.extend_from_slice(label.as_bytes());
+        }
+        text.extend_from_slice(newline);
+        append(text, lines);
+        if lines.last().is_some_and(|line| !line.ends_with(b"\n")) {
+            text.extend_from_slice(newline);
+        }
+    };
+    part(b"<<<<<<<", labels.ours, ours);
+    part(b"|||||||", labels.base, base);
+    part(b"=======", "", theirs);
+    part(b">>>>>>>", labels.theirs, &[]);
+}
 struct Hunk {
     base: (usize, usize),
     side: (usize, usize),

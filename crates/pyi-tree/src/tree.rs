@@ -98,6 +98,13 @@ impl<'a> Found<'a> {
         self.node.pending(self.index)
     }
 
+    /// Whether another entry holds the same, as far as can be told without entering directories. O(content) where both were not
+    /// stored yet.
+    #[must_use]
+    pub fn is_same_content(&self, other: &Found<'_>) -> bool {
+        crate::cursor::same_row((self.node, self.index), (other.node, other.index))
+    }
+
     /// The node of a directory.
     ///
     /// # Errors

@@ -6,7 +6,8 @@ use pyi_cas::Id;
 use pyi_tree::CheckpointRoot;
 use pyi_tree::cbor::{CborError, DEPTH_MAX, Value};
 use pyi_tree::refs::{
-    Lease, Origin, SuperpositionRecord, WorkspaceRecord, branch_key, decode_branch, superposition_key, workspace_key,
+    CandidateRecord, Fate, Lease, Link, Origin, PART_CANDIDATES, SuperpositionRecord, WorkspaceRecord, branch_key,
+    decode_branch, part_key, superposition_key, workspace_key,
 };
 
 fn value() -> impl Strategy<Value = Value> {
@@ -60,7 +61,7 @@ proptest! {
             time_ns,
             message,
             metadata,
-            git: Value::Null,
+            git: std::sync::Arc::default(),
             unknown: vec![("x-future".to_owned(), Value::Int(7))],
         };
         prop_assert_eq!(CheckpointRoot::decode(&root.encode()).unwrap(), root);
@@ -69,15 +70,12 @@ proptest! {
     #[test]
     fn ref_values_survive_and_any_bytes_are_refused_or_parse(bytes in proptest::collection::vec(any::<u8>(), 0..80), weights in proptest::collection::vec(0.0..10.0_f64, 0..4)) {
         let _ = WorkspaceRecord::decode(&bytes);
-        let _ = SuperpositionRecord::decode(&bytes);
+        if let Ok(mut record) = SuperpositionRecord::decode(&bytes) {
+            let _ = record.take_part(&bytes);
+        }
         let _ = CheckpointRoot::decode(&bytes);
-        let record = SuperpositionRecord {
-            base: Id([3; 32]),
-            candidates: weights.iter().map(|weight| format!("c{weight}")).collect(),
-            weights,
-            deadline_ns: Some(9),
-            collapsed: Some((0, Id([4; 32]))),
-        };
+        let mut record = superposition(&weights);
+        record.settle();
         prop_assert_eq!(SuperpositionRecord::decode(&record.encode()).unwrap(), record);
     }
 }
@@ -209,18 +207,75 @@ fn a_branch_holds_the_32_bytes_of_an_id() {
     }
 }
 
+/// A superposition with something in every field.
+fn superposition(weights: &[f64]) -> SuperpositionRecord {
+    let fates = [Fate::Living, Fate::Failed, Fate::Pruned, Fate::Decayed, Fate::Dropped];
+    let candidate = |(at, weight): (usize, &f64)| CandidateRecord {
+        name: format!("c{weight}"),
+        weight: *weight,
+        deadline_ns: Some(9 + at as u64),
+        fate: fates[at % 5],
+    };
+    SuperpositionRecord {
+        made_ns: 17,
+        version: 3,
+        ttl_ns: Some(5),
+        candidates: weights.iter().enumerate().map(candidate).collect(),
+        outer: Some(("outer".to_owned(), 2)),
+        inner: vec![(1, "inner".to_owned())],
+        links: vec![Link {
+            other: "other".to_owned(),
+            pairs: vec![(0, 1), (1, 0)],
+        }],
+        onto: Some("main".to_owned()),
+        collapsed: Some((0, Id([4; 32]))),
+        keeps_outcome: true,
+        ..SuperpositionRecord::new(Id([3; 32]))
+    }
+}
+
 #[test]
 fn a_superposition_has_a_weight_for_each_candidate() {
-    let mut record = SuperpositionRecord {
-        base: Id([3; 32]),
-        candidates: vec!["a".to_owned(), "b".to_owned()],
-        weights: vec![1.0],
-        deadline_ns: None,
-        collapsed: None,
+    let map = |weights: usize| {
+        let names = ["a", "b"].map(|name| Value::Text(name.to_owned())).to_vec();
+        Value::Map(vec![
+            ("base".to_owned(), Value::Bytes(vec![3; 32])),
+            ("candidates".to_owned(), Value::Array(names)),
+            ("weights".to_owned(), Value::Array(vec![Value::Float(2.0); weights])),
+            ("deadline".to_owned(), Value::Int(9)),
+        ])
     };
-    assert!(SuperpositionRecord::decode(&record.encode()).is_err());
-    record.weights.push(2.0);
-    assert_eq!(SuperpositionRecord::decode(&record.encode()).unwrap(), record);
+    assert!(SuperpositionRecord::decode(&map(1).encode()).is_err());
+    // As versions wrote it in which all candidates had one time to live.
+    let record = SuperpositionRecord::decode(&map(2).encode()).unwrap();
+    let found: Vec<_> = record
+        .candidates
+        .iter()
+        .map(|one| (&*one.name, one.deadline_ns))
+        .collect();
+    assert_eq!(found, [("a", Some(9)), ("b", Some(9))]);
+}
+
+#[test]
+fn a_large_superposition_stands_in_parts() {
+    let mut record = superposition(&vec![1.5; 2 * PART_CANDIDATES + 1]);
+    record.settle();
+    assert_eq!(record.parts, 3);
+    assert!(record.encode().len() < 300);
+    let mut again = SuperpositionRecord::decode(&record.encode()).unwrap();
+    assert!(again.candidates.is_empty());
+    for part in 0..3 {
+        again.take_part(&record.encode_part(part)).unwrap();
+    }
+    assert_eq!(again, record);
+    assert!(part_key("a", 1) < part_key("a", 256) && !part_key("a/b", 0).starts_with(&part_key("a", 0)[..4]));
+    // One without a deadline keeps all of it.
+    record.candidates[0].deadline_ns = None;
+    record.settle();
+    assert_eq!(record.deadline_ns, None);
+    record.candidates[0].fate = Fate::Failed;
+    record.settle();
+    assert_eq!(record.deadline_ns, Some(9 + 2 * PART_CANDIDATES as u64));
 }
 
 #[test]
@@ -274,7 +329,7 @@ fn a_checkpoint_without_its_parts_is_corrupt() {
         time_ns: 1,
         message: String::new(),
         metadata: Value::Null,
-        git: Value::Null,
+        git: std::sync::Arc::default(),
         unknown: Vec::new(),
     };
     let Value::Map(pairs) = Value::decode(&whole.encode()).unwrap() else {

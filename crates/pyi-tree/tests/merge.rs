@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use pyi_cas::{Bytes, Kind, MemoryStore};
 use pyi_tree::diff::Side;
 use pyi_tree::merge::{Contents, merge, merge_flat};
-use pyi_tree::text_merge::merge_text;
+use pyi_tree::text_merge::{Labels, merge_text, merge_text_marked};
 use pyi_tree::tree::Content;
 use pyi_tree::{Mode, Pending, StoreLoader, Tree};
 
@@ -412,4 +412,64 @@ fn flat_mappings_merge_key_by_key_whatever_the_keys_hold() {
     let merged = merge_flat(&base, &ours, &theirs, &store.0).unwrap();
     assert_eq!(merged.conflicts.len(), 1);
     assert_eq!(value(&merged.tree, "a/b").unwrap(), "ours");
+}
+
+#[test]
+fn markers_show_what_git_shows() {
+    let labels = Labels {
+        ours: "ours",
+        base: "base",
+        theirs: "theirs",
+    };
+    let dir = tempfile_dir();
+    for (base, ours, theirs) in [
+        ("1\n2\n3\n4\n5\n", "1\no\n3\n4\n5\n", "1\nt\n3\n4\n5\n"),
+        ("1\n2\n3\n4\n5\n", "1\no\n3\n4\n6\n", "t\n1\nt\n3\n4\n5\n"),
+        ("1\n2\n3\n", "1\n2\n3\no\n", "1\n2\n3\nt\n"),
+        ("1\n2\n3\n", "1\n3\n", "1\nt\n3\n"),
+        ("", "o\n", "t\n"),
+        ("1\n2\n3", "1\n2\no", "1\n2\nt"),
+        ("1\r\n2\r\n3\r\n", "1\r\no\r\n3\r\n", "1\r\nt\r\n3\r\n"),
+    ] {
+        for (name, content) in [("base", base), ("ours", ours), ("theirs", theirs)] {
+            std::fs::write(dir.join(name), content).unwrap();
+        }
+        let git = Command::new("git")
+            .args(["merge-file", "-p", "--diff3", "ours", "base", "theirs"])
+            .current_dir(&dir)
+            .output()
+            .unwrap();
+        let (text, conflicts) = merge_text_marked(base.as_bytes(), ours.as_bytes(), theirs.as_bytes(), labels).unwrap();
+        assert_eq!(String::from_utf8_lossy(&text), String::from_utf8_lossy(&git.stdout));
+        assert_eq!(git.status.code(), Some(conflicts as i32));
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert!(merge_text_marked(b"a", b"b\0", b"c", labels).is_none());
+}
+
+#[test]
+fn moves_into_what_is_in_the_way_are_conflicts() {
+    let store = store();
+    let long: String = (0..30).map(|line| format!("line {line}\n")).collect();
+    let mut base = Tree::default();
+    put(&mut base, "a", &long, &store);
+    put(&mut base, "d/keep", "k\n", &store);
+    let mut edited = base.clone();
+    put(&mut edited, "a", &format!("{long}more\n"), &store);
+    let mut moved = base.clone();
+    moved.rename(b"a", b"x/y/a", &store.0).unwrap();
+    for blocker in ["x", "x/y", "x/y/a", "x/y/a/b"] {
+        let mut blocked = edited.clone();
+        put(&mut blocked, blocker, "in the way\n", &store);
+        for (ours, theirs) in [(&blocked, &moved), (&moved, &blocked)] {
+            let merged = merge(&base, ours, theirs, &store.0, &store).unwrap();
+            assert!(!merged.conflicts.is_empty(), "{blocker}");
+        }
+    }
+    for (ours, theirs) in [(&edited, &moved), (&moved, &edited)] {
+        let merged = merge(&base, ours, theirs, &store.0, &store).unwrap();
+        assert!(merged.conflicts.is_empty());
+        assert_eq!(text(&merged.tree, "x/y/a", &store).unwrap(), format!("{long}more\n"));
+        assert_eq!(text(&merged.tree, "a", &store), None);
+    }
 }

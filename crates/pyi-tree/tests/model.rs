@@ -145,6 +145,43 @@ proptest! {
         prop_assert_eq!(contents(&tree, &loader), model);
     }
 
+    /// Edits of different paths in any order, with checkpoints anywhere between, end in one tree with one id.
+    #[test]
+    fn the_order_of_edits_does_not_show(
+        edits in proptest::collection::btree_map((0..400_u16, 0..3_u8), proptest::option::of(any::<u8>()), 1..150),
+        order in any::<u64>(),
+        seals in 0..40_usize,
+    ) {
+        let loader = loader();
+        let path = |(name, depth): &(u16, u8)| match depth {
+            0 => format!("n{name}"),
+            1 => format!("flat/{name}"),
+            _ => format!("d{}/e{}/{name}", name % 3, name % 7),
+        };
+        let mut start = Tree::default();
+        for (place, _) in edits.iter().filter(|(_, value)| value.is_none()) {
+            start.put(path(place).as_bytes(), Mode::File, Content::Bytes(Bytes::from_static(b"old")), &loader).unwrap();
+        }
+        sealed(&mut start, &loader);
+        let mut shuffled: Vec<_> = edits.iter().collect();
+        shuffled.sort_by_key(|(place, _)| (u64::from(place.0) << 8 | u64::from(place.1)).wrapping_add(order).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let run = |edits: Vec<(&(u16, u8), &Option<u8>)>, seal_every: usize| {
+            let mut tree = start.clone();
+            for (at, (place, value)) in edits.into_iter().enumerate() {
+                match value {
+                    Some(value) => tree.put(path(place).as_bytes(), Mode::File, Content::Bytes(Bytes::from(vec![*value; 3])), &loader).unwrap(),
+                    None => tree.remove(path(place).as_bytes(), &loader).unwrap(),
+                }
+                if seal_every > 0 && at % seal_every == 0 {
+                    sealed(&mut tree, &loader);
+                }
+            }
+            // Directories stay when their last file goes, so both runs have the same ones.
+            sealed(&mut tree, &loader)
+        };
+        prop_assert_eq!(run(edits.iter().collect(), 0), run(shuffled, seals));
+    }
+
     #[test]
     fn diff_says_exactly_what_differs(before in edits(), after in edits()) {
         let loader = loader();

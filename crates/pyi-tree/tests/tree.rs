@@ -218,7 +218,7 @@ fn a_checkpoint_with_a_part_of_the_wrong_type_is_corrupt() {
         time_ns: 1,
         message: "m".to_owned(),
         metadata: Value::Map(vec![("m".to_owned(), Value::Null)]),
-        git: Value::Map(vec![("g".to_owned(), Value::Null)]),
+        git: std::sync::Arc::new(Value::Map(vec![("g".to_owned(), Value::Null)])),
         unknown: Vec::new(),
     };
     assert_eq!(CheckpointRoot::decode(&whole.encode()).unwrap(), whole);

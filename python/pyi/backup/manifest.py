@@ -109,29 +109,37 @@ def decode(data: bytes, place: str) -> Manifest:
         if body["pyi-backup"] != _VERSION:
             found = body["pyi-backup"]
             raise UnsupportedFormat(f"{place} is a backup of version {found}; use a newer pyi to restore it")
+        files = tuple(_file(one) for one in body["files"])
+        if len({file.name for file in files}) != len(files):
+            raise ValueError("a file is named twice")
+        _count(sum(file.bytes for file in files))
         return Manifest(
             store=_hex(body["store"], 32),
             position=_count(body["position"]),
             taken_ns=_count(body["taken_ns"]),
             objects=_count(body["objects"]),
             format=bytes.fromhex(body["format"]),
-            files=tuple(_file(one) for one in body["files"]),
+            files=files,
         )
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    # What is nested too deep for the parser is no manifest either.
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         if isinstance(error, (Corrupt, UnsupportedFormat)):
             raise
         raise damaged from error
 
 
 def _file(one: dict[str, Any]) -> File:
-    directory, _, name = str(one["name"]).partition("/")
+    directory, _, name = one["name"].partition("/")
     digits, _, extension = name.partition(".")
     # It becomes a path: nothing but what a store has.
     if (directory, extension) not in {("segments", "seg"), ("refs", "log")}:
         raise ValueError(f"{one['name']!r} is no file of a store")
     _hex(digits, 16)
     parts = tuple(Part(_hex(sha256, 64), _count(size)) for sha256, size in one["parts"])
-    return File(f"{directory}/{name}", str(one["seal"]), bool(one["final"]), parts)
+    seal, final = one["seal"], one["final"]
+    if type(seal) is not str or type(final) is not bool:
+        raise ValueError(f"{one['name']!r}: strange types")
+    return File(f"{directory}/{name}", seal, final, parts)
 
 
 def _hex(text: str, digits: int) -> str:
@@ -141,7 +149,8 @@ def _hex(text: str, digits: int) -> str:
 
 
 def _count(value: int) -> int:
-    if type(value) is not int or value < 0:
+    # What the store counts with has 64 bits.
+    if type(value) is not int or not 0 <= value < 1 << 64:
         raise ValueError(f"{value!r} is no count")
     return value
 

@@ -84,6 +84,16 @@ impl FileRefs {
             self.settle_places(&mut state);
             if log.number > before && state.places().count() == places {
                 let mut durable = self.durable.lock();
+                // It may be another's, who died before its name was durable, or to which others have appended since.
+                let failed = |error| Error::storage("flush", self.path(log.number), error);
+                let flushed = log.file.sync_data().map_err(failed).and_then(|()| {
+                    let named = self.shared.vfs.sync_dir(&self.directory);
+                    named.map_err(|error| Error::storage("flush", &self.directory, error))
+                });
+                if let Err(error) = flushed {
+                    durable.failed = log.number;
+                    return Err(error);
+                }
                 (durable.number, durable.offset) = (log.number, log.offset);
                 durable.named = log.number;
                 self.note_durable(log.number, log.offset);
@@ -93,6 +103,12 @@ impl FileRefs {
         Err(Error::Conflict {
             what: format!("the ref log in {}", self.directory.display()),
         })
+    }
+
+    /// Whether the state depends on a place (segment, offset) of this sort. O(places).
+    pub(crate) fn depend_on(&self, is_so: impl Fn(u64, u64) -> bool) -> bool {
+        let log = self.log.read();
+        log.state.places().any(|(segment, offset)| is_so(segment, offset))
     }
 
     fn note_durable(&self, number: u64, offset: u64) {

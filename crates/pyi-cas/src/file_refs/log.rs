@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::reflog::{self, Action, LOG_HEADER_BYTES};
 use crate::refstate::RefState;
 use crate::segment::number_in_name;
+use crate::store::RefTransaction;
 use crate::vfs::{OpenMode, Vfs, VfsFile, read_full, write_whole};
 
 /// The current log and what was folded from it.
@@ -37,16 +38,22 @@ pub(crate) fn log_numbers(vfs: &dyn Vfs, directory: &Path) -> Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// Makes a log that begins with a state. `message` says why, if it is not the usual rotation.
 pub(super) fn create_log(
     vfs: &dyn Vfs,
     directory: &Path,
     number: u64,
     store: &[u8; 16],
     state: &RefState,
+    message: &str,
 ) -> Result<()> {
     let path = directory.join(reflog::log_name(number));
     let mut bytes = reflog::encode_log_header(number, store).to_vec();
-    bytes.extend(reflog::encode(&Action::Snapshot(state.snapshot()), vfs.now_ns())?);
+    let snapshot = RefTransaction {
+        message: message.to_owned(),
+        ..state.snapshot()
+    };
+    bytes.extend(reflog::encode(&Action::Snapshot(snapshot), vfs.now_ns())?);
     match write_whole(vfs, &path, &bytes, false) {
         Ok(_) => Ok(()),
         // So slow that others went on and took the temporary file for debris: then the log is there.

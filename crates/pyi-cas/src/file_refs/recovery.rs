@@ -68,7 +68,9 @@ impl FileRefs {
         }
         let next = log.number + 1;
         self.settle_places(&mut log.state);
-        create_log(shared.vfs.as_ref(), &self.directory, next, &shared.store, &log.state)?;
+        let (vfs, store) = (shared.vfs.as_ref(), &shared.store);
+        let message = reflog::recovered_message(durable);
+        create_log(vfs, &self.directory, next, store, &log.state, &message)?;
         self.log = self.log_numbered(next)?.into();
         Ok(())
     }

@@ -64,21 +64,49 @@ pub(crate) fn pass(
             Err(error) => return Err(error),
         }
         if wanted == length || newest {
-            let end = records(&bytes, *number, newest, &mut result)?;
+            let read = records(&bytes, *number, &mut result)?;
+            if let Some(durable) = read.durable_before {
+                result.forgive(*number, durable);
+            }
             if newest {
-                result.newest = Some((*number, end));
+                result.newest = Some((*number, read.end));
+            } else if !read.sealed {
+                // A log is left behind only when it is sealed.
+                result.faults.push(Fault::at(name, read.end, 0, Flaw::Short));
             }
         }
     }
     Ok(result)
 }
 
-/// Goes through the records of one log; the end of the last whole one.
-fn records(bytes: &[u8], number: u64, newest: bool, result: &mut LogPass) -> Result<u64> {
+/// What the records of a log say of it.
+struct LogRead {
+    /// End of the last whole record.
+    end: u64,
+    /// Another one follows.
+    sealed: bool,
+    /// It was made after a loss of power, before which the logs were durable up to here (number, offset).
+    durable_before: Option<(u64, u64)>,
+}
+
+impl LogPass {
+    /// What a loss of power took of the logs before that one is left as it is, and no damage.
+    fn forgive(&mut self, number: u64, durable: (u64, u64)) {
+        self.faults.retain(|fault| match fault.file {
+            StoreFile::RefLog(before) if before < number && matches!(fault.flaw, Flaw::Record | Flaw::Short) => {
+                (before, fault.offset) < durable
+            }
+            _ => true,
+        });
+    }
+}
+
+/// Goes through the records of one log.
+fn records(bytes: &[u8], number: u64, result: &mut LogPass) -> Result<LogRead> {
     let name = StoreFile::RefLog(number);
     let mut at = LOG_HEADER_BYTES as usize;
     let mut end = at.min(bytes.len());
-    let mut sealed = false;
+    let (mut sealed, mut durable_before) = (false, None);
     let mut next: Option<Option<usize>> = None;
     result.needs.clear();
     while at < bytes.len() && !sealed {
@@ -130,14 +158,18 @@ fn records(bytes: &[u8], number: u64, newest: bool, result: &mut LogPass) -> Res
                     *need = offset.max(*need);
                 }
             }
-            Action::Snapshot(_) => {}
+            Action::Snapshot(snapshot) => {
+                if first {
+                    durable_before = reflog::durable_before(&snapshot.message);
+                }
+            }
         }
     }
-    if !newest && !sealed {
-        // A log is left behind only when it is sealed.
-        result.faults.push(Fault::at(name, end as u64, 0, Flaw::Short));
-    }
-    Ok(end as u64)
+    Ok(LogRead {
+        end: end as u64,
+        sealed,
+        durable_before,
+    })
 }
 
 fn keys_of(action: &Action) -> Vec<Vec<u8>> {

@@ -93,6 +93,7 @@ impl Workspace {
         if options.message.as_ref().is_some_and(|message| message.contains('\0')) {
             return Err(Error::invalid("a commit message cannot hold a NUL character"));
         }
+        self.check_resolved()?;
         let target = self.engine.git_map.source(repository)?;
         target.objects().refresh()?;
         let old = target.branch(branch)?;

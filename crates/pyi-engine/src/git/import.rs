@@ -136,7 +136,7 @@ fn checkpoint(
             time_ns,
             message: message(commit),
             metadata: Value::Map(vec![("git".to_owned(), Value::Map(about(commit)))]),
-            git: Value::Map(git),
+            git: Arc::new(Value::Map(git)),
             unknown: Vec::new(),
         };
         Ok(sealer.object(Kind::Checkpoint, &root.encode())?)

@@ -43,7 +43,7 @@ impl Repository {
             time_ns: now_ns(),
             message,
             metadata: Value::Null,
-            git: Value::Null,
+            git: Arc::default(),
             unknown: Vec::new(),
         };
         let id = sealer.object(Kind::Checkpoint, &root.encode())?;

@@ -128,7 +128,7 @@ fn answer(
 fn conflict_json(repository: &Repository, conflict: &Conflict) -> Result<Json> {
     Ok(object([
         ("path", Json::from(conflict.path.as_slice())),
-        ("reason", conflict.reason.into()),
+        ("reason", Json::from(&*conflict.reason)),
         ("base", entry_json(repository, conflict.base.as_ref())?),
         ("ours", entry_json(repository, conflict.ours.as_ref())?),
         ("theirs", entry_json(repository, conflict.theirs.as_ref())?),

@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 pub mod garbage;
+pub mod seeds;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -5,6 +5,7 @@
 //! which a part is missing.
 
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 use pyi_cas::{Bytes, Committed, Id, Kind};
 use pyi_git::commit::Commit;
@@ -133,7 +134,7 @@ impl GitRemote {
                     time_ns: now_ns(),
                     message: message(&commit),
                     metadata: Value::Map(vec![("git".to_owned(), Value::Map(told))]),
-                    git: Value::Map(git),
+                    git: Arc::new(Value::Map(git)),
                     unknown: Vec::new(),
                 };
                 Ok(sealer.object(Kind::Checkpoint, &root.encode())?)

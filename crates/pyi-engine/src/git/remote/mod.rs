@@ -3,7 +3,7 @@
 //! [`GitServer`] knows one repository; [`GitServer::view`] is one address of it. The protocol's bytes are those of `pyi_git::remote`; moving them is
 //! the caller's. What is offered is made when it is asked for: trees and blobs follow from nodes and contents through the map, commits that
 //! were imported are read from their source, commits that were pushed from the checkpoints that they became, and every other checkpoint
-//! is a commit that follows from it. `docs/design/012-remote.md` has the rules.
+//! is a commit that follows from it. `docs/design/013-remote.md` has the rules.
 
 mod commits;
 mod history;

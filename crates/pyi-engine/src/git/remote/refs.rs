@@ -6,7 +6,8 @@ use pyi_cas::{Id, IdSet};
 use pyi_git::Oid;
 use pyi_git::remote::advertise::{Offer, OfferedRef};
 use pyi_tree::refs::{
-    Origin, SuperpositionRecord, WorkspaceRecord, decode_branch, decode_tag, superposition_key, workspace_key,
+    Origin, SuperpositionRecord, WorkspaceRecord, decode_branch, decode_tag, part_prefix, superposition_key,
+    workspace_key,
 };
 
 use super::tags::read_tag;
@@ -29,7 +30,15 @@ const BRANCH: &str = "main";
 pub(crate) fn superposition(engine: &Engine, name: &str) -> Result<SuperpositionRecord> {
     paths::check_name("superposition", name)?;
     match engine.store().refs().get(&superposition_key(name))? {
-        Some(value) => Ok(SuperpositionRecord::decode(&value)?),
+        Some(value) => {
+            let mut record = SuperpositionRecord::decode(&value)?;
+            if record.parts > 0 {
+                for (_, part) in engine.store().refs().scan(&part_prefix(name))? {
+                    record.take_part(&part)?;
+                }
+            }
+            Ok(record)
+        }
         None => Err(Error::not_found(format!("superposition {name:?} does not exist"))),
     }
 }
@@ -208,7 +217,7 @@ impl GitRemote {
         };
         offer(format!("refs/heads/{BRANCH}"), &record.base, None)?;
         for (number, candidate) in record.candidates.iter().enumerate() {
-            if let Ok(own) = workspace(engine, candidate) {
+            if let Ok(own) = workspace(engine, &candidate.name) {
                 offer(format!("refs/heads/candidate/{number}"), &own.head, own.origin.as_ref())?;
             }
         }

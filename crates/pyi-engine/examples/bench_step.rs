@@ -1,0 +1,153 @@
+//! Agents that change one file of 1 KB and checkpoint, again and again: what a step takes, and how many there are a second.
+//!
+//! `cargo run --release -p pyi-engine --example bench_step -- <files> <agents> <threads> <steps of all> [near|hundred]`
+//! Edits go anywhere in the tree; with `near` to 100 files. With `hundred` a step changes 100 files, and what hashing its objects side by side and one
+//! append of as many bytes take is measured in turns with it.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use pyi_engine::{Bytes, Kind, Repository, RepositoryOptions, Value, Workspace};
+
+fn path(mut number: u64, levels: u32) -> Vec<u8> {
+    let mut parts = vec![format!("file{:02}.txt", number % 20)];
+    for _ in 1..levels {
+        number /= 20;
+        parts.push(format!("dir{:02}", number % 20));
+    }
+    parts.reverse();
+    parts.join("/").into_bytes()
+}
+
+/// splitmix64.
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn content(state: &mut u64) -> Bytes {
+    let words: Vec<u8> = (0..128).flat_map(|_| random(state).to_le_bytes()).collect();
+    Bytes::from(words)
+}
+
+#[inline(never)]
+fn step(workspace: &Workspace, path: &[u8], data: Bytes) {
+    workspace.write(path, data, None).unwrap();
+    workspace.checkpoint("", Value::Null).unwrap();
+}
+
+/// Steps of 100 changes, beside the least that their objects can cost: each level hashed in one call, and one append.
+fn hundred(repository: &Repository, workspace: &Workspace, files: u64, levels: u32, steps: u64) {
+    let mut log = tempfile::tempfile_in(std::env::var("PYI_BENCH_DIR").unwrap_or_else(|_| ".".into())).unwrap();
+    let (mut seed, mut ours, mut floor) = (7, Vec::new(), Vec::new());
+    for _ in 0..steps {
+        let edits: Vec<(Vec<u8>, Bytes)> = (0..100)
+            .map(|_| (path(random(&mut seed) % files, levels), content(&mut seed)))
+            .collect();
+        let before = repository.stats().unwrap();
+        let begin = Instant::now();
+        workspace
+            .write_many(edits.iter().map(|(path, data)| (&path[..], data.clone(), None)))
+            .unwrap();
+        workspace.checkpoint("", Value::Null).unwrap();
+        ours.push(begin.elapsed().as_nanos() as u32);
+        let after = repository.stats().unwrap();
+        let contents: Vec<&[u8]> = edits.iter().map(|(_, data)| &data[..]).collect();
+        let stored = vec![1; (after.bytes_stored - before.bytes_stored) as usize];
+        // What was hashed besides the contents: nodes of about 1.2 KB each.
+        let nodes = (after.bytes_hashed - before.bytes_hashed - 102_400) as usize / 1200;
+        let node = vec![2; 1200];
+        let begin = Instant::now();
+        std::hint::black_box(Kind::Blob.ids_of(&contents));
+        std::hint::black_box(Kind::Node.ids_of(&vec![&node[..]; nodes]));
+        log.write_all(&stored).unwrap();
+        floor.push(begin.elapsed().as_nanos() as u32);
+    }
+    ours.sort_unstable();
+    floor.sort_unstable();
+    let middle = |times: &[u32]| f64::from(times[times.len() / 2]) / 1000.0;
+    println!(
+        "{files} files, 100 changes a step: p50 {:.0} us, floor {:.0} us, {:.2}x",
+        middle(&ours),
+        middle(&floor),
+        middle(&ours) / middle(&floor)
+    );
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize, otherwise: u64| arguments.get(at).map_or(otherwise, |text| text.parse().unwrap());
+    let (files, agents) = (number(0, 100_000), number(1, 1) as usize);
+    let (threads, steps) = (number(2, 1) as usize, number(3, 20_000));
+    let within = if arguments.get(4).is_some_and(|mode| mode == "near") {
+        100
+    } else {
+        files
+    };
+    let mut levels = 1;
+    while 20_u64.pow(levels) < files {
+        levels += 1;
+    }
+    let place = tempfile::tempdir_in(std::env::var("PYI_BENCH_DIR").unwrap_or_else(|_| ".".into())).unwrap();
+    let repository = Repository::open(place.path(), &RepositoryOptions::default()).unwrap();
+    let base = repository.workspace("main").unwrap();
+    let mut seed = 1;
+    for from in (0..files).step_by(10_000) {
+        let batch: Vec<(Vec<u8>, Bytes)> = (from..files.min(from + 10_000))
+            .map(|file| (path(file, levels), content(&mut seed)))
+            .collect();
+        base.write_many(batch.iter().map(|(path, data)| (&path[..], data.clone(), None)))
+            .unwrap();
+    }
+    base.checkpoint("", Value::Null).unwrap();
+    if arguments.get(4).is_some_and(|mode| mode == "hundred") {
+        return hundred(&repository, &base, files, levels, steps);
+    }
+    let workspaces: Vec<Arc<Workspace>> = (0..agents).map(|_| base.fork().unwrap()).collect();
+    let stored = repository.stats().unwrap().bytes_stored;
+    let next = AtomicU64::new(0);
+    let begin = Instant::now();
+    let mut times: Vec<u32> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads)
+            .map(|thread| {
+                let (workspaces, next) = (&workspaces, &next);
+                scope.spawn(move || {
+                    let (mut seed, mut times) = (thread as u64 + 100, Vec::new());
+                    // An agent belongs to one thread at a time.
+                    let mut own: Vec<usize> = (0..workspaces.len())
+                        .filter(|agent| agent % threads == thread)
+                        .collect();
+                    if own.is_empty() {
+                        own.push(thread % workspaces.len());
+                    }
+                    while next.fetch_add(1, Ordering::Relaxed) < steps {
+                        let workspace = &workspaces[own[(random(&mut seed) % own.len() as u64) as usize]];
+                        let (path, data) = (path(random(&mut seed) % within, levels), content(&mut seed));
+                        let before = Instant::now();
+                        step(workspace, &path, data);
+                        times.push(before.elapsed().as_nanos() as u32);
+                    }
+                    times
+                })
+            })
+            .collect();
+        running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let seconds = begin.elapsed().as_secs_f64();
+    let grown = repository.stats().unwrap().bytes_stored - stored;
+    times.sort_unstable();
+    let at = |share: f64| f64::from(times[((times.len() - 1) as f64 * share) as usize]) / 1000.0;
+    println!(
+        "{files} files, {agents} agents, {threads} threads: {:.0}/s, p50 {:.1} p95 {:.1} p99 {:.1} us, {} bytes a step",
+        times.len() as f64 / seconds,
+        at(0.5),
+        at(0.95),
+        at(0.99),
+        grown / times.len() as u64,
+    );
+}

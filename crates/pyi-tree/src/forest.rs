@@ -1,0 +1,275 @@
+//! The dirty nodes of some trees, on their way into the store: taken out of their trees, given ids level by level, the deepest
+//! first and a whole level at once (also across trees), and put back.
+//!
+//! They are changed in place, not copied. Until [`Forest::keep`] everything can be put back as it was, and dropping a forest does.
+
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
+
+use pyi_cas::{Id, Kind};
+
+use crate::node::UNSTORED;
+use crate::seal::{Placed, Sealer};
+use crate::{Node, Pending, Result};
+
+/// Stands in a tree's place while its root is away.
+static AWAY: LazyLock<Arc<Node>> = LazyLock::new(|| Arc::new(Node::empty(0)));
+
+/// See the module's description.
+pub struct Forest<'a> {
+    roots: Vec<Root<'a>>,
+    /// By level, the roots first.
+    dirty: Vec<Dirty>,
+    kept: bool,
+}
+
+struct Root<'a> {
+    place: &'a mut Arc<Node>,
+    /// Where it is in `dirty`, unless it was sealed already.
+    dirty: Option<usize>,
+}
+
+struct Dirty {
+    node: Arc<Node>,
+    /// The node above in `dirty` and the row there; nothing for a root.
+    above: Option<(usize, usize)>,
+    /// Rows whose content got its id here.
+    contents: Vec<usize>,
+    id: Id,
+    placed: Placed,
+}
+
+impl<'a> Forest<'a> {
+    /// Takes the dirty nodes of these trees. O(rows of the dirty nodes).
+    pub fn take(roots: impl IntoIterator<Item = &'a mut Arc<Node>>) -> Self {
+        let mut forest = Forest {
+            roots: Vec::new(),
+            dirty: Vec::new(),
+            kept: false,
+        };
+        for place in roots {
+            let dirty = place.id().is_none().then(|| {
+                let node = std::mem::replace(place, AWAY.clone());
+                forest.push(node, None)
+            });
+            forest.roots.push(Root { place, dirty });
+        }
+        let mut at = 0;
+        while at < forest.dirty.len() {
+            let node = Arc::make_mut(&mut forest.dirty[at].node);
+            let mut below = Vec::new();
+            for row in 0..node.len() {
+                if node.is_dirty_node(row)
+                    && let Some(child) = node.take_child(row)
+                {
+                    below.push((row, child));
+                }
+            }
+            for (row, child) in below {
+                forest.push(child, Some((at, row)));
+            }
+            at += 1;
+        }
+        forest
+    }
+
+    fn push(&mut self, node: Arc<Node>, above: Option<(usize, usize)>) -> usize {
+        self.dirty.push(Dirty {
+            node,
+            above,
+            contents: Vec::new(),
+            id: UNSTORED,
+            placed: Placed::Known,
+        });
+        self.dirty.len() - 1
+    }
+
+    /// Gives everything its id and collects what the store has not. O(dirty nodes and contents).
+    ///
+    /// # Errors
+    /// `InvalidArgument` if something is too large for the store.
+    pub fn seal(&mut self, sealer: &mut Sealer<'_>) -> Result<()> {
+        self.seal_contents(sealer)?;
+        for level in self.levels().into_iter().rev() {
+            let contents: Vec<&[u8]> = self.dirty[level.clone()]
+                .iter()
+                .map(|dirty| dirty.node.bytes())
+                .collect();
+            let ids = Kind::Node.ids_of(&contents);
+            for (at, id) in level.zip(ids) {
+                let dirty = &mut self.dirty[at];
+                dirty.placed = sealer.node(&dirty.node, &id)?;
+                dirty.id = id;
+                if let Some((above, row)) = dirty.above {
+                    Arc::make_mut(&mut self.dirty[above].node).set_id_at(row, &id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn seal_contents(&mut self, sealer: &mut Sealer<'_>) -> Result<()> {
+        let (mut places, mut blobs) = (Vec::new(), Vec::new());
+        for (at, dirty) in self.dirty.iter().enumerate() {
+            for (row, pending) in dirty.node.pending_rows() {
+                if let Pending::Blob(content) = pending {
+                    places.push((at, row));
+                    blobs.push(content.clone());
+                }
+            }
+        }
+        let contents: Vec<&[u8]> = blobs.iter().map(|content| &content[..]).collect();
+        let ids = Kind::Blob.ids_of(&contents);
+        for (((at, row), content), id) in places.into_iter().zip(blobs).zip(ids) {
+            sealer.blob(&id, content)?;
+            self.dirty[at].set_content(row, &id);
+        }
+        for at in 0..self.dirty.len() {
+            let arrays: Vec<(usize, Pending)> = self.dirty[at]
+                .node
+                .pending_rows()
+                .filter(|(_, pending)| !matches!(pending, Pending::Blob(_)))
+                .map(|(row, pending)| (row, pending.clone()))
+                .collect();
+            for (row, pending) in arrays {
+                let id = sealer.pending(&pending)?;
+                self.dirty[at].set_content(row, &id);
+            }
+        }
+        Ok(())
+    }
+
+    fn levels(&self) -> Vec<Range<usize>> {
+        let mut levels: Vec<Range<usize>> = Vec::new();
+        for (at, dirty) in self.dirty.iter().enumerate() {
+            let begins = match (dirty.above, levels.last()) {
+                (Some((above, _)), Some(level)) => above >= level.start,
+                (_, last) => last.is_none(),
+            };
+            match levels.last_mut() {
+                Some(level) if !begins => level.end = at + 1,
+                _ => levels.push(at..at + 1),
+            }
+        }
+        levels
+    }
+
+    /// The id of a tree's root, after [`Forest::seal`]. O(1).
+    #[must_use]
+    pub fn id(&self, tree: usize) -> Id {
+        let root = &self.roots[tree];
+        match root.dirty {
+            Some(at) => self.dirty[at].id,
+            None => root.place.id().unwrap_or(UNSTORED),
+        }
+    }
+
+    /// Puts the nodes back as sealed ones: what was collected is in the store now. O(dirty nodes).
+    pub fn keep(mut self, reliance_epoch: Option<u64>) {
+        self.kept = true;
+        for dirty in &mut self.dirty {
+            let node = Arc::make_mut(&mut dirty.node);
+            node.clear_pending();
+            node.placed(&dirty.placed, reliance_epoch);
+        }
+        self.put_back(|node, id| node.set_id(id));
+    }
+
+    /// The deepest first, so that each is whole when it is put back.
+    fn put_back(&mut self, finish: impl Fn(&mut Node, Id)) {
+        while let Some(mut dirty) = self.dirty.pop() {
+            finish(Arc::make_mut(&mut dirty.node), dirty.id);
+            match dirty.above {
+                Some((above, row)) => Arc::make_mut(&mut self.dirty[above].node).replace_child(row, dirty.node),
+                None => {
+                    let at = self.dirty.len();
+                    if let Some(root) = self.roots.iter_mut().find(|root| root.dirty == Some(at)) {
+                        *root.place = dirty.node;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Dirty {
+    fn set_content(&mut self, row: usize, id: &Id) {
+        Arc::make_mut(&mut self.node).set_id_at(row, id);
+        self.contents.push(row);
+    }
+}
+
+impl Drop for Forest<'_> {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        for at in 0..self.dirty.len() {
+            let contents = std::mem::take(&mut self.dirty[at].contents);
+            let node = Arc::make_mut(&mut self.dirty[at].node);
+            for row in contents {
+                node.set_id_at(row, &UNSTORED);
+            }
+            if let Some((above, row)) = self.dirty[at].above {
+                Arc::make_mut(&mut self.dirty[above].node).set_id_at(row, &UNSTORED);
+            }
+        }
+        self.put_back(|_, _| {});
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use pyi_cas::{Batch, MemoryStore, ObjectStore};
+
+    use super::*;
+    use crate::tree::Content;
+    use crate::{Mode, StoreLoader, Tree};
+
+    fn put(tree: &mut Tree, path: String, byte: u8, loader: &StoreLoader) {
+        let content = Content::Bytes(Bytes::from(vec![byte; 700]));
+        tree.put(path.as_bytes(), Mode::File, content, loader).unwrap();
+    }
+
+    #[test]
+    fn what_was_not_kept_is_as_it_was() {
+        let store = Arc::new(MemoryStore::new());
+        let loader = StoreLoader::new(store.clone());
+        let (mut first, mut second) = (Tree::default(), Tree::default());
+        for n in 0..600u32 {
+            put(&mut first, format!("a/{}/{n}", n % 7), n as u8, &loader);
+        }
+        put(&mut second, "b".into(), 1, &loader);
+        let before = (first.root().bytes().to_vec(), second.root().bytes().to_vec());
+        let mut batch = Batch::new();
+        let ids = {
+            let mut forest = Forest::take([first.root_mut(), second.root_mut()]);
+            forest.seal(&mut Sealer::new(&*store, &mut batch)).unwrap();
+            [forest.id(0), forest.id(1)]
+        };
+        batch.clear();
+        assert_eq!(before, (first.root().bytes().to_vec(), second.root().bytes().to_vec()));
+        assert!(first.root().id().is_none());
+        put(&mut second, "c".into(), 2, &loader);
+        second.remove(b"c", &loader).unwrap();
+        let mut forest = Forest::take([first.root_mut(), second.root_mut()]);
+        forest.seal(&mut Sealer::new(&*store, &mut batch)).unwrap();
+        assert_eq!([forest.id(0), forest.id(1)], ids);
+        store.commit(&mut batch).unwrap();
+        forest.keep(None);
+        assert_eq!(first.root().id(), Some(ids[0]));
+        // What the store has is what is in memory, and all of it can be had from there.
+        let cold = Tree::from_root(crate::Loader::load(&loader, &ids[0]).unwrap());
+        for n in 0..600u32 {
+            let path = format!("a/{}/{n}", n % 7);
+            let (warm, cold) = (
+                first.find(path.as_bytes(), &loader),
+                cold.find(path.as_bytes(), &loader),
+            );
+            let row = warm.unwrap().unwrap().row();
+            assert_eq!(row, cold.unwrap().unwrap().row());
+            assert_eq!(store.get(Kind::Blob, &row.id).unwrap().unwrap(), vec![n as u8; 700]);
+        }
+    }
+}

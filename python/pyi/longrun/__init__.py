@@ -1,0 +1,1 @@
+"""Sessions: loops that go on where they stopped, whatever stopped them."""

@@ -1,0 +1,62 @@
+"""Signals that ask a loop to end: noted while a step runs, acted upon when it is done."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+__all__ = ["Stops"]
+
+
+class Stops:
+    """Takes over signals for the time of a loop; as a context manager.
+
+    Only in the main thread, since Python lets no other one; elsewhere, and where a signal is ignored, it does nothing.
+    """
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        """Name the signals."""
+        self._numbers = numbers
+        self._previous: dict[int, Any] = {}
+        self.received: int | None = None
+        """The last signal that came, if one did."""
+
+    def __enter__(self) -> Self:
+        """Take them over."""
+        if threading.current_thread() is threading.main_thread():
+            for number in self._numbers:
+                previous = signal.getsignal(number)
+                # None: a handler that Python did not install and could not put back.
+                if previous is not None and previous is not signal.SIG_IGN:
+                    self._previous[number] = previous
+                    signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give back those that nobody else took meanwhile."""
+        if threading.current_thread() is threading.main_thread():
+            for number, previous in self._previous.items():
+                if signal.getsignal(number) == self._note:
+                    signal.signal(number, previous)
+
+    def act(self) -> None:
+        """Do what the signal that came would have done: call its handler, or end the program.
+
+        Raises:
+            SystemExit: Nobody handles it, and it would have ended the program; 128 and its number, as shells count it.
+        """
+        if self.received is None:
+            return
+        previous = self._previous[self.received]
+        if callable(previous):
+            previous(self.received, None)
+        else:
+            raise SystemExit(128 + self.received)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.received = number
