@@ -20,6 +20,76 @@ fn seed(to: &Path, target: &str, name: &str, bytes: &[u8]) {
     fs::write(to.join(target).join(name), bytes).unwrap();
 }
 
+/// What clients say, in every version.
+fn requests(to: &Path, format: &str, a: &str, b: &str) {
+    let packets = |lines: &[&str]| -> Vec<u8> {
+        let mut out = Vec::new();
+        for line in lines {
+            match *line {
+                "0000" | "0001" => out.extend_from_slice(line.as_bytes()),
+                line => pyi_git::pktline::write_line(line, &mut out),
+            }
+        }
+        out
+    };
+    let (want, have, shallow) = (format!("want {a}"), format!("have {b}"), format!("shallow {b}"));
+    let object_format = format!("object-format={format}");
+    let said = [
+        (
+            "ls",
+            vec![
+                "command=ls-refs",
+                &object_format,
+                "0001",
+                "peel",
+                "symrefs",
+                "unborn",
+                "ref-prefix refs/heads/",
+                "0000",
+            ],
+        ),
+        (
+            "fetch",
+            vec![
+                "command=fetch",
+                "agent=git/2",
+                "0001",
+                "thin-pack",
+                "ofs-delta",
+                "include-tag",
+                &want,
+                &have,
+                &shallow,
+                "deepen 3",
+                "deepen-since 1700000000",
+                "deepen-not side",
+                "deepen-relative",
+                "filter combine:blob:limit=1k+tree:2",
+                "done",
+                "0000",
+            ],
+        ),
+        ("info", vec!["command=object-info", "0001", "size", "0000"]),
+    ];
+    for (name, lines) in said {
+        seed(to, "git_request", &format!("{format}-{name}"), &packets(&lines));
+    }
+    let first = format!("{want} multi_ack_detailed no-done side-band-64k ofs-delta {object_format}");
+    seed(
+        to,
+        "git_request",
+        &format!("{format}-v0"),
+        &packets(&[&first, "deepen 1", "0000", &have, "0000", "done"]),
+    );
+    let push = format!("{a} {b} refs/heads/main\0 report-status-v2 atomic push-options {object_format}");
+    seed(
+        to,
+        "git_request",
+        &format!("{format}-push"),
+        &packets(&[&push, "0000", "option", "0000"]),
+    );
+}
+
 /// A small store with everything in it: files by their names in a store.
 fn store(directory: &Path, objects: u32, size: usize) -> Vec<(String, Vec<u8>)> {
     fs::create_dir_all(directory.join("segments")).unwrap();
@@ -298,6 +368,10 @@ fn git(to: &Path, scratch: &Path) {
         ]
         .concat();
         seed(to, "git_pack", format, &bytes);
+        let pack = fs::read(&packs[0]).unwrap();
+        let trailer = if format == "sha1" { 20 } else { 32 };
+        seed(to, "git_receive", format, &pack[..pack.len() - trailer]);
+        requests(to, format, &"1".repeat(trailer * 2), &"2".repeat(trailer * 2));
         seed(
             to,
             "git_midx",

@@ -10,13 +10,21 @@ use pyi_git::index::{Index, IndexVersion};
 use pyi_git::index_ext::{parse_cache_tree, write_cache_tree};
 use pyi_git::midx::MultiPackIndex;
 use pyi_git::object::{decode_loose, encode_loose};
+use pyi_git::oid::hash_bytes;
 use pyi_git::pack::{PackLimits, PackReader};
 use pyi_git::pack_index::PackIndex;
+use pyi_git::pack_receive::{self, ReceiveLimits};
+use pyi_git::pack_write::write_pack_index;
+use pyi_git::pktline::{Packet, PacketReader, write_data};
 use pyi_git::refname::{RefNameOptions, check_branch_name, check_ref_format, normalize};
+use pyi_git::remote::fetch::{Command, FetchRequest};
+use pyi_git::remote::filter::Filter;
+use pyi_git::remote::push::PushRequest;
 use pyi_git::signature::Signature;
 use pyi_git::tag::Tag;
 use pyi_git::tree::{TreeIter, encode_tree, is_canonical};
 use pyi_git::wildmatch::{WildOptions, wildmatch};
+use pyi_git::{Object, ObjectKind, Oid};
 
 /// Objects larger than this are refused, as they are elsewhere above some limit.
 const LIMIT_BYTES: u64 = 1 << 20;
@@ -123,6 +131,73 @@ pub fn pack(data: &[u8]) {
         }
         let _ = reader.verify_checksum();
     }
+}
+
+/// A pack from a stranger, as it is and with its checksum set right; its own first object is outside too, for deltas to lean on.
+pub fn receive(data: &[u8]) {
+    let limits = ReceiveLimits {
+        object: PackLimits {
+            max_object_bytes: LIMIT_BYTES,
+            max_depth: 50,
+        },
+        max_objects: 1_000,
+        max_work_bytes: 16 * LIMIT_BYTES,
+    };
+    for format in [Sha1, Sha256] {
+        let sealed = [data, hash_bytes(format, data).as_bytes()].concat();
+        for pack in [data, &sealed] {
+            let mut cache = DeltaCache::new(1 << 20);
+            let outside = Object::new(ObjectKind::Blob, b"what the receiver has".to_vec());
+            let mut external = |oid: &Oid| Some(outside.clone()).filter(|object| object.oid(format) == *oid);
+            let Ok(received) = pack_receive::receive(format, pack, &limits, &mut cache, &mut external) else {
+                continue;
+            };
+            let Some(checksum) = pack.len().checked_sub(format.raw_len()).and_then(|at| pack.get(at..)) else {
+                continue;
+            };
+            let names: Vec<Oid> = received.entries.iter().map(|entry| entry.oid).collect();
+            let checksum = Oid::from_bytes(format, checksum).unwrap();
+            let index =
+                PackIndex::parse(format, write_pack_index(format, received.entries, &checksum).unwrap()).unwrap();
+            let reader = PackReader::partial(pack, index, 1).with_limits(limits.object);
+            let mut cache = DeltaCache::new(1 << 20);
+            for (oid, kind) in names.iter().zip(received.kinds) {
+                let object = reader.read_with(oid, &mut cache, &mut external).unwrap().unwrap();
+                assert_eq!((object.oid(format), object.kind), (*oid, kind));
+            }
+        }
+    }
+}
+
+/// What a client says: packets, and requests of every version.
+pub fn request(data: &[u8]) {
+    let mut packets = PacketReader::new(data);
+    while let Ok(Some(packet)) = packets.next() {
+        let mut out = Vec::new();
+        match packet {
+            Packet::Data(data) => write_data(data, &mut out),
+            Packet::Flush => out.extend_from_slice(b"0000"),
+            _ => continue,
+        }
+        // An empty packet is written as none.
+        assert!(out.is_empty() || PacketReader::new(&out).next() == Ok(Some(packet)));
+    }
+    for format in [Sha1, Sha256] {
+        let mut packets = PacketReader::new(data);
+        while let Ok(Some(command)) = Command::parse(&mut packets, format) {
+            if let Command::LsRefs(request) = command {
+                let _ = request.wants(b"refs/heads/main");
+            }
+        }
+        let _ = FetchRequest::parse_v0(data, format);
+        if let Ok(Some((push, used))) = PushRequest::parse(data, format) {
+            assert!(used <= data.len());
+            // More bytes behind the commands change nothing about them.
+            let longer = [data, b"PACK"].concat();
+            assert_eq!(PushRequest::parse(&longer, format), Ok(Some((push, used))));
+        }
+    }
+    let _ = Filter::parse(data);
 }
 
 pub fn midx(data: &[u8]) {

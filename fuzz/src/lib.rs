@@ -28,6 +28,8 @@ pub const TARGETS: &[Target] = &[
     ("git_midx", git::midx),
     ("git_object", git::object),
     ("git_pack", git::pack),
+    ("git_receive", git::receive),
+    ("git_request", git::request),
     ("git_text", git::text),
     ("git_tree", git::tree),
     ("tree_array", tree::array),

@@ -23,6 +23,8 @@ __all__ = [
     "Entry",
     "Event",
     "GcReport",
+    "GitRemote",
+    "GitServer",
     "Journal",
     "JournalAt",
     "JournalIterator",
@@ -30,6 +32,7 @@ __all__ = [
     "MergeConflict",
     "MergeResult",
     "Operation",
+    "Push",
     "RefMove",
     "Repository",
     "Retention",
@@ -38,6 +41,7 @@ __all__ = [
     "StoreImage",
     "StoredArray",
     "Superposition",
+    "UploadAnswer",
     "Walk",
     "Workspace",
     "__version__",
@@ -511,3 +515,30 @@ class Superposition:
         self, other: Superposition, mapping: dict[int, int] | Sequence[int] | None = None, *, onto: str | None = None
     ) -> None: ...
     def wait(self, timeout: float | None = None) -> Checkpoint | None: ...
+
+@final
+class GitServer:
+    def __new__(cls, repository: Repository) -> Self: ...
+    def view(self, kind: str = "repository", name: str = "") -> GitRemote: ...
+
+@final
+class GitRemote:
+    @property
+    def object_format(self) -> str: ...
+    def advertise(self, service: str, version: int = 0, *, http: bool = True) -> bytes: ...
+    def upload(self, version: int, body: bytes) -> UploadAnswer: ...
+    def receive(self, *, max_bytes: int = ..., max_object_bytes: int = ...) -> Push: ...
+
+@final
+class UploadAnswer:
+    @property
+    def error(self) -> str | None: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> bytes: ...
+
+@final
+class Push:
+    @property
+    def moved(self) -> list[tuple[str, str, str, str | None]]: ...
+    def feed(self, data: bytes) -> None: ...
+    def finish(self) -> bytes: ...

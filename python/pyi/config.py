@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import sysconfig
+from collections.abc import Mapping
 from functools import cache
 from os import PathLike
 from pathlib import Path
@@ -18,7 +19,9 @@ __all__ = [
     "cores",
     "git_environment",
     "native_program",
+    "serve_settings",
     "store_override",
+    "tokens_file",
 ]
 
 # What `git rev-parse --local-env-vars` names: set around hooks and aliases, they mean somebody else's repository.
@@ -69,6 +72,32 @@ def store_override(given: str | PathLike[str] | None = None) -> str | PathLike[s
 def git_environment(**extra: str) -> dict[str, str]:
     """Return the environment for a git that is to find the repository it is told to, plus `extra`."""
     return {**{name: value for name, value in os.environ.items() if name not in _GIT_LOCAL}, **extra}
+
+
+def tokens_file() -> str:
+    """Return where tokens are: what ``PYI_TOKENS`` names, or `pyi/tokens.json` among the user's configuration."""
+    named = os.environ.get("PYI_TOKENS")
+    if named:
+        return named
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    return os.path.join(home, "pyi", "tokens.json")
+
+
+def serve_settings(types: Mapping[str, type]) -> dict[str, object]:
+    """Return the settings of a server that ``PYI_SERVE_<NAME>`` give, for settings of these types.
+
+    Raises:
+        InvalidArgument: A number is none.
+    """
+    found: dict[str, object] = {}
+    for name, kind in types.items():
+        text = os.environ.get(f"PYI_SERVE_{name.upper()}")
+        if text:
+            try:
+                found[name] = kind(text)
+            except ValueError:
+                raise InvalidArgument(f"PYI_SERVE_{name.upper()}={text!r}: not a number") from None
+    return found
 
 
 def cores() -> int:

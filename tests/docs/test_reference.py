@@ -26,12 +26,16 @@ WORD = re.compile(r"\w+")
 INSIDE = {
     "ArrayCore",
     "ArrayMemory",
+    "GitRemote",
+    "GitServer",
     "JournalIterator",
     "Log",
+    "Push",
     "ScrubCore",
     "StateCore",
-    "StoredArray",
     "StoreImage",
+    "StoredArray",
+    "UploadAnswer",
     "Walk",
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use pyi_cas::{Id, IdSet, Kind, ObjectStore, RefChange};
 use pyi_tree::CheckpointRoot;
-use pyi_tree::refs::{SuperpositionRecord, WorkspaceRecord, decode_branch, decode_kept};
+use pyi_tree::refs::{SuperpositionRecord, WorkspaceRecord, decode_branch, decode_kept, decode_tag};
 
 use crate::Result;
 use crate::mark::{Marker, Missing};
@@ -32,6 +32,7 @@ impl Roots {
             match key.get(..2) {
                 Some(b"b/") => roots.heads.push(decode_branch(&value)?),
                 Some(b"k/") => roots.heads.push(decode_kept(&key)?),
+                Some(b"t/") => roots.heads.extend(decode_tag(&value)?.1),
                 Some(b"w/") => {
                     let record = WorkspaceRecord::decode(&value)?;
                     roots.heads.push(record.head);

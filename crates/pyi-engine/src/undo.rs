@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use pyi_cas::{Bytes, Guard, Id, KeyChange, RefChange, RefOutcome, RefTransaction};
-use pyi_tree::refs::{Lease, SuperpositionRecord, WorkspaceRecord, decode_branch, decode_kept};
+use pyi_tree::refs::{Lease, SuperpositionRecord, WorkspaceRecord, decode_branch, decode_kept, decode_tag};
 
 use crate::hold::Held;
 use crate::repository::{Repository, name_of};
@@ -131,6 +131,7 @@ fn place(key: &[u8], value: &[u8]) -> Result<Option<Id>> {
             Some(record.collapsed.map_or(record.base, |(_, id)| id))
         }
         Some(b"k/") => Some(decode_kept(key)?),
+        Some(b"t/") => decode_tag(value)?.1,
         _ => None,
     })
 }

@@ -9,11 +9,12 @@
 //! | [`oid`] | object names and their hash | gitglossary(7), hash-function-transition |
 //! | [`object`] | object kinds, loose objects | gitformat-loose, `git cat-file` |
 //! | [`tree`], [`commit`], [`tag`], [`signature`] | what is inside an object | `git mktree`, `git commit-tree`, `git mktag` |
-//! | [`pack`], [`pack_entry`], [`pack_index`], [`delta`], [`delta_cache`], [`midx`], [`pack_write`] | packs | gitformat-pack(5) |
+//! | [`pack`], [`pack_entry`], [`pack_index`], [`delta`], [`delta_cache`], [`midx`], [`pack_write`], [`pack_stream`], [`pack_receive`] | packs | gitformat-pack(5) |
 //! | [`index`], [`index_ext`] | `.git/index` | gitformat-index(5) |
 //! | [`ignore`], [`wildmatch`] | ignore rules | gitignore(5) |
 //! | [`path`], [`refname`] | which names git takes | git-check-ref-format(1), `core.protectNTFS`, `core.protectHFS` |
 //! | [`config`] | configuration files | git-config(1) |
+//! | [`pktline`], [`remote`] | what git programs say to each other | gitprotocol-common(5), gitprotocol-v2(5), gitprotocol-pack(5) |
 //!
 //! Input is hostile until shown otherwise: every parser checks its bounds, names the place where the bytes went wrong
 //! in a typed error, takes a limit wherever the input could make it allocate, and never panics.
@@ -34,9 +35,13 @@ pub mod oid;
 pub mod pack;
 pub mod pack_entry;
 pub mod pack_index;
+pub mod pack_receive;
+pub mod pack_stream;
 pub mod pack_write;
 pub mod path;
+pub mod pktline;
 pub mod refname;
+pub mod remote;
 pub mod signature;
 pub mod tag;
 pub mod tree;

@@ -148,6 +148,16 @@ impl<P: AsRef<[u8]>, I: AsRef<[u8]>> PackReader<P, I> {
         })
     }
 
+    /// A reader of a pack whose index need not list every entry: who made the index has looked at all of them.
+    pub fn partial(pack: P, index: PackIndex<I>, number: u32) -> Self {
+        Self {
+            pack,
+            index,
+            number,
+            limits: PackLimits::default(),
+        }
+    }
+
     /// The same reader with other limits.
     #[must_use]
     pub fn with_limits(mut self, limits: PackLimits) -> Self {
@@ -297,6 +307,19 @@ impl<P: AsRef<[u8]>, I: AsRef<[u8]>> PackReader<P, I> {
             return Err(PackError::BaseOffset { offset });
         }
         parse_entry_header(self.format(), self.tail(offset, offset)?, offset)
+    }
+
+    /// The bytes of the pack from `start` to `end`, which must lie before its trailing hash.
+    pub fn raw(&self, start: u64, end: u64) -> Option<&[u8]> {
+        let pack = self.pack.as_ref();
+        let limit = pack.len().checked_sub(self.format().raw_len())?;
+        let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
+        pack.get(start..end).filter(|_| end <= limit)
+    }
+
+    /// Where the last entry ends: before the trailing hash.
+    pub fn end(&self) -> u64 {
+        (self.pack.as_ref().len() as u64).saturating_sub(self.format().raw_len() as u64)
     }
 
     /// Hashes the whole pack and compares with its last bytes and with the index.

@@ -13,6 +13,7 @@ mod entry;
 mod errors;
 mod journal;
 mod maintenance;
+mod remote;
 mod repository;
 mod retention;
 mod state;
@@ -28,6 +29,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<repository::Repository>()?;
     module.add_class::<maintenance::StoreImage>()?;
     module.add_class::<maintenance::ScrubCore>()?;
+    module.add_class::<remote::GitServer>()?;
+    module.add_class::<remote::GitRemote>()?;
+    module.add_class::<remote::Push>()?;
+    module.add_class::<remote::UploadAnswer>()?;
     module.add_class::<workspace::Workspace>()?;
     module.add_class::<checkpoint::Checkpoint>()?;
     module.add_class::<checkpoint::Walk>()?;

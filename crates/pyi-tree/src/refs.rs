@@ -27,6 +27,26 @@ pub fn superposition_key(name: &str) -> Vec<u8> {
     [b"s/", name.as_bytes()].concat()
 }
 
+/// The key of a tag that was pushed; its value is a map (see [`decode_tag`]).
+#[must_use]
+pub fn tag_key(name: &str) -> Vec<u8> {
+    [b"t/", name.as_bytes()].concat()
+}
+
+/// The value of a key of [`tag_key`], and the checkpoint that it keeps: that of the commit it is at, unless a source has that.
+///
+/// # Errors
+/// [`Error::Corrupt`] if it is no map, or its checkpoint is no id.
+pub fn decode_tag(value: &[u8]) -> Result<(Value, Option<Id>)> {
+    let wrong = || Error::corrupt("ref log: a tag that cannot be read");
+    let value = Value::decode(value).map_err(|_| wrong())?;
+    let kept = match value.get("checkpoint") {
+        None => None,
+        given => Some(id(given).ok_or_else(wrong)?),
+    };
+    Ok((value, kept))
+}
+
 /// What the keys of a large superposition's parts begin with; see [`SuperpositionRecord`].
 #[must_use]
 pub fn part_prefix(name: &str) -> Vec<u8> {

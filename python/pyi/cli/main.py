@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from pyi.cli import backup, race, scrub, swarm
+from pyi.cli import backup, race, scrub, serve, swarm, token
 from pyi.cli.output import say, settle
 from pyi.errors import Conflict, InvalidArgument, InvalidPath, NotFound, PyiError
 
@@ -52,6 +52,8 @@ def parser() -> argparse.ArgumentParser:
     swarm.add_parser(verbs)
     scrub.add_parser(verbs)
     backup.add_parsers(verbs)
+    serve.add_parser(verbs)
+    token.add_parser(verbs)
     return top
 
 

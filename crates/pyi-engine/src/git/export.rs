@@ -37,7 +37,7 @@ pub struct ExportOptions {
 }
 
 /// The `git` of a checkpoint counts for a format only if it was recorded in that format.
-fn odd_trees(engine: &Engine, git: &Value, format: ObjectFormat) -> Result<OddTrees> {
+pub(crate) fn odd_trees(engine: &Engine, git: &Value, format: ObjectFormat) -> Result<OddTrees> {
     if git.get("format").and_then(Value::as_text) == Some(format.name()) {
         OddTrees::load(engine, git)
     } else {

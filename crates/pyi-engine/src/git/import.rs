@@ -44,7 +44,7 @@ impl Repository {
         let tip = source.resolve(rev)?;
         // What is found in the store is reached by nothing until the branch stands.
         let _section = self.engine.store().section();
-        let mut importer = Importer::new(&self.engine, &source);
+        let mut importer = Importer::new(&self.engine, &*source);
         let head = match history {
             History::Lazy => {
                 let object = source.commit(&tip)?;
@@ -144,7 +144,7 @@ fn checkpoint(
 }
 
 /// The commit's message as text, without the newlines at its end.
-fn message(commit: &Commit<'_>) -> String {
+pub(crate) fn message(commit: &Commit<'_>) -> String {
     let latin = commit.encoding().is_some_and(|encoding| {
         [&b"iso-8859-1"[..], b"iso8859-1", b"latin1", b"latin-1"]
             .iter()
@@ -159,7 +159,7 @@ fn message(commit: &Commit<'_>) -> String {
 }
 
 /// Who wrote the commit, and when.
-fn about(commit: &Commit<'_>) -> Vec<(String, Value)> {
+pub(crate) fn about(commit: &Commit<'_>) -> Vec<(String, Value)> {
     let mut about = Vec::new();
     match commit.author() {
         Ok(author) => {

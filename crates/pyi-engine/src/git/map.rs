@@ -35,6 +35,8 @@ pub(crate) enum MapKind {
     Blob = 1,
     /// A tree whose canonical form, all the way down, has the git name.
     Tree = 2,
+    /// A commit that stands for a checkpoint.
+    Commit = 3,
 }
 
 /// One fact: this git object and this object of the store have the same content.
@@ -76,6 +78,7 @@ impl MapEntry {
         let kind = match record[5] {
             1 => MapKind::Blob,
             2 => MapKind::Tree,
+            3 => MapKind::Commit,
             _ => return None,
         };
         let format = match record[6] {

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use pyi_git::delta_cache::DeltaCache;
 use pyi_git::object::decode_loose;
-use pyi_git::{Object, ObjectFormat, Oid};
+use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 
 use super::layout::Layout;
-use super::packs::PackList;
+use super::packs::{Located, PackList};
 use crate::{Error, Result};
 
 /// Memory for delta bases of one reading thread, in bytes.
@@ -75,16 +75,9 @@ impl ObjectDatabase {
         if oid.format() != self.format {
             return Ok(None);
         }
-        let mut cache = self
-            .caches
-            .lock()
-            .pop()
-            .unwrap_or_else(|| DeltaCache::new(DELTA_CACHE_BYTES));
+        let mut cache = self.take_cache();
         let found = self.read_with(oid, &mut cache);
-        let mut caches = self.caches.lock();
-        if caches.len() < CACHES_KEPT {
-            caches.push(cache);
-        }
+        self.give_cache(cache);
         found
     }
 
@@ -146,7 +139,44 @@ impl ObjectDatabase {
         Ok(self.reload(&seen)?.is_some() && self.contains_now(oid))
     }
 
-    /// The same, without another look at the pack directories; a false `false` costs a second copy.
+    /// Where the object is packed, if it is.
+    pub(crate) fn locate(&self, oid: &Oid) -> Option<Located> {
+        if oid.format() != self.format {
+            return None;
+        }
+        self.packs.read().locate(oid)
+    }
+
+    /// Kind and size of an object; a packed one is not unfolded for it. `None` if the repository does not have it.
+    ///
+    /// # Errors
+    /// As [`ObjectDatabase::read`].
+    pub(crate) fn info(&self, oid: &Oid) -> Result<Option<(ObjectKind, u64)>> {
+        if let Some(located) = self.locate(oid) {
+            let mut cache = self.take_cache();
+            let info = located.pack.info(self.format, located.offset, &mut cache);
+            self.give_cache(cache);
+            if info.is_some() {
+                return Ok(info);
+            }
+        }
+        let object = self.read(oid)?;
+        Ok(object.map(|object| (object.kind, object.data.len() as u64)))
+    }
+
+    fn take_cache(&self) -> DeltaCache {
+        let kept = self.caches.lock().pop();
+        kept.unwrap_or_else(|| DeltaCache::new(DELTA_CACHE_BYTES))
+    }
+
+    fn give_cache(&self, cache: DeltaCache) {
+        let mut caches = self.caches.lock();
+        if caches.len() < CACHES_KEPT {
+            caches.push(cache);
+        }
+    }
+
+    /// As [`ObjectDatabase::contains`], without another look at the pack directories; a false `false` costs a second copy.
     pub(crate) fn contains_now(&self, oid: &Oid) -> bool {
         if oid.format() != self.format {
             return false;

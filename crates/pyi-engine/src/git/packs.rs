@@ -11,8 +11,9 @@ use memmap2::Mmap;
 use pyi_git::delta_cache::DeltaCache;
 use pyi_git::midx::MultiPackIndex;
 use pyi_git::pack::{PackError, PackReader};
+use pyi_git::pack_entry::EntryHeader;
 use pyi_git::pack_index::PackIndex;
-use pyi_git::{Object, ObjectFormat, Oid};
+use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 
 use crate::{Error, Result};
 
@@ -26,11 +27,59 @@ pub(crate) struct Pack {
     number: u32,
     in_midx: bool,
     reader: OnceLock<std::result::Result<PackReader<Mmap>, Error>>,
+    /// Where the entries begin, ascending, each with its position in the index.
+    order: OnceLock<Vec<(u64, u32)>>,
+}
+
+/// An object as a pack holds it.
+#[derive(Clone)]
+pub(crate) struct Located {
+    pub(crate) pack: Arc<Pack>,
+    pub(crate) offset: u64,
+}
+
+/// An entry of a pack, checked against the CRC in its index.
+pub(crate) struct PackedEntry<'a> {
+    pub(crate) header: EntryHeader,
+    pub(crate) deflated: &'a [u8],
 }
 
 impl Pack {
     fn reader(&self, format: ObjectFormat) -> std::result::Result<&PackReader<Mmap>, &Error> {
         self.reader.get_or_init(|| self.open(format)).as_ref()
+    }
+
+    /// Tells packs apart.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The entry at `offset` as it stands; `None` if it is damaged, or the index has no checksum for it. O(entry), and once O(entries log
+    /// entries).
+    pub(crate) fn entry(&self, format: ObjectFormat, offset: u64) -> Option<PackedEntry<'_>> {
+        let reader = self.reader(format).ok()?;
+        let order = self
+            .order
+            .get_or_init(|| reader.index().in_pack_order().unwrap_or_default());
+        let at = order.binary_search_by_key(&offset, |entry| entry.0).ok()?;
+        let end = order.get(at + 1).map_or(reader.end(), |next| next.0);
+        let whole = reader.raw(offset, end)?;
+        if reader.index().crc32_at(order.get(at)?.1)? != pyi_git::pack_stream::crc32(whole) {
+            return None;
+        }
+        let header = reader.entry_header(offset).ok()?;
+        let deflated = reader.raw(header.data_offset, end)?;
+        Some(PackedEntry { header, deflated })
+    }
+
+    /// Where the object of this name is, if this pack has it.
+    pub(crate) fn find(&self, oid: &Oid) -> Option<u64> {
+        self.reader(oid.format()).ok()?.index().find(oid).ok().flatten()
+    }
+
+    /// Kind and size of the object at `offset`, not unfolded.
+    pub(crate) fn info(&self, format: ObjectFormat, offset: u64, cache: &mut DeltaCache) -> Option<(ObjectKind, u64)> {
+        self.reader(format).ok()?.info_at(offset, cache).ok()
     }
 
     fn open(&self, format: ObjectFormat) -> Result<PackReader<Mmap>> {
@@ -149,6 +198,7 @@ impl PackList {
                     number: *next_number,
                     in_midx,
                     reader: OnceLock::new(),
+                    order: OnceLock::new(),
                 })
             });
             found.push((time, pack));
@@ -230,6 +280,27 @@ impl PackList {
             reader.index().find(oid).ok().flatten()
         };
         self.each(false, listed).is_some()
+    }
+
+    /// Where an object is packed, if it is.
+    pub(crate) fn locate(&self, oid: &Oid) -> Option<Located> {
+        for (midx, packs) in &self.midx {
+            if let Ok(Some((number, offset))) = midx.find(oid)
+                && let Some(Some(pack)) = packs.get(number as usize)
+            {
+                let pack = pack.clone();
+                return Some(Located { pack, offset });
+            }
+        }
+        let first = self.last_hit.load(Ordering::Relaxed);
+        let rest = (0..self.packs.len()).filter(|&index| index != first);
+        std::iter::once(first).chain(rest).find_map(|index| {
+            let pack = self.packs.get(index).filter(|pack| !pack.in_midx)?;
+            let offset = pack.find(oid)?;
+            self.last_hit.store(index, Ordering::Relaxed);
+            let pack = pack.clone();
+            Some(Located { pack, offset })
+        })
     }
 
     /// Asks the packs one after the other, beginning with the one that had the answer the last time.

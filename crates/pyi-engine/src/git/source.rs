@@ -30,7 +30,7 @@ pub struct GitSource {
 }
 
 /// What a ref holds.
-enum RefValue {
+pub(crate) enum RefValue {
     Object(Oid),
     Symbolic(Vec<u8>),
 }
@@ -174,7 +174,7 @@ impl GitSource {
         Err(self.broken(&name, "symbolic refs that point in a circle"))
     }
 
-    fn read_ref(&self, name: &[u8]) -> Result<Option<RefValue>> {
+    pub(crate) fn read_ref(&self, name: &[u8]) -> Result<Option<RefValue>> {
         let own = !name.starts_with(b"refs/")
             || [&b"refs/bisect/"[..], b"refs/worktree/", b"refs/rewritten/"]
                 .iter()

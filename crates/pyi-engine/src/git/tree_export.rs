@@ -89,6 +89,8 @@ pub(crate) struct Exporter<'a> {
     held_bytes: usize,
     /// What the target needs, parts before wholes.
     pub(crate) plan: Vec<Planned>,
+    /// Trees that do not follow from their nodes, so that the map cannot hold them.
+    pub(crate) uncommon: Vec<(Oid, Bytes)>,
 }
 
 impl<'a> Exporter<'a> {
@@ -110,6 +112,7 @@ impl<'a> Exporter<'a> {
             planned: HashSet::new(),
             held_bytes: 0,
             plan: Vec::new(),
+            uncommon: Vec::new(),
         }
     }
 
@@ -325,7 +328,11 @@ impl<'a> Exporter<'a> {
                 self.named.insert(id, named);
             }
         }
-        self.plan(oid, ObjectKind::Tree, bytes.into(), None);
+        let bytes = Bytes::from(bytes);
+        if !canonical && self.target.is_none() {
+            self.uncommon.push((oid, bytes.clone()));
+        }
+        self.plan(oid, ObjectKind::Tree, bytes, None);
         Ok(named)
     }
 }

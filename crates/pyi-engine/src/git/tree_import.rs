@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use pyi_cas::{Batch, Committed, Id, Kind};
 use pyi_git::tree::{self, TreeIter};
-use pyi_git::{ObjectKind, Oid, path};
+use pyi_git::{Object, ObjectKind, Oid, path};
 use pyi_tree::{Mode, Row, Sealer, build_directory, directory_row, seal};
 
 use super::map::{MapEntry, MapKind};
@@ -20,6 +20,28 @@ use crate::{Error, Result};
 
 /// A batch is committed when it has grown to this.
 const BATCH_BYTES: usize = 4 << 20;
+
+/// Where an import finds git's objects.
+pub(crate) trait ObjectReader: Sync {
+    /// An object, checked against its name; `None` if it is not there.
+    ///
+    /// # Errors
+    /// `Corrupt`; `Storage`.
+    fn read_object(&self, oid: &Oid) -> Result<Option<Object>>;
+
+    /// The error for an object that should be there.
+    fn missing_object(&self, oid: &Oid, what_for: &str) -> Error;
+}
+
+impl ObjectReader for GitSource {
+    fn read_object(&self, oid: &Oid) -> Result<Option<Object>> {
+        self.objects().read(oid)
+    }
+
+    fn missing_object(&self, oid: &Oid, what_for: &str) -> Error {
+        self.missing(oid, what_for)
+    }
+}
 
 /// A directory that was imported.
 #[derive(Clone)]
@@ -46,7 +68,7 @@ struct Frame {
 /// An import under way.
 pub(crate) struct Importer<'a> {
     engine: &'a Engine,
-    source: &'a GitSource,
+    source: &'a dyn ObjectReader,
     batch: Batch,
     /// Entries whose objects are in the batch.
     fresh: Vec<MapEntry>,
@@ -57,7 +79,7 @@ pub(crate) struct Importer<'a> {
 }
 
 impl<'a> Importer<'a> {
-    pub(crate) fn new(engine: &'a Engine, source: &'a GitSource) -> Self {
+    pub(crate) fn new(engine: &'a Engine, source: &'a dyn ObjectReader) -> Self {
         engine.git_map.refresh();
         Importer {
             engine,
@@ -183,9 +205,9 @@ impl<'a> Importer<'a> {
 
     fn read(&self, oid: &Oid, kind: ObjectKind, path: &[u8]) -> Result<Arc<Vec<u8>>> {
         let at = || format!("{:?}", String::from_utf8_lossy(path));
-        let found = self.source.objects().read(oid).map_err(|error| located(error, &at()))?;
+        let found = self.source.read_object(oid).map_err(|error| located(error, &at()))?;
         let Some(object) = found else {
-            return Err(self.source.missing(oid, &format!("({kind} at path {})", at())));
+            return Err(self.source.missing_object(oid, &format!("({kind} at path {})", at())));
         };
         if object.kind != kind {
             return Err(Error::git(format!(

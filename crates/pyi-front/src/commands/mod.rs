@@ -19,8 +19,10 @@ mod reclaim;
 mod restore_backup;
 mod rewind;
 mod scrub;
+mod serve;
 mod stats;
 mod swarm;
+mod token;
 mod undo;
 mod workspaces;
 
@@ -75,8 +77,15 @@ pub(crate) const VERBS: &[Verb] = &[
 ];
 
 /// The verbs in Python.
-pub(crate) const PYTHON_VERBS: &[PythonVerb] =
-    &[race::VERB, swarm::VERB, scrub::VERB, backup::VERB, restore_backup::VERB];
+pub(crate) const PYTHON_VERBS: &[PythonVerb] = &[
+    race::VERB,
+    swarm::VERB,
+    scrub::VERB,
+    backup::VERB,
+    restore_backup::VERB,
+    serve::VERB,
+    token::VERB,
+];
 
 /// The verbs as the help lists them.
 pub(crate) const GROUPS: &[(&str, &[&str])] = &[
@@ -91,6 +100,7 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
         "Care of the store",
         &["undo", "reclaim", "fsck-store", "scrub", "backup", "restore-backup"],
     ),
+    ("Stock git clients", &["serve", "token"]),
     ("Your shell", &["completion"]),
 ];
 

@@ -1,0 +1,172 @@
+//! A pack, made piece by piece: memory is bounded by the largest object, beside the list of names.
+//!
+//! What a pack of a source holds is copied as it stands there, and deltas too if their base goes into the pack before them; the rest is
+//! deflated here.
+
+use std::sync::Arc;
+
+use pyi_git::Oid;
+use pyi_git::pack_entry::EntryKind;
+use pyi_git::pack_stream::{Base, PackStream};
+
+use super::GitRemote;
+use super::select::Selection;
+use crate::git::GitSource;
+use crate::git::packs::{Located, Pack};
+use crate::{Error, Result};
+
+/// How hard what is not copied is compressed.
+const LEVEL: u32 = 1;
+
+/// An object of a source's pack.
+struct Copied {
+    pack: u32,
+    offset: u64,
+    written_at: u64,
+    oid: Oid,
+}
+
+/// A pack under way.
+pub(crate) struct PackMaker {
+    remote: GitRemote,
+    stream: Option<PackStream>,
+    /// What is made here, the last one first.
+    own: Vec<Oid>,
+    /// What is copied, by pack and offset.
+    copied: Vec<Copied>,
+    packs: Vec<Arc<Pack>>,
+    next: usize,
+    ofs_delta: bool,
+    count: u32,
+}
+
+impl PackMaker {
+    /// A pack of what was selected; its first bytes are appended to `out`.
+    pub(crate) fn new(remote: &GitRemote, selection: Selection, ofs_delta: bool, out: &mut Vec<u8>) -> Result<Self> {
+        let count = u32::try_from(selection.count()).map_err(|_| Error::git("more objects than a pack can hold"))?;
+        let sources: Vec<Arc<GitSource>> = remote.sources();
+        let mut maker = PackMaker {
+            remote: remote.clone(),
+            stream: Some(PackStream::new(remote.format, count, LEVEL, out)),
+            own: Vec::new(),
+            copied: Vec::new(),
+            packs: Vec::new(),
+            next: 0,
+            ofs_delta,
+            count,
+        };
+        for oid in selection
+            .commits
+            .into_iter()
+            .chain(selection.tags)
+            .chain(selection.others)
+        {
+            match remote.locate(&sources, &oid) {
+                Some(located) => maker.add(oid, located),
+                None => maker.own.push(oid),
+            }
+        }
+        maker.own.reverse();
+        maker.copied.sort_unstable_by_key(|copied| (copied.pack, copied.offset));
+        Ok(maker)
+    }
+
+    fn add(&mut self, oid: Oid, located: Located) {
+        let number = located.pack.number();
+        if !self.packs.iter().any(|pack| pack.number() == number) {
+            self.packs.push(located.pack);
+        }
+        self.copied.push(Copied {
+            pack: number,
+            offset: located.offset,
+            written_at: 0,
+            oid,
+        });
+    }
+
+    /// How many objects there are.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// How many are written.
+    pub(crate) fn written(&self) -> u32 {
+        self.count - self.stream.as_ref().map_or(0, PackStream::left)
+    }
+
+    /// Appends objects until there are `bytes` or more, or the end; `false` at the end.
+    pub(crate) fn write(&mut self, bytes: usize, out: &mut Vec<u8>) -> Result<bool> {
+        let Some(mut stream) = self.stream.take() else {
+            return Ok(false);
+        };
+        while out.len() < bytes {
+            if let Some(oid) = self.own.pop() {
+                self.write_own(&oid, &mut stream, out)?;
+            } else if self.next < self.copied.len() {
+                self.write_copied(&mut stream, out)?;
+            } else {
+                stream.finish(out);
+                return Ok(false);
+            }
+        }
+        self.stream = Some(stream);
+        Ok(true)
+    }
+
+    fn write_own(&self, oid: &Oid, stream: &mut PackStream, out: &mut Vec<u8>) -> Result<()> {
+        let (kind, content) = self.remote.read_needed(oid)?;
+        stream.whole(kind, &content, out);
+        Ok(())
+    }
+
+    fn write_copied(&mut self, stream: &mut PackStream, out: &mut Vec<u8>) -> Result<()> {
+        let at = self.next;
+        self.next += 1;
+        let Some(copied) = self.copied.get(at) else {
+            return Ok(());
+        };
+        let (number, offset, oid) = (copied.pack, copied.offset, copied.oid);
+        let begin = stream.offset();
+        let pack = self.packs.iter().find(|pack| pack.number() == number);
+        let entry = pack.and_then(|pack| pack.entry(self.remote.format, offset));
+        let base_of = |base: u64| -> Option<u64> {
+            let found = self
+                .copied
+                .binary_search_by_key(&(number, base), |copied| (copied.pack, copied.offset));
+            found
+                .ok()
+                .filter(|&found| found < at)
+                .and_then(|found| Some(self.copied.get(found)?.written_at))
+        };
+        let written = match entry.as_ref().map(|entry| (entry, entry.header.kind)) {
+            Some((entry, EntryKind::Whole(kind))) => {
+                stream.copied(kind, entry.header.size, entry.deflated, out);
+                true
+            }
+            Some((entry, EntryKind::OfsDelta(base))) if self.ofs_delta => match base_of(base) {
+                Some(base) => {
+                    stream.copied_delta(Base::At(base), entry.header.size, entry.deflated, out);
+                    true
+                }
+                None => false,
+            },
+            Some((entry, EntryKind::RefDelta(base))) => {
+                match pack.and_then(|pack| pack.find(&base)).and_then(base_of) {
+                    Some(_) => {
+                        stream.copied_delta(Base::Named(base), entry.header.size, entry.deflated, out);
+                        true
+                    }
+                    None => false,
+                }
+            }
+            _ => false,
+        };
+        if !written {
+            self.write_own(&oid, stream, out)?;
+        }
+        if let Some(copied) = self.copied.get_mut(at) {
+            copied.written_at = begin;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,288 @@
+//! Which objects go into a pack.
+//!
+//! A commit's tree is compared with the trees of its parents, as far as the client has or gets those: what stands at the same place there is not looked
+//! into. Nothing recurses, and nothing is looked at twice.
+
+use std::collections::HashMap;
+
+use pyi_git::remote::fetch::FetchRequest;
+use pyi_git::remote::filter::Filter;
+use pyi_git::tag::Tag;
+use pyi_git::tree::{MODE_GITLINK, TreeIter};
+use pyi_git::{ObjectKind, Oid};
+
+use super::GitRemote;
+use super::history::Commits;
+use super::oid_set::{OidMap, OidSet};
+use crate::{Error, Result};
+
+/// Commits that the client has whose trees a commit is compared with that comes without its parents.
+const COMPARED_MAX: usize = 2;
+
+/// What goes into a pack.
+#[derive(Default)]
+pub(crate) struct Selection {
+    pub(crate) commits: Vec<Oid>,
+    pub(crate) tags: Vec<Oid>,
+    /// Trees and blobs.
+    pub(crate) others: Vec<Oid>,
+}
+
+impl Selection {
+    pub(crate) fn count(&self) -> usize {
+        self.commits.len() + self.tags.len() + self.others.len()
+    }
+}
+
+/// What is wanted, sorted by kind.
+#[derive(Default)]
+pub(crate) struct Wants {
+    pub(crate) commits: Vec<Oid>,
+    tags: Vec<Oid>,
+    trees: Vec<Oid>,
+    blobs: Vec<Oid>,
+}
+
+impl GitRemote {
+    /// Sorts what is wanted; tags bring what they are at.
+    ///
+    /// # Errors
+    /// `NotFound`, in git's words, for what is not there.
+    pub(crate) fn sort_wants(&self, oids: &[Oid]) -> Result<Wants> {
+        let mut wants = Wants::default();
+        let mut seen = OidSet::default();
+        let mut waiting: Vec<Oid> = oids.iter().rev().copied().collect();
+        while let Some(oid) = waiting.pop() {
+            if !seen.insert(oid) {
+                continue;
+            }
+            let kind = match self.shared.infos.lock().has(&oid) {
+                true => Some(ObjectKind::Commit),
+                false => None,
+            };
+            let kind = match kind {
+                Some(kind) => Some(kind),
+                None => self.kind(&oid)?,
+            };
+            match kind {
+                Some(ObjectKind::Commit) => wants.commits.push(oid),
+                Some(ObjectKind::Tree) => wants.trees.push(oid),
+                Some(ObjectKind::Blob) => wants.blobs.push(oid),
+                Some(ObjectKind::Tag) => {
+                    wants.tags.push(oid);
+                    if let Some((_, data)) = self.read(&oid)? {
+                        let tag = Tag::parse(self.format, &data);
+                        waiting.push(tag.map_err(|error| Error::git(format!("tag {oid}: {error}")))?.target);
+                    }
+                }
+                None => return Err(Error::not_found(format!("upload-pack: not our ref {oid}"))),
+            }
+        }
+        Ok(wants)
+    }
+
+    fn kind(&self, oid: &Oid) -> Result<Option<ObjectKind>> {
+        let mut info = self.info(oid)?;
+        if info.is_none() && self.relearn()? {
+            info = self.info(oid)?;
+        }
+        Ok(info.map(|(kind, _)| kind))
+    }
+
+    /// The objects for these commits. O(objects).
+    pub(crate) fn select_objects(
+        &self,
+        request: &FetchRequest,
+        wants: &Wants,
+        commits: &Commits,
+        haves: &[Oid],
+    ) -> Result<Selection> {
+        let mut selection = Selection::default();
+        let mut chooser = Chooser {
+            remote: self,
+            filter: request.filter,
+            seen: OidMap::default(),
+            chosen: Vec::new(),
+        };
+        let sent: OidSet = commits.list.iter().copied().collect();
+        let compares = !haves.is_empty() || !request.shallow.is_empty();
+        let mut bases = Vec::new();
+        for have in haves.iter().take(COMPARED_MAX) {
+            bases.push(self.commit(have)?.tree);
+        }
+        // Parents first, so that what came with them is known.
+        for oid in commits.list.iter().rev() {
+            let info = self.commit(oid)?;
+            let mut against = Vec::new();
+            if compares {
+                for parent in &info.parents {
+                    if commits.had.contains(parent) || (sent.contains(parent) && !commits.is_cut(oid)) {
+                        against.push(self.commit(parent)?.tree);
+                    }
+                }
+                if against.is_empty() {
+                    against.clone_from(&bases);
+                }
+            }
+            chooser.tree(info.tree, against)?;
+        }
+        for tree in &wants.trees {
+            chooser.tree(*tree, Vec::new())?;
+        }
+        for named in wants.trees.iter().chain(&wants.blobs) {
+            // What the client names is what it wants, whatever the filter says.
+            if chooser.seen.get(named).is_none_or(|depth| *depth == LEFT_OUT) {
+                chooser.seen.insert(*named, 0);
+                chooser.chosen.push(*named);
+            }
+        }
+        selection.others = chooser.chosen;
+        if request.filter.takes(ObjectKind::Commit) {
+            selection.commits.clone_from(&commits.list);
+        }
+        selection.tags.clone_from(&wants.tags);
+        if request.include_tag {
+            self.include_tags(&sent, &mut selection)?;
+        }
+        Ok(selection)
+    }
+
+    /// Annotated tags of what is sent come along.
+    fn include_tags(&self, sent: &OidSet, selection: &mut Selection) -> Result<()> {
+        let known: OidSet = selection.tags.iter().copied().collect();
+        for tag in self
+            .offer(&|name| b"refs/tags/".starts_with(name) || name.starts_with(b"refs/tags/"))?
+            .refs
+        {
+            if let Some(peeled) = tag.peeled
+                && sent.contains(&peeled)
+                && !known.contains(&tag.oid)
+            {
+                selection.tags.push(tag.oid);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The depth of what was seen and left out.
+const LEFT_OUT: u64 = u64::MAX;
+
+struct Chooser<'a> {
+    remote: &'a GitRemote,
+    filter: Filter,
+    /// At which depth a tree was looked into; blobs have no depth.
+    seen: OidMap<u64>,
+    chosen: Vec<Oid>,
+}
+
+/// A tree on the way, and what stands at its place in what the client has.
+struct Frame {
+    tree: Oid,
+    against: Vec<Oid>,
+    depth: u64,
+}
+
+impl Chooser<'_> {
+    fn tree(&mut self, root: Oid, against: Vec<Oid>) -> Result<()> {
+        let mut stack = vec![Frame {
+            tree: root,
+            against,
+            depth: 0,
+        }];
+        while let Some(frame) = stack.pop() {
+            self.visit(frame, &mut stack)?;
+        }
+        Ok(())
+    }
+
+    fn visit(&mut self, frame: Frame, stack: &mut Vec<Frame>) -> Result<()> {
+        if frame.against.contains(&frame.tree) {
+            return Ok(());
+        }
+        let limit = self.filter.tree_depth;
+        if limit.is_some_and(|limit| frame.depth >= limit) {
+            return Ok(());
+        }
+        match self.seen.get(&frame.tree) {
+            // Without a limit the depth says nothing; with one, a tree nearer to the root shows more.
+            Some(depth) if limit.is_none() || *depth <= frame.depth => return Ok(()),
+            Some(_) => {}
+            None if self.filter.takes(ObjectKind::Tree) => self.chosen.push(frame.tree),
+            None => {}
+        }
+        self.seen.insert(frame.tree, frame.depth);
+        let data = self.read_tree(&frame.tree)?;
+        let mut theirs: Vec<HashMap<&[u8], Oid>> = Vec::new();
+        let others = frame
+            .against
+            .iter()
+            .map(|oid| self.read_tree(oid))
+            .collect::<Result<Vec<_>>>()?;
+        for other in &others {
+            let entries = TreeIter::new(self.remote.format, other).flatten();
+            theirs.push(entries.map(|entry| (entry.name, entry.oid)).collect());
+        }
+        for entry in TreeIter::new(self.remote.format, &data) {
+            let entry = entry.map_err(|error| Error::git(format!("tree {}: {error}", frame.tree)))?;
+            if entry.canonical_mode() == MODE_GITLINK {
+                continue;
+            }
+            let mut same = false;
+            let mut against = Vec::new();
+            for other in &theirs {
+                if let Some(oid) = other.get(entry.name) {
+                    same |= *oid == entry.oid;
+                    against.push(*oid);
+                }
+            }
+            if same {
+                continue;
+            }
+            if entry.is_tree() {
+                let skip = limit.is_none() && self.seen.contains_key(&entry.oid);
+                if !skip {
+                    against.retain(|oid| self.is_tree(oid));
+                    stack.push(Frame {
+                        tree: entry.oid,
+                        against,
+                        depth: frame.depth + 1,
+                    });
+                }
+            } else {
+                self.blob(&entry.oid, frame.depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn blob(&mut self, oid: &Oid, depth: u64) -> Result<()> {
+        if self.seen.get(oid).is_some_and(|known| *known != LEFT_OUT)
+            || self.filter.tree_depth.is_some_and(|limit| depth >= limit)
+        {
+            return Ok(());
+        }
+        let wanted = self.filter.takes(ObjectKind::Blob)
+            && match self.filter.blob_limit_bytes {
+                None => true,
+                Some(0) => false,
+                Some(limit) => self.remote.info(oid)?.is_some_and(|(_, size)| size < limit),
+            };
+        if wanted {
+            self.chosen.push(*oid);
+        }
+        self.seen.insert(*oid, if wanted { depth } else { LEFT_OUT });
+        Ok(())
+    }
+
+    fn is_tree(&self, oid: &Oid) -> bool {
+        matches!(self.remote.info(oid), Ok(Some((ObjectKind::Tree, _))))
+    }
+
+    fn read_tree(&self, oid: &Oid) -> Result<super::objects::Content> {
+        match self.remote.read_needed(oid)? {
+            (ObjectKind::Tree, data) => Ok(data),
+            (kind, _) => Err(Error::git(format!("{oid} is a {kind}, not a tree"))),
+        }
+    }
+}
