@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pyi_engine::{Durability, ErrorKind, Expect, Repository, ScrubOptions, Value, Version};
 
-use super::super::model::{Fate, Key, Place, merged};
+use super::super::model::{Fate, Key, Place, looks_for_moves, merged, merged_but_for};
 use super::super::steps::Op;
 use super::super::view::{View, content, number};
 use super::{Checked, Coming, PATHS, SLOTS, World, refused, same, told};
@@ -339,6 +339,20 @@ impl World {
                 return if missing { Ok(()) } else { Err(told(error)) };
             }
         };
+        if looks_for_moves(&self.model.saved[base].view, &slot.view, theirs) {
+            if conflicts.is_empty() {
+                // State and journal are as the model has them; of the files, what was made of them is what has to stay.
+                let found = View::of(&slot.workspace)?;
+                let base = &self.model.saved[base].view;
+                let Some(expected) = merged_but_for(&found.files, base, &slot.view, theirs) else {
+                    return Err("the state conflicts, and the merge was clean".to_owned());
+                };
+                same("the merge", &found, &expected)?;
+                self.slots[at].view = found;
+            }
+            self.note("merges beside moves");
+            return Ok(());
+        }
         match expected {
             Some(view) if conflicts.is_empty() => {
                 let is_news = self.slots[at].view != view;

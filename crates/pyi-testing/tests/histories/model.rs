@@ -204,6 +204,24 @@ pub fn merged(base: &View, ours: &View, theirs: &View) -> Option<View> {
     })
 }
 
+/// As [`merged`], with these files.
+pub fn merged_but_for(files: &BTreeMap<String, u64>, base: &View, ours: &View, theirs: &View) -> Option<View> {
+    Some(View {
+        files: files.clone(),
+        state: merged_map(&base.state, &ours.state, &theirs.state)?,
+        journal: ours.journal.clone(),
+    })
+}
+
+/// Whether a file is gone from one side that the other side changed or lost too: then the merge looks where it went, by what files hold, which this
+/// model does not imitate (`pyi-tree` compares that with git).
+pub fn looks_for_moves(base: &View, ours: &View, theirs: &View) -> bool {
+    base.files.iter().any(|(path, content)| {
+        let (ours, theirs) = (ours.files.get(path), theirs.files.get(path));
+        (ours.is_none() || theirs.is_none()) && ours != Some(content) && theirs != Some(content)
+    })
+}
+
 fn merged_map(
     base: &BTreeMap<String, u64>,
     ours: &BTreeMap<String, u64>,
