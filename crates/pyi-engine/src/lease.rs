@@ -299,10 +299,14 @@ impl Repository {
                 return Err(no_such(name));
             };
             let known = leases.handle(name);
-            if let Some(known) = &known
-                && known.is_handle_for(&value)?
-            {
-                return Ok(known.clone());
+            if let Some(known) = &known {
+                if known.is_handle_for(&value)? {
+                    return Ok(known.clone());
+                }
+                // The value may be from before what the handle has just done: another thread took the lease through it.
+                if self.engine.store().refs().get(&workspace_key(name))?.as_ref() != Some(&value) {
+                    continue;
+                }
             }
             let shared: Arc<str> = Arc::from(name);
             let content = Content::of_record(&self.engine, name, value.to_vec())?;
