@@ -48,7 +48,8 @@ fn writers_go_on_below_the_cap_while_old_versions_go() {
         }
         largest = largest.max(repository.stats().unwrap().bytes_stored);
     }
-    assert!(largest < CAP_BYTES * 3 / 2, "{largest}");
+    // Writers wait at 40 % above the cap; what a collection keeps, 70 % of the cap, is there twice while it copies.
+    assert!(largest < CAP_BYTES * 21 / 10, "{largest}");
     drop(keeper);
 }
 
