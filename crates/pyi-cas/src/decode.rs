@@ -48,6 +48,8 @@ impl Chain {
 pub(crate) enum Failure {
     /// The record is not what was written.
     Damaged,
+    /// What it is made from is gone.
+    Gone,
     /// Something else, said by the error.
     Other(Error),
 }
@@ -76,14 +78,20 @@ impl Shared {
             }
             Some(Payload::Delta(base, frame)) => {
                 let from = record.len() - frame.len();
-                let content = self.base(kind, &header.id, &base, place, chain)?;
+                let Some(content) = self.base(kind, &header.id, &base, place, chain)? else {
+                    let what = format!("{kind} {}, a delta on {kind} {base}, which is missing,", header.id);
+                    return Err(Failure::Other(Error::corrupt(what, place())));
+                };
                 let decoded = frame::decompress(&mut record, from, &content);
                 // Versions are read one after the other more often than not, and this one's neighbour needs the same base.
                 self.bases.insert(&base, content);
                 decoded.map(Bytes::from).map_err(|_| Failure::Damaged)
             }
             Some(Payload::Splice(base, runs)) => {
-                let content = self.base(kind, &header.id, &base, place, chain)?;
+                // Of garbage a collection may have removed the base and left the difference, which nothing needs and which is then as good
+                // as gone. What lives keeps its base.
+                let base_content = self.base(kind, &header.id, &base, place, chain)?;
+                let content = base_content.ok_or(Failure::Gone)?;
                 let spliced = splice::apply(runs, &content);
                 self.bases.insert(&base, content);
                 spliced.map(Bytes::from).map_err(|_| Failure::Damaged)
@@ -93,6 +101,7 @@ impl Shared {
         }
     }
 
+    /// The content of a base, `None` if it is not there.
     fn base(
         &self,
         kind: Kind,
@@ -100,7 +109,7 @@ impl Shared {
         base: &Id,
         place: &dyn Fn() -> String,
         chain: &mut Chain,
-    ) -> std::result::Result<Bytes, Failure> {
+    ) -> std::result::Result<Option<Bytes>, Failure> {
         let broken = |why: String| {
             let what = format!("{kind} {id}, a delta on {kind} {base}, {why},");
             Failure::Other(Error::corrupt(what, place()))
@@ -112,8 +121,7 @@ impl Shared {
         let found = self.read_known_within(kind, base, chain);
         chain.depth -= 1;
         match found {
-            Ok(Some(content)) => Ok(content),
-            Ok(None) => Err(broken("which is missing".to_owned())),
+            Ok(content) => Ok(content),
             Err(Error::Corrupt { .. }) => Err(broken("which cannot be read".to_owned())),
             Err(error) => Err(Failure::Other(error)),
         }

@@ -119,6 +119,7 @@ impl Shared {
         let content = match self.decode(kind, &header, record, &place, chain) {
             Ok(content) => content,
             Err(Failure::Damaged) => return Err(damaged()),
+            Err(Failure::Gone) => return Ok(None),
             Err(Failure::Other(error)) => return Err(error),
         };
         if kind.id_of(&content) != *id {

@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use pyi_cas::{Batch, CollectOptions, FileStore, Id, IdSet, Kind, Mark, ObjectStore, Result, ScrubOptions};
+use pyi_cas::{Batch, CollectOptions, FileStore, Id, IdSet, Kind, Mark, ObjectStore, Result, ScrubOptions, Splice};
 
 struct These(Vec<Id>);
 
@@ -104,6 +104,47 @@ fn what_a_collector_removes_on_the_way_does_not_end_a_scrub() {
     for id in &live {
         assert!(scrubber.get(Kind::Blob, id).unwrap().is_some());
     }
+}
+
+/// A node was logged as its difference to an older version. Both became garbage; a collection removed the older one and left the difference, in a segment that
+/// was not worth rewriting. Whoever came upon it, the next collection too, failed with "damaged" where nothing was.
+#[test]
+fn a_difference_whose_base_was_collected_is_gone_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let old = noise(1, 4_000);
+    let base = put(&store, &old);
+    collect(&store, &[base]);
+    let mut new = old.clone();
+    new[100..110].fill(7);
+    let id = Kind::Blob.id_of(&new);
+    let others: Vec<Id> = (2..30).map(|seed| put(&store, &noise(seed, 20_000))).collect();
+    {
+        let _section = store.section();
+        assert!(store.stands_alone_hint(&base));
+        let mut batch = Batch::new();
+        let mut splice = Splice::new();
+        splice.compare(&old, &new);
+        batch.put_spliced(Kind::Blob, &id, &base, splice).unwrap();
+        store.commit(&mut batch).unwrap();
+    }
+    assert_eq!(store.get(Kind::Blob, &id).unwrap().as_deref(), Some(&new[..]));
+    // Only the difference is reached: its base stays.
+    collect(&store, &[&others[..], &[id]].concat());
+    assert_eq!(store.get(Kind::Blob, &id).unwrap().as_deref(), Some(&new[..]));
+    collect(&store, &others);
+    assert!(store.get(Kind::Blob, &base).unwrap().is_none());
+    assert!(
+        store.record_bytes(&id).is_some(),
+        "the difference was to be left behind"
+    );
+    // This process may still have the base in its cache.
+    let fresh = open(directory.path());
+    assert!(fresh.get(Kind::Blob, &id).unwrap().is_none() && !store.contains(&id).unwrap());
+    assert!(store.scrub(&ScrubOptions::default()).unwrap().faults.is_empty());
+    // Stored again it is whole.
+    assert_eq!(put(&store, &new), id);
+    assert_eq!(store.get(Kind::Blob, &id).unwrap().as_deref(), Some(&new[..]));
 }
 
 fn segments(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
