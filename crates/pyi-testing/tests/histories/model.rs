@@ -159,7 +159,8 @@ impl Model {
     fn closure(&self, mut waiting: Vec<usize>) -> BTreeSet<usize> {
         let mut reached = BTreeSet::new();
         while let Some(next) = waiting.pop() {
-            if reached.insert(next) {
+            // One that may be gone may have cut the history: what is behind it is kept only by what else leads there.
+            if reached.insert(next) && self.saved[next].fate == Fate::Sure {
                 waiting.extend(&self.saved[next].parents);
             }
         }
