@@ -30,6 +30,12 @@ pub trait Mark {
     /// several times, and must not hold locks of the store, nor run within a section. `pins` may be of any kind.
     fn mark(&mut self, pins: &[Id], live: &mut IdSet) -> Result<()>;
 
+    /// Called before each `mark`, before the pins for it are read: who pins something and has not seen yet what this says is among them. Must not
+    /// hold locks of the store, nor run within a section.
+    fn announce(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// The object whose content is the best base for a delta of `id` (a newer version of the same path); `None`: no hint.
     fn delta_base(&self, id: &Id) -> Option<Id> {
         let _ = id;
@@ -215,8 +221,7 @@ pub(crate) fn collect(store: &FileStore, mark: &mut dyn Mark, options: &CollectO
 /// Looks at everything that any process did.
 fn look(shared: &Shared) -> Result<()> {
     let _gate = fork::enter();
-    let _one = shared.refreshing.lock();
-    shared.look_again(true)
+    shared.look_anew()
 }
 
 /// Removes unfinished outputs of collectors that died, and indexes whose segment is gone. The highest number of all keeps its index,
@@ -307,6 +312,7 @@ impl Collection<'_> {
     /// Adds to `live` what is live now: what refs reach, what pins reach, and what refs reached at any time since the collection began,
     /// as a running section may have read it then. O(what is new), as far as `mark` keeps to that.
     fn mark(&mut self, mark: &mut dyn Mark) -> Step<()> {
+        mark.announce()?;
         // Whoever marks goes by `live` in what was followed before, and these were not: they may be reached by now.
         for id in &self.needed {
             self.live.remove(id);

@@ -214,13 +214,10 @@ impl Shared {
         parts.iter().all(|part| self.stands(part, condemned, depth + 1))
     }
 
-    /// Whether the only copies of an object are in segments that are about to go. One load as a rule.
-    pub(crate) fn is_condemned(&self, id: &Id) -> Result<bool> {
-        let Some(condemned) = self.condemned.numbers() else {
-            return Ok(false);
-        };
-        let places = self.places(id)?;
-        Ok(!places.is_empty() && places.iter().all(|(number, _)| condemned.contains(number)))
+    /// Whether an object cannot be read without segments that are about to go, as far as is known. One load as a rule.
+    pub(crate) fn needs_condemned(&self, id: &Id) -> bool {
+        let condemned = self.condemned.numbers();
+        condemned.is_some_and(|condemned| !self.stands(id, Some(&condemned), 0))
     }
 
     /// All known places of an object: numbers of segments and places in them. Errors: `Storage`. O(indexes).

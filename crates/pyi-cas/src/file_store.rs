@@ -193,15 +193,15 @@ impl FileStore {
         }
     }
 
-    /// Whether an object is only where a collector has decided to remove it; one that has not is told to spare it. One load
-    /// as a rule.
+    /// Whether an object, or something that it is read through, is only where a collector has decided to remove it; one that has not is told
+    /// to spare it. One load as a rule.
     fn goes(&self, id: &Id) -> Result<bool> {
-        if !self.shared.is_condemned(id)? {
+        if !self.shared.needs_condemned(id) {
             return Ok(false);
         }
         // A copy of it may be there already.
         self.shared.refresh_since(self.shared.seen())?;
-        if !self.shared.is_condemned(id)? {
+        if !self.shared.needs_condemned(id) {
             return Ok(false);
         }
         Ok(self.sessions.current().is_some_and(|taken| !taken.gc.veto()))

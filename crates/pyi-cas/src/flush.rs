@@ -34,13 +34,17 @@ impl FileStore {
     /// refs depend on and this process has not seen. Whether refs depend on a segment that a collector removed since: they must not, as nobody could tell
     /// it from one that was lost.
     fn know_places(&self) -> Result<bool> {
+        self.refs.follow()?;
         let is_unknown = |number, offset| match self.shared.segment_numbered(number) {
             Some(segment) => segment.marks.committed() < offset && !segment.tail.lock().sealed,
-            // It is gone, unless something came since the last look.
-            None => offset > 0 && self.shared.is_listing_old(),
+            None => offset > 0,
         };
         if self.refs.depend_on(is_unknown) {
             self.shared.refresh_since(self.shared.seen())?;
+        }
+        if self.refs.depend_on(is_unknown) {
+            // It is gone; or its writer died before it told anybody, somebody else found what it left, and a ref depends on that now.
+            self.shared.look_anew()?;
         }
         let is_gone = |number, offset| offset > 0 && self.shared.segment_numbered(number).is_none();
         Ok(!self.read_only && self.refs.depend_on(is_gone))

@@ -142,6 +142,8 @@ impl<'a> Peers<'a> {
             Ok(living) => living,
             Err(stuck) => return Ok(Err(stuck)),
         };
+        // Who pins, then looks for what the collector has said: one of the two sees the other.
+        fence(SeqCst);
         let mut pins = Vec::new();
         for peer in living {
             let words = peer.words.words();

@@ -453,6 +453,8 @@ impl Pins {
             words[at + part].store(u64_at(&id.0, part * 8), Ordering::Relaxed);
         }
         words[at + 4].store(state, Ordering::Release);
+        // What this thread reads from here on it reads behind the pin.
+        fence(SeqCst);
         true
     }
 

@@ -472,6 +472,12 @@ impl Shared {
         Ok(true)
     }
 
+    /// Looks at everything, also if nobody said that anything changed.
+    pub(crate) fn look_anew(&self) -> Result<()> {
+        let _one = self.refreshing.lock();
+        self.look_again(true)
+    }
+
     /// Looks at other writers' tails, and at the directory first if segments came or went.
     pub(crate) fn look_again(&self, list: bool) -> Result<()> {
         // Read before the look: what happens during it is looked at next time.

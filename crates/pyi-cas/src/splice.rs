@@ -6,7 +6,7 @@ use crate::encoding::{CONTENT_MAX_BYTES, Malformed};
 use crate::id::Id;
 
 /// The bytes of a content in terms of those of another one, its base: what is copied, what is passed over, and new bytes,
-/// from the beginning to the end of both. Makes the payload of a record (format v1, 4.6).
+/// from the beginning to the end of both. Makes the payload of a record (format v1, 4.7).
 #[derive(Clone, Debug, Default)]
 pub struct Splice {
     runs: Vec<u8>,

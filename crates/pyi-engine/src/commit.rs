@@ -72,6 +72,8 @@ pub(crate) fn store_checkpoints(
         draft.content.settle_arrays(None)?;
         roots.push(root_of(draft));
     }
+    // Before anything is looked up: what was found in an older epoch is not taken for found in a newer one.
+    let reliance_epoch = engine.store().reliance_epoch();
     let mut sealer = Sealer::new(engine.store(), batch);
     let mut forest = Forest::take(drafts.iter_mut().flat_map(|draft| {
         let Content {
@@ -105,7 +107,7 @@ pub(crate) fn store_checkpoints(
     let blobs = std::mem::take(&mut sealer.blobs);
     let cost_bytes = batch.size_bytes();
     let committed = engine.store().commit(batch)?;
-    forest.keep(engine.store().reliance_epoch());
+    forest.keep(reliance_epoch);
     engine.grown(cost_bytes as u64);
     for (id, blob) in &blobs {
         engine.remember_blob(id, blob);

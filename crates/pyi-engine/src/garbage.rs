@@ -90,13 +90,16 @@ struct RepositoryMark<'a> {
 }
 
 impl Mark for RepositoryMark<'_> {
-    fn mark(&mut self, pins: &[Id], live: &mut IdSet) -> pyi_cas::Result<()> {
+    /// From the second time on something is to be removed. Who looks up a checkpoint by its id pins it, looks whether it is older than this, and
+    /// makes sure of all of it if so: thus the collector knows its pin, or what is condemned of it is found.
+    fn announce(&mut self) -> pyi_cas::Result<()> {
         self.calls += 1;
-        self.mark_all(pins, live).map_err(|error| {
-            let text = error.to_string();
-            self.failure = Some(error);
-            pyi_cas::Error::invalid(text)
-        })
+        let announced = if self.calls > 1 { self.note_collection() } else { Ok(()) };
+        announced.map_err(|error| self.failed(error))
+    }
+
+    fn mark(&mut self, pins: &[Id], live: &mut IdSet) -> pyi_cas::Result<()> {
+        self.mark_all(pins, live).map_err(|error| self.failed(error))
     }
 
     fn delta_base(&self, id: &Id) -> Option<Id> {
@@ -105,12 +108,15 @@ impl Mark for RepositoryMark<'_> {
 }
 
 impl RepositoryMark<'_> {
+    /// Keeps an error for the caller of the collection.
+    fn failed(&mut self, error: Error) -> pyi_cas::Error {
+        let text = error.to_string();
+        self.failure = Some(error);
+        pyi_cas::Error::invalid(text)
+    }
+
     fn mark_all(&mut self, pins: &[Id], live: &mut IdSet) -> Result<()> {
         let store = self.engine.store();
-        // From the second time on something is to be removed. Who looks up a checkpoint by its id behind this makes sure of all of it.
-        if self.calls > 1 {
-            self.note_collection()?;
-        }
         let mut marker = Marker::new(store, live, Missing::Refuse);
         marker.newer = self.compact.then_some(&mut self.newer);
         marker.count_bytes = self.budget.named.is_some() || self.budget.retained.is_some();

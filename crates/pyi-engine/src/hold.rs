@@ -146,7 +146,7 @@ impl Engine {
             std::mem::take(&mut last.whole)
         };
         let mut marker = Marker::new(self.store(), &mut whole, Missing::Report);
-        marker.look_for_contents = true;
+        marker.rely = true;
         match marker.checkpoint(id) {
             Ok(_) => {
                 let mut last = self.last_collection.lock();

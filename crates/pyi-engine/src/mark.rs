@@ -1,5 +1,6 @@
 //! What checkpoints, trees and single objects reach. Nothing recurses, and what is marked already is not looked at again.
 
+use bytes::Bytes;
 use pyi_cas::{Id, IdMap, IdSet, Kind, ObjectStore};
 use pyi_tree::array::named_by;
 use pyi_tree::cbor::Value;
@@ -24,8 +25,9 @@ pub(crate) struct Marker<'a> {
     pub(crate) store: &'a dyn ObjectStore,
     pub(crate) live: &'a mut IdSet,
     pub(crate) missing: Missing,
-    /// Look for contents too, which are otherwise only noted.
-    pub(crate) look_for_contents: bool,
+    /// Whether somebody is going to rely on what is found. Then contents are looked for too, which are otherwise only noted, and a collector that
+    /// has condemned any of it is told to spare it.
+    pub(crate) rely: bool,
     /// Add up what is marked, which takes a look at the index for each object.
     pub(crate) count_bytes: bool,
     /// Bytes of the records marked so far.
@@ -48,7 +50,7 @@ impl<'a> Marker<'a> {
             store,
             live,
             missing,
-            look_for_contents: false,
+            rely: false,
             count_bytes: false,
             bytes: 0,
             note_added: false,
@@ -68,6 +70,15 @@ impl<'a> Marker<'a> {
             self.added.push(*id);
         }
         new
+    }
+
+    /// What can be read now; with `rely`, what can be read tomorrow too.
+    fn get(&self, kind: Kind, id: &Id) -> Result<Option<Bytes>> {
+        let found = self.store.get(kind, id)?;
+        if self.rely && found.is_some() && !self.store.contains(id)? {
+            return Ok(None);
+        }
+        Ok(found)
     }
 
     fn absent(&self, kind: Kind, id: &Id) -> Result<()> {
@@ -91,7 +102,7 @@ impl<'a> Marker<'a> {
         id: &Id,
         newer: Option<&CheckpointRoot>,
     ) -> Result<Option<CheckpointRoot>> {
-        let Some(bytes) = self.store.get(Kind::Checkpoint, id)? else {
+        let Some(bytes) = self.get(Kind::Checkpoint, id)? else {
             self.absent(Kind::Checkpoint, id)?;
             return Ok(None);
         };
@@ -158,21 +169,21 @@ impl<'a> Marker<'a> {
                 newers.insert(id, newer);
             }
             match kind {
-                Kind::Node => match self.store.get(kind, &id)? {
+                Kind::Node => match self.get(kind, &id)? {
                     Some(bytes) => {
                         let newer = newer.map(|newer| self.node(&newer)).transpose()?.flatten();
                         self.rows(&Node::decode(&bytes, id)?, newer.as_ref());
                     }
                     None => self.absent(kind, &id)?,
                 },
-                Kind::Array => match self.store.get(kind, &id)? {
+                Kind::Array => match self.get(kind, &id)? {
                     Some(bytes) => self.chunks(&id, &bytes)?,
                     None => self.absent(kind, &id)?,
                 },
                 _ => {
-                    if self.look_for_contents && !self.store.contains(&id)? {
+                    if self.rely && !self.store.contains(&id)? {
                         self.absent(kind, &id)?;
-                    } else if kind == Kind::Blob && (self.count_bytes || self.look_for_contents) {
+                    } else if kind == Kind::Blob && (self.count_bytes || self.rely) {
                         // What a large content is cut into takes most of the room.
                         let parts = self.store.parts(&id)?;
                         self.waiting

@@ -95,8 +95,8 @@ impl Warm {
 }
 
 impl Repository {
-    /// Gives back the memory of what the store has: nodes and contents that were read or written. Whoever needs them again loads them again;
-    /// what was changed and not checkpointed stays. O(workspaces that made checkpoints + what is forgotten).
+    /// Gives back the memory of what the store has: nodes and contents of workspaces that made checkpoints. Whoever needs them again loads them again;
+    /// what was changed and not checkpointed stays, and workspaces that only read keep what they loaded. O(workspaces that made checkpoints + what is forgotten).
     ///
     /// # Errors
     /// `Closed`.

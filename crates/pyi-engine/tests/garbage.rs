@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pyi_engine::{Bytes, CaptureOptions, Checkpoint, ErrorKind, Expect, GcOptions, GcReport, Id, NewArray};
@@ -392,6 +392,80 @@ fn light_candidates_go_back_to_the_base() {
     assert_eq!((again[0].head().id(), again[1].head().id()), (heavy.id(), base.id()));
 }
 
+/// The root of a checkpoint that nobody kept stood in a segment that stayed, a directory of it in one that was about to be removed. Who asked for it by
+/// its id while the collector was at its end found all of it, relied on it, and then the directory went. Now the collector spares it if it still
+/// can, and else it is not found.
+#[test]
+fn what_is_found_at_the_last_moment_stays_or_is_not_found() {
+    for moment in ["closing", "condemned", "remove"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        let first = open(path);
+        first.set_retention(&bare()).unwrap();
+        let old = first.workspace("main").unwrap();
+        for number in 0..20 {
+            write(&old, &format!("below/file-{number}"), &text(number, 20_000));
+        }
+        let theirs = *old.checkpoint("old", Value::Null).unwrap().id();
+        first.keep(&theirs).unwrap();
+        drop(old);
+        first.close().unwrap();
+        let second = open(path);
+        // Seals the segment with the directory; what comes now goes to another one.
+        collect(&second, None);
+        let workspace = second.workspace_at(theirs).unwrap();
+        write(&workspace, "own", &text(50, 10));
+        let root = *workspace.checkpoint("the root alone", Value::Null).unwrap().id();
+        let living = second.workspace("main").unwrap();
+        for number in 0..20 {
+            write(&living, &format!("file-{number}"), &text(100 + number, 20_000));
+        }
+        living.checkpoint("lives", Value::Null).unwrap();
+        living.publish("main", Expect::Absent).unwrap();
+        drop((workspace, living));
+        second.close().unwrap();
+        let (collector, other) = (open(path), open(path));
+        collector.unkeep(&theirs).unwrap();
+        let found = Mutex::new(None);
+        let seen = AtomicUsize::new(0);
+        let look = |phase: &'static str, _: f64| {
+            // In "condemned" the second time, behind the wait.
+            if phase == moment && seen.fetch_add(1, Ordering::SeqCst) == usize::from(moment == "condemned") {
+                *found.lock().unwrap() = Some(other.workspace_at(root));
+            }
+        };
+        let options = GcOptions {
+            progress: Some(&look),
+            ..GcOptions::default()
+        };
+        collector.gc(&options).unwrap();
+        let found = found.into_inner().unwrap();
+        match found.unwrap_or_else(|| panic!("{moment} never came")) {
+            Ok(workspace) => {
+                for entry in workspace.walk(b"").unwrap() {
+                    let entry = entry.unwrap();
+                    assert!(workspace.read(&entry.path).is_ok(), "{moment}");
+                }
+                assert_ne!(moment, "remove", "it was too late for it");
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::NotFound, "{moment}: {error}");
+                assert_eq!(moment, "remove", "it could still be spared");
+                gone(path, &theirs);
+            }
+        }
+    }
+}
+
+/// Ends the threads that look at the flag, also when the one that holds this panics.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn writers_in_other_repositories_lose_nothing_while_it_collects() {
     let dir = tempfile::tempdir().unwrap();
@@ -403,6 +477,8 @@ fn writers_in_other_repositories_lose_nothing_while_it_collects() {
     open(path).set_retention(&retention).unwrap();
     let stop = AtomicBool::new(false);
     let ends: Vec<(Id, u64)> = std::thread::scope(|scope| {
+        // A collection that fails would otherwise leave the writers running for good, and its error unsaid.
+        let stopping = Stop(&stop);
         let writers: Vec<_> = (0..3_u64)
             .map(|writer| {
                 let stop = &stop;
@@ -450,7 +526,7 @@ fn writers_in_other_repositories_lose_nothing_while_it_collects() {
                 .unwrap();
             removed += report.objects_removed;
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         let ends = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
         assert!(removed > 0);
         ends

@@ -437,6 +437,44 @@ fn a_flush_by_one_that_has_not_looked_for_long_covers_what_others_did() {
     assert_eq!(store.refs().get(b"b/main").unwrap().unwrap(), "2");
 }
 
+/// A writer died on its way to its first object and left a new segment of which nobody was told. Who opened the store then found it, and its change of
+/// refs depended on it. A process that had looked before was asked to flush: nobody had said that there was anything new, so it flushed the change
+/// and not the segment, and said that all was durable. After a loss of power the change did not count.
+#[test]
+fn a_flush_covers_what_a_dead_writer_left_and_told_nobody() {
+    let mut deaths = 0;
+    for fatal in 0.. {
+        let disk = Disk::new(1);
+        let (_process, flusher) = Driver::open(&disk).unwrap();
+        put(&flusher, b"makes it look around");
+        flusher.flush().unwrap();
+        let (dying, first) = Driver::open(&disk).unwrap();
+        let (dying, mut call) = (dying.id(), 0);
+        disk.set_faults(move |here: &Call| {
+            call += u64::from(here.process == dying);
+            if call > fatal { Fault::Kill } else { Fault::None }
+        });
+        let lived = until_killed(|| put(&first, b"never announced")).is_some();
+        disk.clear_faults();
+        if lived {
+            break;
+        }
+        deaths += 1;
+        let (_process, third) = Driver::open(&disk).unwrap();
+        let transaction = RefTransaction {
+            puts: vec![(b"b/main".to_vec(), Some(b"1".to_vec()))],
+            ..RefTransaction::default()
+        };
+        third.refs().commit(&transaction).unwrap();
+        flusher.flush().unwrap();
+        let crashed = nothing_kept(&disk.snapshot());
+        let (_process, store) = Driver::open(&crashed).unwrap();
+        let found = store.refs().get(b"b/main").unwrap();
+        assert_eq!(found.as_deref(), Some(&b"1"[..]), "killed in call {fatal}");
+    }
+    assert!(deaths > 5, "{deaths}");
+}
+
 /// A loss of power took the end of a ref log; the opener went on in a new one and left the old one without a seal. Every scrub then said that the old one
 /// had been cut off.
 #[test]

@@ -105,6 +105,11 @@ impl FileRefs {
         })
     }
 
+    /// Gets to know what others appended. Errors: `Storage`, `Corrupt`. One load if that is nothing.
+    pub(crate) fn follow(&self) -> Result<()> {
+        self.with_fresh(|_| ())
+    }
+
     /// Whether the state depends on a place (segment, offset) of this sort. O(places).
     pub(crate) fn depend_on(&self, is_so: impl Fn(u64, u64) -> bool) -> bool {
         let log = self.log.read();
