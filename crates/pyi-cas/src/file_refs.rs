@@ -1,5 +1,6 @@
 //! Refs on disk: an append-only log that all processes share. A writer appends a conditional record and reads on to the
-//! end of the file; the order in the file decides who won, so nobody needs a lock.
+//! end of the file; the order in the file decides who won, so nobody needs a lock. Where the append ended right behind what the writer had read, nobody came
+//! in between, and there is nothing to read.
 
 use std::io;
 use std::path::PathBuf;
@@ -64,6 +65,8 @@ pub(crate) struct FileRefs {
     /// Values that keys were set to since a collector asked for them, whatever they are now. Locked after the log.
     trail: Mutex<Option<trail::Trail>>,
     log: RwLock<Log>,
+    /// Name of the last transaction, and the process generation that it was made in.
+    last_operation: Mutex<(Option<u64>, OperationId)>,
 }
 
 /// What a fold does beside following the state.
@@ -114,6 +117,7 @@ impl FileRefs {
             durable: Mutex::default(),
             trail: Mutex::default(),
             log,
+            last_operation: Mutex::default(),
         };
         if access.recover {
             refs.recover(&numbers)?;
@@ -384,8 +388,8 @@ impl FileRefs {
         }
     }
 
-    /// Appends one record in one write.
-    fn append(&self, log: &Log, record: &[u8]) -> Result<()> {
+    /// Appends one record in one write. Returns the ref generation before it, if there is a control file.
+    fn append(&self, log: &Log, record: &[u8]) -> Result<Option<u64>> {
         let failed = |error| Error::storage("append to", self.path(log.number), error);
         let written = loop {
             match log.file.append(record) {
@@ -397,10 +401,29 @@ impl FileRefs {
             // Others skip the torn bytes; they can not be taken back, as somebody may have appended behind them.
             return Err(failed(io::Error::from_raw_os_error(libc::ENOSPC)));
         }
-        if let Some(control) = &self.shared.control {
-            control.bump_refs();
-        }
-        Ok(())
+        Ok(self.shared.control.as_ref().map(|control| control.bump_refs()))
+    }
+
+    /// A name that no other transaction has. A system call once in 2^32.
+    fn next_operation(&self) -> Result<OperationId> {
+        let vfs = self.shared.vfs.as_ref();
+        let generation = vfs.process_generation();
+        let mut last = self.last_operation.lock();
+        let (made_in, operation) = *last;
+        let number = u32::from_le_bytes([operation[12], operation[13], operation[14], operation[15]]);
+        let mut operation = operation;
+        let next = match number.checked_add(1) {
+            // The child of a fork must not go on with its parent's names.
+            Some(next) if made_in == Some(generation) => next,
+            _ => {
+                vfs.random(&mut operation[..12])
+                    .map_err(|error| Error::storage("name a transaction for", &self.directory, error))?;
+                0
+            }
+        };
+        operation[12..].copy_from_slice(&next.to_le_bytes());
+        *last = (Some(generation), operation);
+        Ok(operation)
     }
 
     /// Seals the log once it is long enough. What fails here is tried again by whoever commits next.
@@ -466,19 +489,14 @@ impl RefStore for FileRefs {
             let error = io::Error::from_raw_os_error(libc::EROFS);
             return Err(Error::storage("append to the read-only log in", &self.directory, error));
         }
-        let mut operation: OperationId = [0; 16];
-        self.shared
-            .vfs
-            .random(&mut operation)
-            .map_err(|error| Error::storage("name a transaction for", &self.directory, error))?;
+        let operation = self.next_operation()?;
         // What was sealed or removed meanwhile is durable: a change that depended on it would be lost with the power once it is gone.
         if self.shared.is_listing_old() {
             self.shared.refresh_since(self.shared.seen())?;
         }
-        let mut stored = transaction.clone();
-        stored.dependencies.extend(self.shared.dependencies());
+        let places = self.shared.dependencies();
         // Encoded before the lock: others need not wait for it.
-        let record = reflog::encode(&Action::Transaction(operation, stored), self.shared.vfs.now_ns())?;
+        let record = reflog::encode_transaction(operation, transaction, &places, self.shared.vfs.now_ns())?;
         let mut log = self.log.write();
         if !self.is_fresh(&log) {
             self.catch_up(&mut log, None)?;
@@ -492,13 +510,30 @@ impl RefStore for FileRefs {
             }
         }
         for _ in 0..ATTEMPTS {
-            self.append(&log, &record)?;
+            let before = self.append(&log, &record)?;
             let unknown = |cause| Error::OutcomeUnknown {
                 operation_id: to_hex(&operation),
                 cause: Box::new(cause),
             };
             let number = log.number;
-            if let Some(outcome) = self.catch_up(&mut log, Some(&operation)).map_err(unknown)? {
+            let outcome = if log.file.append_end() == Some(log.offset + record.len() as u64) {
+                // Nobody appended in between, so there is nothing to read: what stands there is what was written.
+                log.offset += record.len() as u64;
+                if before == Some(log.generation) {
+                    log.generation += 1;
+                }
+                let outcome = log.state.apply(operation, transaction);
+                log.state.depend_on(&places);
+                let highest = log.state.highest_segment();
+                self.shared.number_floor.fetch_max(highest, Ordering::AcqRel);
+                if outcome == Some(RefOutcome::Done) {
+                    self.leave_trail(transaction);
+                }
+                outcome
+            } else {
+                self.catch_up(&mut log, Some(&operation)).map_err(unknown)?
+            };
+            if let Some(outcome) = outcome {
                 // The transaction stands; a log that could not be rotated is none of its business.
                 let _ = self.rotate_if_long(&mut log);
                 if let Some(control) = &self.shared.control {

@@ -166,6 +166,11 @@ impl VfsFile for OsFile {
         io::Write::write(&mut self.ours()?, bytes)
     }
 
+    fn append_end(&self) -> Option<u64> {
+        // An append leaves the position of the open file behind what it wrote (POSIX, write), and nothing else here moves it.
+        io::Seek::stream_position(&mut self.ours().ok()?).ok()
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.ours()?.metadata()?.len())
     }

@@ -80,12 +80,31 @@ pub(crate) fn check_log_header(bytes: &[u8], number: u64, store: &[u8; 16], plac
 
 /// Bytes of a record. Errors: `InvalidArgument` if something is longer than the format holds. O(length).
 pub(crate) fn encode(action: &Action, time_ns: u64) -> Result<Vec<u8>> {
-    let empty = RefTransaction::default();
-    let (kind, operation, transaction) = match action {
-        Action::Transaction(operation, transaction) => (1u8, *operation, transaction),
-        Action::Seal => (2, [0; 16], &empty),
-        Action::Snapshot(transaction) => (3, [0; 16], transaction),
-    };
+    match action {
+        Action::Transaction(operation, transaction) => encode_transaction(*operation, transaction, &[], time_ns),
+        Action::Seal => encode_body(2, [0; 16], &RefTransaction::default(), &[], time_ns),
+        Action::Snapshot(transaction) => encode_body(3, [0; 16], transaction, &[], time_ns),
+    }
+}
+
+/// Bytes of the record of a transaction that depends on these places too. Errors and cost as [`encode`].
+pub(crate) fn encode_transaction(
+    operation: OperationId,
+    transaction: &RefTransaction,
+    places: &[(u64, u64)],
+    time_ns: u64,
+) -> Result<Vec<u8>> {
+    encode_body(1, operation, transaction, places, time_ns)
+}
+
+fn encode_body(
+    kind: u8,
+    operation: OperationId,
+    transaction: &RefTransaction,
+    places: &[(u64, u64)],
+    time_ns: u64,
+) -> Result<Vec<u8>> {
+    let dependencies = transaction.dependencies.iter().chain(places);
     let mut bytes = Vec::with_capacity(256);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&[0; 8]);
@@ -94,7 +113,7 @@ pub(crate) fn encode(action: &Action, time_ns: u64) -> Result<Vec<u8>> {
     for count in [
         transaction.guards.len(),
         transaction.puts.len(),
-        transaction.dependencies.len(),
+        transaction.dependencies.len() + places.len(),
     ] {
         bytes.extend_from_slice(&length_u32(count, "a transaction")?.to_le_bytes());
     }
@@ -117,7 +136,7 @@ pub(crate) fn encode(action: &Action, time_ns: u64) -> Result<Vec<u8>> {
             value.as_deref().unwrap_or_default(),
         )?;
     }
-    for (segment, offset) in &transaction.dependencies {
+    for (segment, offset) in dependencies {
         bytes.extend_from_slice(&segment.to_le_bytes());
         bytes.extend_from_slice(&offset.to_le_bytes());
     }

@@ -65,7 +65,8 @@ impl RefState {
         Some(outcome)
     }
 
-    fn depend_on(&mut self, places: &[(u64, u64)]) {
+    /// Depends on these places from here on.
+    pub(crate) fn depend_on(&mut self, places: &[(u64, u64)]) {
         for (segment, offset) in places {
             let longest = self.places.entry(*segment).or_default();
             *longest = (*longest).max(*offset);

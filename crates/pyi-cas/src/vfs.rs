@@ -57,6 +57,10 @@ pub trait VfsFile: Send + Sync + fmt::Debug {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
     /// Appends in one call on a file opened with [`OpenMode::Append`]; may be short.
     fn append(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Where the last append through this handle ended; `None` if that cannot be told, or if it failed.
+    fn append_end(&self) -> Option<u64> {
+        None
+    }
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
     /// Whether the file is empty.

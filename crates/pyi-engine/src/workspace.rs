@@ -447,16 +447,5 @@ impl Workspace {
 
 /// Puts a file into a tree; `mode` of `None` keeps the old one.
 pub(crate) fn write_file(tree: &mut Tree, path: &[u8], data: Bytes, mode: Option<Mode>, engine: &Engine) -> Result<()> {
-    let old = tree.find(path, &engine.loader)?.map(|found| found.mode());
-    let refused = match old {
-        Some(Mode::Symlink) => "a symlink stands here, and symlinks are not followed",
-        Some(Mode::Gitlink) => "a submodule stands here",
-        _ => "",
-    };
-    if !refused.is_empty() {
-        let path = String::from_utf8_lossy(path);
-        return Err(Error::invalid_path(format!("{path:?}: {refused}; remove it first")));
-    }
-    let mode = mode.or(old.filter(|old| old.is_file())).unwrap_or(Mode::File);
-    Ok(tree.put(path, mode, NewContent::Bytes(data), &engine.loader)?)
+    Ok(tree.put_file(path, mode, NewContent::Bytes(data), &engine.loader)?)
 }

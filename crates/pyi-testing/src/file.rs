@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyi_cas::{Mapped, OpenMode, SharedWords, VfsFile};
 
@@ -18,6 +19,8 @@ pub(crate) struct File {
     pub(crate) node: u64,
     pub(crate) handle: u64,
     pub(crate) mode: OpenMode,
+    /// Where its last append ended.
+    pub(crate) append_end: AtomicU64,
 }
 
 impl File {
@@ -101,7 +104,16 @@ impl VfsFile for File {
     }
 
     fn append(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.call(Operation::Append, |inner, fault| self.put(inner, fault, bytes, None))
+        self.call(Operation::Append, |inner, fault| {
+            let written = self.put(inner, fault, bytes, None);
+            let end = inner.state.file(self.node)?.len() as u64;
+            self.append_end.store(end, Ordering::Relaxed);
+            written
+        })
+    }
+
+    fn append_end(&self) -> Option<u64> {
+        Some(self.append_end.load(Ordering::Relaxed))
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -218,6 +218,10 @@ impl VfsFile for MortalFile {
         self.put(Operation::Append, bytes, |file, bytes| file.append(bytes))
     }
 
+    fn append_end(&self) -> Option<u64> {
+        self.file.append_end()
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.call(Operation::Len, |file| file.len())
     }

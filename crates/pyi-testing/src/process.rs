@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use pyi_cas::{OpenMode, Vfs, VfsFile};
 
@@ -67,6 +68,7 @@ impl Vfs for Process {
                 node,
                 handle: inner.new_handle(),
                 mode,
+                append_end: AtomicU64::default(),
             };
             Ok(Arc::new(file) as Arc<dyn VfsFile>)
         })

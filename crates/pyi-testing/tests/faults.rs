@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::*;
-use pyi_cas::{Error, Kind, ObjectStore};
+use pyi_cas::{Error, FileStore, Kind, ObjectStore, RefOutcome, RefTransaction};
 use pyi_testing::{Call, Disk, Driver, Event, Fault, Operation, Rng, Subsets};
 
 /// Runs the script with a fault at call `nth` (`stays`: from there on at every call that changes something, for a while).
@@ -119,5 +119,34 @@ fn a_bad_read_never_gives_wrong_bytes() {
                 }
             }
         }
+    }
+}
+
+/// A change of refs is one append where nobody appended in between, and is read back where somebody did.
+#[test]
+fn a_change_of_refs_is_one_call() {
+    let disk = Disk::new(1);
+    let (own, store) = Driver::open(&disk).unwrap();
+    let (_other, another) = Driver::open(&disk).unwrap();
+    let set = |store: &FileStore, key: &str| {
+        let transaction = RefTransaction {
+            puts: vec![(key.into(), Some(b"1".to_vec()))],
+            ..RefTransaction::default()
+        };
+        assert_eq!(store.refs().commit(&transaction).unwrap(), RefOutcome::Done);
+    };
+    let calls = |key: &str| {
+        let before = disk.calls(own.id());
+        set(&store, key);
+        disk.calls(own.id()) - before
+    };
+    calls("first");
+    assert_eq!((calls("a"), calls("b")), (1, 1));
+    set(&another, "theirs");
+    assert!(calls("c") > 1);
+    assert_eq!(calls("d"), 1);
+    for key in ["a", "b", "c", "d", "theirs"] {
+        assert!(store.refs().get(key.as_bytes()).unwrap().is_some(), "{key}");
+        assert!(another.refs().get(key.as_bytes()).unwrap().is_some(), "{key}");
     }
 }

@@ -51,6 +51,52 @@ pub(crate) fn find<'a>(dir: &'a Arc<Node>, name: &[u8], loader: &dyn Loader) -> 
     Ok(node.search(name).ok().map(|index| (node, index)))
 }
 
+/// Where a name stands in a directory, or would stand.
+pub(crate) struct Spot {
+    /// What stands there.
+    pub(crate) mode: Option<Mode>,
+    /// The row, in a directory of one node.
+    row: Option<std::result::Result<usize, usize>>,
+}
+
+/// Looks for a name, to edit what stands there. Good until the directory changes. O(log entries).
+pub(crate) fn spot(dir: &Arc<Node>, name: &[u8], loader: &dyn Loader) -> Result<Spot> {
+    if dir.level() > 0 {
+        let mode = find(dir, name, loader)?.map(|(node, index)| node.mode(index));
+        return Ok(Spot { mode, row: None });
+    }
+    let row = dir.search(name);
+    Ok(Spot {
+        mode: row.ok().map(|index| dir.mode(index)),
+        row: Some(row),
+    })
+}
+
+/// As [`put`], where the name was looked for.
+pub(crate) fn put_at(dir: &mut Arc<Node>, spot: &Spot, name: &[u8], entry: Entry, loader: &dyn Loader) -> Result<()> {
+    match spot.row {
+        Some(Ok(row)) => {
+            Arc::make_mut(dir).replace(row, &entry.row, entry.child, entry.pending);
+            Ok(())
+        }
+        _ => put(dir, name, entry, loader),
+    }
+}
+
+/// As [`edit_child`], where the name was looked for.
+pub(crate) fn edit_child_at(
+    dir: &mut Arc<Node>,
+    spot: &Spot,
+    name: &[u8],
+    loader: &dyn Loader,
+    edit: &mut dyn FnMut(&mut Arc<Node>) -> Result<()>,
+) -> Result<()> {
+    match spot.row {
+        Some(Ok(row)) => edit_row(dir, row, name, loader, edit),
+        _ => edit_child(dir, name, loader, edit),
+    }
+}
+
 /// Puts an entry in, in place of the one of that name if there is one. O(log entries), amortized.
 pub(crate) fn put(dir: &mut Arc<Node>, name: &[u8], entry: Entry, loader: &dyn Loader) -> Result<()> {
     if dir.level() == 0 {
@@ -250,24 +296,32 @@ pub(crate) fn edit_child(
     loader: &dyn Loader,
     edit: &mut dyn FnMut(&mut Arc<Node>) -> Result<()>,
 ) -> Result<()> {
-    let piece = dir.level() > 0;
-    let index = if piece {
-        dir.piece_of(name)
-    } else {
-        dir.search(name).map_err(|_| Error::not_found(name))?
-    };
-    dir.child(index, loader)?;
+    if dir.level() == 0 {
+        let row = dir.search(name).map_err(|_| Error::not_found(name))?;
+        return edit_row(dir, row, name, loader, edit);
+    }
+    let piece = dir.piece_of(name);
+    edit_row(dir, piece, name, loader, &mut |child| {
+        edit_child(child, name, loader, edit)
+    })
+}
+
+/// Edits the node of a row. `name` is what errors are about.
+fn edit_row(
+    dir: &mut Arc<Node>,
+    row: usize,
+    name: &[u8],
+    loader: &dyn Loader,
+    edit: &mut dyn FnMut(&mut Arc<Node>) -> Result<()>,
+) -> Result<()> {
+    dir.child(row, loader)?;
     let own = Arc::make_mut(dir);
-    let Some(mut child) = own.take_child(index) else {
+    let Some(mut child) = own.take_child(row) else {
         return Err(Error::not_found(name));
     };
-    if piece {
-        edit_child(&mut child, name, loader, edit)?;
-        own.replace(index, &node_row(Mode::Piece, &child)?, Some(child), None);
-    } else {
-        edit(&mut child)?;
-        own.replace(index, &node_row(Mode::Directory, &child)?, Some(child), None);
-    }
+    edit(&mut child)?;
+    let mode = own.mode(row);
+    own.replace(row, &node_row(mode, &child)?, Some(child), None);
     Ok(())
 }
 

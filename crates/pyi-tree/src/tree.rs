@@ -254,7 +254,20 @@ impl Tree {
     /// [`Error::InvalidPath`] if `path` stands below something that is no directory, or is a directory itself. The tree may
     /// then be half-edited: edit a clone.
     pub fn put(&mut self, path: &[u8], mode: Mode, content: Content, loader: &dyn Loader) -> Result<()> {
-        put_path(&mut self.root, path, path, &mut Some(content.into_entry(mode)), loader)
+        let mut put = Putting::entry(content.into_entry(mode));
+        put_path(&mut self.root, path, path, &mut put, loader)
+    }
+
+    /// Puts a file at `path` as [`Tree::put`] does. Without a mode it keeps that of the file that stands there, or is an ordinary one. Costs as that.
+    ///
+    /// # Errors
+    /// As [`Tree::put`]; [`Error::InvalidPath`] if a symlink or a submodule stands there.
+    pub fn put_file(&mut self, path: &[u8], mode: Option<Mode>, content: Content, loader: &dyn Loader) -> Result<()> {
+        let mut put = Putting {
+            entry: Some(content.into_entry(Mode::File)),
+            file: Some(mode),
+        };
+        put_path(&mut self.root, path, path, &mut put, loader)
     }
 
     /// Puts `content` directly under the root as `name`, which may hold any byte (state keys, journal indexes). O(log entries).
@@ -304,7 +317,13 @@ impl Tree {
             self.root = node;
             return Ok(());
         }
-        put_path(&mut self.root, path, path, &mut Some(Entry::directory(node)?), loader)
+        put_path(
+            &mut self.root,
+            path,
+            path,
+            &mut Putting::entry(Entry::directory(node)?),
+            loader,
+        )
     }
 
     /// Takes away what stands at `path`, directories with all that is below. The directory above stays, even if
@@ -346,7 +365,7 @@ impl Tree {
             ));
         }
         let entry = self.take(old, loader)?;
-        put_path(&mut self.root, new, new, &mut Some(entry), loader)
+        put_path(&mut self.root, new, new, &mut Putting::entry(entry), loader)
     }
 
     /// Changes the mode of a file, keeping its content.
@@ -356,38 +375,62 @@ impl Tree {
     pub fn set_mode(&mut self, path: &[u8], mode: Mode, loader: &dyn Loader) -> Result<()> {
         let mut entry = self.take(path, loader)?;
         entry.row.mode = mode;
-        put_path(&mut self.root, path, path, &mut Some(entry), loader)
+        put_path(&mut self.root, path, path, &mut Putting::entry(entry), loader)
     }
 }
 
-fn put_path(
-    dir: &mut Arc<Node>,
-    path: &[u8],
-    rest: &[u8],
-    entry: &mut Option<Entry>,
-    loader: &dyn Loader,
-) -> Result<()> {
-    let (name, below) = split(rest);
-    let found = directory::find(dir, name, loader)?.map(|(node, index)| node.mode(index));
-    let Some(below) = below else {
-        let Some(entry) = entry.take() else { return Ok(()) };
-        match found {
-            Some(Mode::Directory) if entry.row.mode != Mode::Directory => {
-                return Err(Error::invalid_path(
-                    path,
-                    "a directory stands here; remove or move it first",
-                ));
-            }
-            Some(old) if old != Mode::Directory && entry.row.mode == Mode::Directory => {
-                return Err(Error::invalid_path(path, "a file stands here; remove or move it first"));
-            }
-            _ => {}
+/// What [`put_path`] puts.
+struct Putting {
+    entry: Option<Entry>,
+    /// A file in the place of nothing or a file, which keeps the mode of that one unless this says another.
+    file: Option<Option<Mode>>,
+}
+
+impl Putting {
+    fn entry(entry: Entry) -> Putting {
+        Putting {
+            entry: Some(entry),
+            file: None,
         }
-        return directory::put(dir, name, entry, loader);
+    }
+
+    /// The entry for a place where this stands.
+    fn take(&mut self, path: &[u8], there: Option<Mode>) -> Result<Option<Entry>> {
+        let Some(mut entry) = self.entry.take() else {
+            return Ok(None);
+        };
+        let is_directory = entry.row.mode == Mode::Directory;
+        let refused = match there {
+            Some(Mode::Directory) if !is_directory => "a directory stands here; remove or move it first",
+            Some(old) if old != Mode::Directory && is_directory => "a file stands here; remove or move it first",
+            Some(Mode::Symlink) if self.file.is_some() => {
+                "a symlink stands here, and symlinks are not followed; remove it first"
+            }
+            Some(Mode::Gitlink) if self.file.is_some() => "a submodule stands here; remove it first",
+            _ => "",
+        };
+        if !refused.is_empty() {
+            return Err(Error::invalid_path(path, refused));
+        }
+        if let Some(mode) = self.file {
+            entry.row.mode = mode.or(there.filter(|old| old.is_file())).unwrap_or(Mode::File);
+        }
+        Ok(Some(entry))
+    }
+}
+
+fn put_path(dir: &mut Arc<Node>, path: &[u8], rest: &[u8], put: &mut Putting, loader: &dyn Loader) -> Result<()> {
+    let (name, below) = split(rest);
+    let spot = directory::spot(dir, name, loader)?;
+    let Some(below) = below else {
+        let Some(entry) = put.take(path, spot.mode)? else {
+            return Ok(());
+        };
+        return directory::put_at(dir, &spot, name, entry, loader);
     };
-    match found {
-        Some(Mode::Directory) => directory::edit_child(dir, name, loader, &mut |child| {
-            put_path(child, path, below, entry, loader)
+    match spot.mode {
+        Some(Mode::Directory) => directory::edit_child_at(dir, &spot, name, loader, &mut |child| {
+            put_path(child, path, below, put, loader)
         }),
         Some(_) => {
             let above = &path[..path.len() - below.len() - 1];
@@ -401,7 +444,7 @@ fn put_path(
         }
         None => {
             let mut child = Arc::new(Node::empty(0));
-            put_path(&mut child, path, below, entry, loader)?;
+            put_path(&mut child, path, below, put, loader)?;
             directory::put(dir, name, Entry::directory(child)?, loader)
         }
     }
