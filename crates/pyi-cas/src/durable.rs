@@ -92,6 +92,22 @@ impl Shared {
         result.map_err(|error| Error::storage("flush", &self.directory, error))
     }
 
+    /// Makes the name of a segment durable, if it may not be. Errors: `Storage`. One flush or none.
+    pub(crate) fn flush_name(&self, number: u64) -> Result<()> {
+        let segment = self.segment_numbered(number);
+        let is_named = |segment: &Segment| segment.marks.named.load(Ordering::Acquire);
+        if segment.as_deref().is_some_and(is_named) {
+            return Ok(());
+        }
+        self.vfs
+            .sync_dir(&self.directory)
+            .map_err(|error| Error::storage("flush", &self.directory, error))?;
+        if let Some(segment) = segment {
+            segment.marks.named.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
     /// Removes an unsealed segment whose lock is held here, after all of it was copied elsewhere. Best effort: a copy more does no harm.
     pub(crate) fn remove(&self, segment: &Segment) {
         if let Some(control) = &self.control {

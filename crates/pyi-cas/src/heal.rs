@@ -377,13 +377,14 @@ fn lock(shared: &Shared, number: u64) -> Result<Option<(PathBuf, Arc<dyn VfsFile
     Ok(locked.then_some((path, file)))
 }
 
-/// Writes the index of a segment as it stands, atomically; the segment is flushed first.
+/// Writes the index of a segment as it stands, atomically; the segment and its name are flushed first.
 pub(crate) fn write_index(shared: &Shared, number: u64, file: &dyn VfsFile) -> Result<()> {
     let path = shared.segment_path(number);
     let failed = |operation| move |error| Error::storage(operation, shared.segment_path(number), error);
     let found = scan(file, SEGMENT_HEADER_BYTES, u64::MAX).map_err(failed("read"))?;
     let head = check_header(file, number, &shared.store, &path.display().to_string())?;
     file.sync_data().map_err(failed("flush"))?;
+    shared.flush_name(number)?;
     let damaged = found.gaps.len() as u64 + u64::from(head != HeaderState::Good);
     let index_path = shared.index_path(number);
     write_whole(

@@ -187,8 +187,9 @@ impl Output {
             end: self.written,
             ..Scan::default()
         };
+        // Who sees the index takes the segment for durable.
+        shared.flush_name(number)?;
         let index_path = shared.index_path(number);
-        // This flushes the directory too, and with it the segment's name.
         write_whole(shared.vfs.as_ref(), &index_path, &encode_index(number, &scan, 0), true)
             .map_err(|error| Error::storage("write", &index_path, error))?;
         let _gate = fork::enter();

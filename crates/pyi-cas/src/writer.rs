@@ -423,8 +423,8 @@ impl Retired {
         }
     }
 
-    /// Writes the sorted index. The segment is flushed first, so that an index never outlives its records. If it fails the
-    /// segment stays unsealed and somebody else seals it. O(bytes), a flush.
+    /// Writes the sorted index. The segment and its name are flushed first: who sees an index takes the segment for durable. If it fails the
+    /// segment stays unsealed and somebody else seals it. O(bytes), a few flushes.
     pub(crate) fn seal(self, shared: &Shared) -> Result<()> {
         let path = shared.segment_path(self.number);
         let failed = |operation| move |error| Error::storage(operation, shared.segment_path(self.number), error);
@@ -452,6 +452,7 @@ impl Retired {
             }
             return Err(failed("flush")(error));
         }
+        shared.flush_name(self.number)?;
         let index_path = shared.index_path(self.number);
         let bytes = index::encode_index(self.number, &result, damaged);
         self.remove_debris(shared);
