@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
@@ -24,8 +24,8 @@ from pyi._native import GitRemote, GitServer, Repository, UploadAnswer
 from pyi._native import open as open_repository
 from pyi.errors import InvalidArgument, NotFound, PyiError
 from pyi.git.address import Address, parse
-from pyi.server.access import Access, RateLimit, Refusal
-from pyi.server.body import pieces, whole
+from pyi.server.access import NOTHING_THERE, Access, RateLimit, Refusal
+from pyi.server.body import Memory, pieces, whole
 from pyi.server.metrics import Metrics
 from pyi.server.settings import Settings
 
@@ -36,6 +36,10 @@ _LOG = logging.getLogger("pyi.server")
 _AUDIT = logging.getLogger("pyi.server.audit")
 _UPLOAD = "git-upload-pack"
 _RECEIVE = "git-receive-pack"
+_REQUESTS_IN_MEMORY = 4
+"""So many requests of the largest size may be in memory at once."""
+_NOBODY = "no/such/workspace"
+"""No workspace has this name."""
 _NO_CACHE = {"cache-control": "no-cache, max-age=0, must-revalidate", "expires": "Fri, 01 Jan 1980 00:00:00 GMT"}
 
 
@@ -52,6 +56,7 @@ class GitApp:
         self._opened: list[Repository] = []
         self._servers: dict[str, GitServer] = {}
         self._limiter: CapacityLimiter | None = None
+        self._memory = Memory(_REQUESTS_IN_MEMORY * settings.max_request_bytes)
         self.ssh_port: int | None = None
 
     def open(self) -> None:
@@ -108,7 +113,7 @@ class GitApp:
         except Refusal as refusal:
             response = _refuse(refusal)
         except NotFound:
-            response = _refuse(Refusal(404, "there is no such repository"))
+            response = _refuse(Refusal(404, NOTHING_THERE))
         except InvalidArgument as error:
             response = _refuse(Refusal(400, str(error)))
         except PyiError as error:
@@ -157,7 +162,12 @@ class GitApp:
                 service = request.query_params.get("service")
         address = found[0] if found and service in (_UPLOAD, _RECEIVE) else None
         write = service == _RECEIVE
-        token = self._access.check(request.headers.get("authorization"), address, write=write)
+        try:
+            token = self._access.check(request.headers.get("authorization"), address, write=write)
+        except Refusal as refusal:
+            if refusal.status == 404 and address is not None:
+                await self.look_for_nothing()
+            raise
         if address is None or service is None:
             raise Refusal(404, "this is a smart server: clone a repository's address")
         entry.update(service=service, address=str(address), token=token.id if token else None)
@@ -173,8 +183,10 @@ class GitApp:
         media_type = f"application/x-{service}-result"
         if write:
             return await self._push(request, remote, entry, media_type)
-        body = await whole(request, self.settings.max_request_bytes, self.settings.read_timeout)
-        answer = await self.work(partial(remote.upload, version, body))
+        with self._memory.hold() as held:
+            body = await whole(request, self.settings.max_request_bytes, self.settings.read_timeout, held)
+            answer = await self.work(partial(remote.upload, version, body))
+            del body
         return StreamingResponse(self._pieces(answer, entry), media_type=media_type, headers=_NO_CACHE)
 
     async def remote(self, address: Address) -> GitRemote:
@@ -186,8 +198,16 @@ class GitApp:
         """
         server = self._servers.get(address.repository)
         if server is None:
-            raise Refusal(404, "there is no such repository")
+            await self.look_for_nothing()
+            raise Refusal(404, NOTHING_THERE)
         return await self.work(partial(server.view, address.kind, address.name))
+
+    async def look_for_nothing(self) -> None:
+        """Spend what it takes to find out that there is no such workspace, so that no refusal is quicker than that."""
+        for server in self._servers.values():
+            with suppress(PyiError):
+                await self.work(partial(server.view, "workspace", _NOBODY))
+            break
 
     async def _pieces(self, answer: UploadAnswer, entry: dict[str, object]) -> AsyncIterator[bytes]:
         while True:
@@ -221,8 +241,10 @@ def _refuse(refusal: Refusal) -> Response:
     headers = dict(_NO_CACHE)
     if refusal.status == 401:
         headers["www-authenticate"] = 'Basic realm="pyi", charset="UTF-8"'
-    if refusal.status == 429:
+    if refusal.status in (429, 503):
         headers["retry-after"] = "1"
+    if refusal.status == 408:
+        headers["connection"] = "close"
     return PlainTextResponse(refusal.text + "\n", refusal.status, headers)
 
 
