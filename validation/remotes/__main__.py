@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from validation.lab import Lab
-from validation.remotes import idle, many
+from validation.remotes import alike, idle, kills, many, moving, suite
 
 __all__ = ["main"]
 
-_RECIPES = {"many": many, "idle": idle}
+_RECIPES = {"many": many, "idle": idle, "kills": kills, "moving": moving, "alike": alike, "suite": suite}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -64,6 +64,8 @@ class Thin:
         self.objects = MemoryObjectStore()
         self.branch = ""
         self.head = _NULL
+        self.next = _NULL
+        """What `commit` made last."""
 
     def connect(self) -> None:
         """Connect; else the first request does."""
@@ -91,18 +93,21 @@ class Thin:
             raise Refused(f"{what}: {answer.status} {said[:200]!r}")
         return said
 
-    def clone(self, *, depth: int = 0) -> None:
-        """Fetch what HEAD names, and everything below it."""
+    def refs(self) -> tuple[str, str]:
+        """Ask where HEAD is, and which branch that is."""
         self.ask("info/refs?service=git-upload-pack")
         ask = line("command=ls-refs\n") + line("object-format=sha1") + b"0001" + line("symrefs\n") + line("peel\n")
         refs = self.ask("git-upload-pack", ask + line("ref-prefix HEAD\n") + line("ref-prefix refs/heads/\n") + b"0000")
         for found in packets(refs):
             if found is not None and b" HEAD" in found:
                 words = found.decode().split()
-                self.head = words[0]
-                self.branch = next(word for word in words if word.startswith("symref-target:")).partition(":")[2]
-        if self.head == _NULL:
-            raise Refused("there is no HEAD")
+                target = next(word for word in words if word.startswith("symref-target:"))
+                return words[0], target.partition(":")[2]
+        raise Refused("there is no HEAD")
+
+    def clone(self, *, depth: int = 0) -> None:
+        """Fetch what HEAD names, and everything below it."""
+        self.head, self.branch = self.refs()
         ask = line("command=fetch") + line("object-format=sha1") + b"0001" + line("ofs-delta\n")
         cut = line(f"deepen {depth}\n") if depth else b""
         said = self.ask("git-upload-pack", ask + cut + line(f"want {self.head}\n") + line("done\n") + b"0000")
@@ -152,7 +157,7 @@ class Thin:
         fresh = [made, tree, blob]
         for one in fresh:
             self.objects.add_object(one)
-        self._next = made.id.decode()
+        self.next = made.id.decode()
         return pack([(_KINDS[one.type_name], one.as_raw_string()) for one in fresh])
 
     def push(self, data: bytes) -> None:
@@ -162,8 +167,8 @@ class Thin:
             Refused: It did not land.
         """
         self.ask("info/refs?service=git-receive-pack")
-        command = f"{self.head} {self._next} {self.branch}\0 report-status object-format=sha1 agent=thin"
+        command = f"{self.head} {self.next} {self.branch}\0 report-status object-format=sha1 agent=thin"
         said = self.ask("git-receive-pack", line(command) + b"0000" + data)
         if packets(said) != [b"unpack ok\n", f"ok {self.branch}\n".encode(), None]:
             raise Refused(repr(said))
-        self.head = self._next
+        self.head = self.next

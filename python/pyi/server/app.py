@@ -28,6 +28,7 @@ from pyi.server.access import NOTHING_THERE, Access, RateLimit, Refusal
 from pyi.server.body import Memory, pieces, whole
 from pyi.server.metrics import Metrics
 from pyi.server.settings import Settings
+from pyi.server.tokens import without_secrets
 
 __all__ = ["GitApp", "create_app", "protocol_version"]
 
@@ -40,7 +41,11 @@ _REQUESTS_IN_MEMORY = 4
 """So many requests of the largest size may be in memory at once."""
 _NOBODY = "no/such/workspace"
 """No workspace has this name."""
-_NO_CACHE = {"cache-control": "no-cache, max-age=0, must-revalidate", "expires": "Fri, 01 Jan 1980 00:00:00 GMT"}
+_NO_CACHE = {
+    "cache-control": "no-cache, max-age=0, must-revalidate",
+    "expires": "Fri, 01 Jan 1980 00:00:00 GMT",
+    "pragma": "no-cache",
+}
 
 
 class GitApp:
@@ -117,7 +122,7 @@ class GitApp:
         except InvalidArgument as error:
             response = _refuse(Refusal(400, str(error)))
         except PyiError as error:
-            _LOG.warning("%s: %s", request.url.path, error)
+            _LOG.warning("%s", without_secrets(f"{request.url.path}: {error}"))
             response = _refuse(Refusal(500, str(error)))
         except BaseException:
             self.metrics.in_flight -= 1
@@ -148,7 +153,7 @@ class GitApp:
         self.metrics.finished(str(entry.get("service", "none")), status, seconds, sent_bytes)
         if _AUDIT.isEnabledFor(logging.INFO):
             entry.update(time=round(time.time(), 3), status=status, ms=round(seconds * 1000, 3), sent_bytes=sent_bytes)
-            _AUDIT.info("%s", json.dumps(entry, default=str))
+            _AUDIT.info("%s", without_secrets(json.dumps(entry, default=str)))
 
     async def _answer(self, request: Request, entry: dict[str, object]) -> Response:
         path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
