@@ -16,6 +16,7 @@ import uvicorn
 
 import pyi
 from pyi.server.app import create_app
+from pyi.server.connection import connections
 from pyi.server.settings import Settings
 
 _CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
@@ -92,7 +93,7 @@ class Live:
         self.app = app.state.git
         self.socket = socket.socket()
         self.socket.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5)
+        config = uvicorn.Config(app, http=connections(settings), log_level="error", timeout_graceful_shutdown=5)
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, args=([self.socket],), daemon=True)
         self.thread.start()

@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -194,3 +195,80 @@ def test_the_verbs(repository: pyi.Repository, tmp_path: Path, here: Any) -> Non
     assert [one["write"] for one in listed] == [True]
     assert pyi_verb("token", "revoke", listed[0]["id"], "--tokens", str(tokens)) == f"revoked {listed[0]['id']}"
     assert "revoked" in pyi_verb("token", "list", "--tokens", str(tokens))
+
+
+def test_what_is_not_there_and_what_is_somebody_elses_are_refused_alike(live: Any, tokens: TokenFile) -> None:
+    _, mine = tokens.create(repository="demo", agent="agent/mine*", write=True)
+    _, elsewhere = tokens.create(repository="other", write=True)
+
+    def refusal(place: str, token: str, service: str) -> tuple[int, dict[str, str], bytes]:
+        request = urllib.request.Request(live.url(f"{place}/info/refs?service={service}"))
+        request.add_header("Authorization", f"Bearer {token}")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request)
+        with refused.value as error:
+            headers = {name: value for name, value in error.headers.items() if name != "date"}
+            return error.code, headers, error.read()
+
+    for service in ("git-upload-pack", "git-receive-pack"):
+        cases = [
+            ("none.git", mine),  # no such repository
+            ("demo/agents/agent/theirs.git", mine),  # another tenant's agent
+            ("demo/agents/agent/none.git", mine),  # nobody's
+            ("demo/agents/agent/mine-not-there.git", mine),  # one's own, not there
+            ("demo.git", mine),  # more than the scope
+            ("demo/superpositions/none.git", mine),
+            ("demo/checkpoints/00000000.git", mine),
+            ("demo.git", elsewhere),
+            ("none.git", elsewhere),
+        ]
+        answers = [refusal(*case, service) for case in cases]
+        assert answers == [answers[0]] * len(cases)
+        assert answers[0][0] == 404
+    # Who is nobody hears the same whatever the reason.
+    known, revoked = tokens.create()
+    tokens.revoke(known.id)
+    nobody = [refusal(place, token, "git-upload-pack") for place in ("demo.git", "none.git")
+              for token in (revoked, revoked + "x", "pyi_0000000000_x", "nonsense")]  # fmt: skip
+    assert nobody == [nobody[0]] * len(nobody)
+
+
+def test_no_secret_reaches_any_output_of_a_server(repository: pyi.Repository, tmp_path: Path, here: Any) -> None:
+    """Right, wrong, expired and revoked tokens, in every place a client may put one, with all logs on."""
+    tokens = TokenFile(tmp_path / "tokens.json")
+    _, good = tokens.create(write=True)
+    known, revoked = tokens.create(write=True)
+    tokens.revoke(known.id)
+    _, brief = tokens.create(expires=time.time() + 0.01)
+    wrong = good[:-6] + "wrong!"
+    command = [sys.executable, "-X", "dev", "-m", "pyi", "serve", f"demo={repository.path}", "--port", "0"]
+    command += ["--tokens", str(tokens.path), "--audit-log", "-", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        base = json.loads(server.stdout.readline())["url"]
+        for token in (good, revoked, brief, wrong):
+            for place in (
+                f"demo.git/{INFO}",
+                f"{token}.git/{INFO}",
+                f"demo/agents/{token}.git/{INFO}",
+                f"demo.git/{token}",
+            ):
+                get(f"{base}/{place}", token)
+                get(f"{base}/{place}", token, bearer=True)
+            get(f"{base}/demo.git/{INFO}&token={token}", token)
+            url = base.replace("http://", f"http://x:{token}@") + "/demo.git"
+            here.run("ls-remote", url)
+            here.run("push", url, ":refs/heads/none")
+        raw = socket.create_connection(base.removeprefix("http://").split(":"))
+        raw.sendall(f"GET /demo.git/{INFO} HTTP/1.1\r\nAuthorization: Bearer {good}\r\nbroken header\r\n\r\n".encode())
+        raw.recv(4096)
+        raw.close()
+        metrics = get(f"{base}/metrics")[1].decode()
+        server.send_signal(signal.SIGTERM)
+        out, errors = server.communicate(timeout=60)
+    assert "git-upload-pack" in errors
+    for token in (good, revoked, brief, wrong):
+        secret = token.split("_", 2)[2]
+        basic = base64.b64encode(f"x:{token}".encode()).decode()
+        for text in (secret, secret[:20], basic, basic[24:]):
+            assert text not in out + errors + metrics

@@ -316,3 +316,30 @@ def test_requests_may_be_compressed_and_bad_ones_are_refused(serve: Serve, repos
     missing = b"0012command=fetch\n0001" + b"0032want " + b"1" * 40 + b"\n" + b"0009done\n0000"
     status, said = post(missing)
     assert (status, b"not our ref" in said) == (200, True)
+
+
+def test_a_commit_without_files_whose_tree_nobody_stored(serve: Serve, tmp_path: Path, here: Any) -> None:
+    """Git has the empty tree whether it is stored or not."""
+    directory = tmp_path / "bare"
+    directory.mkdir()
+    source = type(here)(directory)
+    source("init", "--quiet", "-b", "main")
+    source("commit", "--quiet", "--allow-empty", "-m", "nothing")
+    (empty,) = (directory / ".git" / "objects").glob("4b/825dc642*") or [None]
+    if empty is not None:
+        empty.unlink()
+    with pyi.open(tmp_path / "store-of-nothing") as repo:
+        repo.import_git(directory)
+        live = serve(demo=repo)
+        here("clone", "--quiet", live.url("demo.git"), "clone")
+        clone = type(here)(here.directory / "clone")
+        clone.fsck()
+        assert clone("rev-parse", "HEAD") == source("rev-parse", "HEAD")
+
+
+def test_a_depth_by_date_that_selects_nothing_is_refused(serve: Serve, repository: pyi.Repository, here: Any) -> None:
+    live = serve(demo=repository)
+    for version in ("0", "2"):
+        options = ("-c", f"protocol.version={version}", "clone", "--shallow-since=2090-01-01")
+        said = here.fails(*options, live.url("demo.git"))
+        assert "no commits selected" in said

@@ -35,6 +35,7 @@ pub struct DeltaCache {
     free: Vec<usize>,
     newest: usize,
     oldest: usize,
+    offered_bytes: u64,
     pub(crate) inflater: Inflater,
     pub(crate) delta: Vec<u8>,
 }
@@ -66,6 +67,7 @@ impl DeltaCache {
             free: Vec::new(),
             newest: NONE,
             oldest: NONE,
+            offered_bytes: 0,
             inflater: Inflater::default(),
             delta: Vec::new(),
         }
@@ -82,6 +84,7 @@ impl DeltaCache {
     /// Keeps an object, dropping others as the budget needs; one larger than half the budget is not kept.
     pub fn put(&mut self, pack: u32, offset: u64, object: Object) {
         let cost = object.data.len() + ENTRY_OVERHEAD_BYTES;
+        self.offered_bytes = self.offered_bytes.saturating_add(cost as u64);
         if cost > self.budget / 2 || self.map.contains_key(&(pack, offset)) {
             return;
         }
@@ -117,6 +120,12 @@ impl DeltaCache {
         self.slots.clear();
         self.free.clear();
         (self.newest, self.oldest, self.used) = (NONE, NONE, 0);
+    }
+
+    /// Bytes of all objects that were ever put in, kept or not: what was unfolded for who reads through this cache.
+    #[must_use]
+    pub fn offered_bytes(&self) -> u64 {
+        self.offered_bytes
     }
 
     /// Bytes held, overhead included.

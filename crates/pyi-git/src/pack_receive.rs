@@ -33,7 +33,7 @@ impl Default for ReceiveLimits {
                 max_object_bytes: 1 << 30,
                 max_depth: 4_095,
             },
-            max_objects: 50_000_000,
+            max_objects: 16_000_000,
             max_work_bytes: 1 << 40,
         }
     }
@@ -139,35 +139,41 @@ impl Receiver<'_> {
         self.by_oid.entry(oid).or_insert(number);
     }
 
-    /// Names the deltas. A base that is named may stand behind what is based on it, so what waits is tried again as long as that helps.
+    /// Names the deltas. A base that is named may stand behind what is based on it: what waits for a name is tried again when that turns up, so
+    /// that no order of entries costs more than two tries of each.
     fn resolve(
         &mut self,
         cache: &mut DeltaCache,
         external: &mut dyn FnMut(&Oid) -> Option<Object>,
     ) -> Result<(), PackError> {
-        let mut waiting: Vec<usize> = (0..self.entries.len())
-            .filter(|&at| self.named.get(at) == Some(&None))
-            .collect();
-        while !waiting.is_empty() {
-            let before = waiting.len();
-            let mut missing = None;
-            let mut still = Vec::new();
-            for number in waiting {
+        let mut waiting: HashMap<Oid, Vec<usize>> = HashMap::new();
+        let mut ready: Vec<usize> = Vec::new();
+        for first in 0..self.entries.len() {
+            if self.named.get(first) == Some(&None) {
+                ready.push(first);
+            }
+            while let Some(number) = ready.pop() {
                 match self.object(number, cache, external) {
-                    Ok(object) => self.name(number, object.oid(self.format), object.kind),
-                    Err(error @ PackError::MissingBase { .. }) => {
-                        missing.get_or_insert(error);
-                        still.push(number);
+                    Ok(object) => {
+                        let oid = object.oid(self.format);
+                        self.name(number, oid, object.kind);
+                        ready.extend(waiting.remove(&oid).unwrap_or_default());
                     }
+                    Err(PackError::MissingBase { base, .. }) => waiting.entry(base).or_default().push(number),
                     Err(error) => return Err(error),
                 }
             }
-            if still.len() == before {
-                return Err(missing.unwrap_or(PackError::Checksum));
-            }
-            waiting = still;
         }
-        Ok(())
+        let first = waiting
+            .iter()
+            .flat_map(|(base, numbers)| numbers.iter().map(move |at| (*at, *base)));
+        match first.min() {
+            None => Ok(()),
+            Some((number, base)) => Err(PackError::MissingBase {
+                offset: self.entries.get(number).map_or(0, |entry| entry.offset),
+                base,
+            }),
+        }
     }
 
     /// The object of an entry, along its chain.
@@ -203,7 +209,10 @@ impl Receiver<'_> {
                     Some(&base) => base,
                     None => {
                         chain.push(at);
-                        break external(&oid).ok_or(PackError::MissingBase { offset, base: oid })?;
+                        let base = external(&oid).ok_or(PackError::MissingBase { offset, base: oid })?;
+                        // A few bytes can name something large that the receiver has to read.
+                        self.count(offset, base.data.len() as u64)?;
+                        break base;
                     }
                 },
             };
@@ -385,6 +394,95 @@ mod tests {
                 "cut at {at}"
             );
         }
+    }
+
+    #[test]
+    fn deltas_in_the_worst_order_are_tried_twice_each_and_those_without_an_end_are_refused() {
+        // Each leans on the one behind it, the last one on what is whole.
+        let count = 2_000;
+        let contents: Vec<Vec<u8>> = (0..count).map(|at| vec![7u8; 100 + at]).collect();
+        let names: Vec<Oid> = contents
+            .iter()
+            .map(|content| hash_object(FORMAT, ObjectKind::Blob, content))
+            .collect();
+        let build = |end: bool| {
+            let mut out = Vec::new();
+            let mut pack = PackStream::new(FORMAT, count as u32, 6, &mut out);
+            for at in (1..count).rev() {
+                let (base, content) = (&contents[at - 1], &contents[at]);
+                let mut code = Vec::new();
+                for mut size in [base.len(), content.len()] {
+                    while size > 127 {
+                        code.push((size & 127) as u8 | 128);
+                        size >>= 7;
+                    }
+                    code.push(size as u8);
+                }
+                code.extend_from_slice(&[0x80 | 0x10 | 0x20, base.len() as u8, (base.len() >> 8) as u8, 1, 7]);
+                let deflated = crate::zlib::deflate(&[&code], 6);
+                pack.copied_delta(Base::Named(names[at - 1]), code.len() as u64, &deflated, &mut out);
+            }
+            match end {
+                true => pack.whole(ObjectKind::Blob, &contents[0], &mut out),
+                false => {
+                    let code = [100, 100, 0x90, 100];
+                    let deflated = crate::zlib::deflate(&[&code], 6);
+                    pack.copied_delta(Base::Named(names[count - 1]), 4, &deflated, &mut out);
+                }
+            }
+            pack.finish(&mut out);
+            out
+        };
+        let mut asked = 0;
+        let mut external = |_: &Oid| {
+            asked += 1;
+            None
+        };
+        let mut cache = DeltaCache::new(1 << 20);
+        let pack = build(true);
+        let received = receive(FORMAT, &pack, &ReceiveLimits::default(), &mut cache, &mut external).unwrap();
+        assert!(
+            received
+                .entries
+                .iter()
+                .rev()
+                .map(|entry| entry.oid)
+                .eq(names.iter().copied())
+        );
+        assert!(asked <= count, "{asked}");
+        // A ring that nothing stands outside of.
+        assert!(matches!(
+            run(&build(false), &ReceiveLimits::default(), None),
+            Err(PackError::MissingBase { .. })
+        ));
+    }
+
+    #[test]
+    fn large_bases_of_the_receiver_count_as_work() {
+        let outside = Object::new(ObjectKind::Blob, vec![1u8; 60_000]);
+        let mut out = Vec::new();
+        let mut pack = PackStream::new(FORMAT, 100, 6, &mut out);
+        for length in 1..=100u8 {
+            let code = [0xe0, 0xd4, 3, length, 0x90, length];
+            let deflated = crate::zlib::deflate(&[&code], 6);
+            pack.copied_delta(Base::Named(outside.oid(FORMAT)), 6, &deflated, &mut out);
+        }
+        pack.finish(&mut out);
+        assert_eq!(
+            run(&out, &ReceiveLimits::default(), Some(&outside))
+                .unwrap()
+                .entries
+                .len(),
+            100
+        );
+        let limits = ReceiveLimits {
+            max_work_bytes: 50 * 60_000,
+            ..ReceiveLimits::default()
+        };
+        assert!(matches!(
+            run(&out, &limits, Some(&outside)),
+            Err(PackError::TooLarge { .. })
+        ));
     }
 
     #[test]

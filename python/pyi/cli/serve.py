@@ -59,6 +59,7 @@ _OPTIONS: tuple[tuple[str, type, str, str], ...] = (
     ("max_pack_bytes", int, "BYTES", "longest pack of a push (default: 2 GiB)"),
     ("max_object_bytes", int, "BYTES", "largest object in a push (default: 1 GiB)"),
     ("max_request_bytes", int, "BYTES", "longest other request (default: 64 MiB)"),
+    ("head_timeout", float, "SECONDS", "how long to wait for the head of a request (default: 15)"),
     ("read_timeout", float, "SECONDS", "how long to wait for the next piece of a request (default: 60)"),
     ("requests_per_second", float, "N", "for each client address, with bursts (default: any number)"),
     ("threads", int, "N", "requests that are worked on at once (default: 16)"),

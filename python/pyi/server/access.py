@@ -14,7 +14,10 @@ from pyi.git.address import Address
 from pyi.server.settings import Settings
 from pyi.server.tokens import Token, TokenFile
 
-__all__ = ["Access", "RateLimit", "Refusal"]
+__all__ = ["NOTHING_THERE", "Access", "RateLimit", "Refusal"]
+
+NOTHING_THERE = "there is no such repository, or it is out of reach for who asks"
+"""The same for what does not exist and what is somebody else's."""
 
 _BURST_S = 10.0
 _CLIENTS_MAX = 10_000
@@ -49,13 +52,13 @@ class Access:
             if token is None:
                 raise Refusal(401, "the token is wrong, expired or revoked")
             if address is None or not token.reaches(address):
-                raise Refusal(404, "there is no such repository, or the token does not reach it")
+                raise Refusal(404, NOTHING_THERE)
             if write and not token.write:
                 raise Refusal(403, "the token may read and not write")
             return token
         if self._anonymous == "write" or (self._anonymous == "read" and not write):
             if address is None:
-                raise Refusal(404, "there is no such repository")
+                raise Refusal(404, NOTHING_THERE)
             return None
         # The same for what exists and what does not.
         raise Refusal(401, "a token is needed")

@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
@@ -24,10 +24,11 @@ from pyi._native import GitRemote, GitServer, Repository, UploadAnswer
 from pyi._native import open as open_repository
 from pyi.errors import InvalidArgument, NotFound, PyiError
 from pyi.git.address import Address, parse
-from pyi.server.access import Access, RateLimit, Refusal
-from pyi.server.body import pieces, whole
+from pyi.server.access import NOTHING_THERE, Access, RateLimit, Refusal
+from pyi.server.body import Memory, pieces, whole
 from pyi.server.metrics import Metrics
 from pyi.server.settings import Settings
+from pyi.server.tokens import without_secrets
 
 __all__ = ["GitApp", "create_app", "protocol_version"]
 
@@ -36,7 +37,15 @@ _LOG = logging.getLogger("pyi.server")
 _AUDIT = logging.getLogger("pyi.server.audit")
 _UPLOAD = "git-upload-pack"
 _RECEIVE = "git-receive-pack"
-_NO_CACHE = {"cache-control": "no-cache, max-age=0, must-revalidate", "expires": "Fri, 01 Jan 1980 00:00:00 GMT"}
+_REQUESTS_IN_MEMORY = 4
+"""So many requests of the largest size may be in memory at once."""
+_NOBODY = "no/such/workspace"
+"""No workspace has this name."""
+_NO_CACHE = {
+    "cache-control": "no-cache, max-age=0, must-revalidate",
+    "expires": "Fri, 01 Jan 1980 00:00:00 GMT",
+    "pragma": "no-cache",
+}
 
 
 class GitApp:
@@ -52,6 +61,7 @@ class GitApp:
         self._opened: list[Repository] = []
         self._servers: dict[str, GitServer] = {}
         self._limiter: CapacityLimiter | None = None
+        self._memory = Memory(_REQUESTS_IN_MEMORY * settings.max_request_bytes)
         self.ssh_port: int | None = None
 
     def open(self) -> None:
@@ -108,11 +118,11 @@ class GitApp:
         except Refusal as refusal:
             response = _refuse(refusal)
         except NotFound:
-            response = _refuse(Refusal(404, "there is no such repository"))
+            response = _refuse(Refusal(404, NOTHING_THERE))
         except InvalidArgument as error:
             response = _refuse(Refusal(400, str(error)))
         except PyiError as error:
-            _LOG.warning("%s: %s", request.url.path, error)
+            _LOG.warning("%s", without_secrets(f"{request.url.path}: {error}"))
             response = _refuse(Refusal(500, str(error)))
         except BaseException:
             self.metrics.in_flight -= 1
@@ -143,7 +153,7 @@ class GitApp:
         self.metrics.finished(str(entry.get("service", "none")), status, seconds, sent_bytes)
         if _AUDIT.isEnabledFor(logging.INFO):
             entry.update(time=round(time.time(), 3), status=status, ms=round(seconds * 1000, 3), sent_bytes=sent_bytes)
-            _AUDIT.info("%s", json.dumps(entry, default=str))
+            _AUDIT.info("%s", without_secrets(json.dumps(entry, default=str)))
 
     async def _answer(self, request: Request, entry: dict[str, object]) -> Response:
         path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
@@ -157,7 +167,12 @@ class GitApp:
                 service = request.query_params.get("service")
         address = found[0] if found and service in (_UPLOAD, _RECEIVE) else None
         write = service == _RECEIVE
-        token = self._access.check(request.headers.get("authorization"), address, write=write)
+        try:
+            token = self._access.check(request.headers.get("authorization"), address, write=write)
+        except Refusal as refusal:
+            if refusal.status == 404 and address is not None:
+                await self.look_for_nothing()
+            raise
         if address is None or service is None:
             raise Refusal(404, "this is a smart server: clone a repository's address")
         entry.update(service=service, address=str(address), token=token.id if token else None)
@@ -173,8 +188,10 @@ class GitApp:
         media_type = f"application/x-{service}-result"
         if write:
             return await self._push(request, remote, entry, media_type)
-        body = await whole(request, self.settings.max_request_bytes, self.settings.read_timeout)
-        answer = await self.work(partial(remote.upload, version, body))
+        with self._memory.hold() as held:
+            body = await whole(request, self.settings.max_request_bytes, self.settings.read_timeout, held)
+            answer = await self.work(partial(remote.upload, version, body))
+            del body
         return StreamingResponse(self._pieces(answer, entry), media_type=media_type, headers=_NO_CACHE)
 
     async def remote(self, address: Address) -> GitRemote:
@@ -186,8 +203,16 @@ class GitApp:
         """
         server = self._servers.get(address.repository)
         if server is None:
-            raise Refusal(404, "there is no such repository")
+            await self.look_for_nothing()
+            raise Refusal(404, NOTHING_THERE)
         return await self.work(partial(server.view, address.kind, address.name))
+
+    async def look_for_nothing(self) -> None:
+        """Spend what it takes to find out that there is no such workspace, so that no refusal is quicker than that."""
+        for server in self._servers.values():
+            with suppress(PyiError):
+                await self.work(partial(server.view, "workspace", _NOBODY))
+            break
 
     async def _pieces(self, answer: UploadAnswer, entry: dict[str, object]) -> AsyncIterator[bytes]:
         while True:
@@ -221,8 +246,10 @@ def _refuse(refusal: Refusal) -> Response:
     headers = dict(_NO_CACHE)
     if refusal.status == 401:
         headers["www-authenticate"] = 'Basic realm="pyi", charset="UTF-8"'
-    if refusal.status == 429:
+    if refusal.status in (429, 503):
         headers["retry-after"] = "1"
+    if refusal.status == 408:
+        headers["connection"] = "close"
     return PlainTextResponse(refusal.text + "\n", refusal.status, headers)
 
 

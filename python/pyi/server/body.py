@@ -1,18 +1,59 @@
-"""Request bodies: perhaps compressed, never too long, never waited for too long."""
+"""Request bodies: perhaps compressed, never too long, never waited for too long, never too many in memory."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
 from pyi.server.access import Refusal
 
-__all__ = ["pieces", "whole"]
+__all__ = ["Held", "Memory", "pieces", "whole"]
 
 _PIECE_BYTES = 1 << 20
+_SLOWEST_BYTES_S = 100
+
+
+class Held:
+    """What one request has in memory."""
+
+    def __init__(self, memory: Memory) -> None:
+        """Hold nothing yet."""
+        self._memory = memory
+        self.bytes = 0
+
+    def add(self, count: int) -> None:
+        """Hold more.
+
+        Raises:
+            Refusal: All requests together would hold too much.
+        """
+        if self._memory.held_bytes + count > self._memory.limit_bytes:
+            raise Refusal(503, "too many large requests at once; try again in a moment")
+        self._memory.held_bytes += count
+        self.bytes += count
+
+
+class Memory:
+    """How much of requests may be in memory at once. Used from one event loop."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        """Allow so much."""
+        self.limit_bytes = limit_bytes
+        self.held_bytes = 0
+
+    @contextmanager
+    def hold(self) -> Iterator[Held]:
+        """Count what a request holds until the end of the block."""
+        held = Held(self)
+        try:
+            yield held
+        finally:
+            self.held_bytes -= held.bytes
 
 
 async def pieces(request: Request, limit_bytes: int, timeout: float) -> AsyncIterator[bytes]:
@@ -27,9 +68,11 @@ async def pieces(request: Request, limit_bytes: int, timeout: float) -> AsyncIte
     if encoding not in ("identity", "gzip", "x-gzip", "deflate"):
         raise Refusal(415, f"content encoding {encoding!r} is not known; use gzip or none")
     unpack = None if encoding == "identity" else zlib.decompressobj(47)
-    total = 0
+    total = came = 0
+    waited_s = 0.0
     stream = request.stream().__aiter__()
     while True:
+        begin = time.monotonic()
         try:
             piece = await asyncio.wait_for(stream.__anext__(), timeout)
         except StopAsyncIteration:
@@ -38,6 +81,10 @@ async def pieces(request: Request, limit_bytes: int, timeout: float) -> AsyncIte
             raise Refusal(408, "the request did not go on in time") from None
         except ClientDisconnect:
             raise Refusal(400, "the request was cut short") from None
+        came += len(piece)
+        waited_s += time.monotonic() - begin
+        if came < _SLOWEST_BYTES_S * (waited_s - timeout):
+            raise Refusal(408, f"the request came at less than {_SLOWEST_BYTES_S} bytes a second")
         while piece:
             if unpack is None:
                 out, piece = piece, b""
@@ -58,10 +105,14 @@ async def pieces(request: Request, limit_bytes: int, timeout: float) -> AsyncIte
         raise Refusal(400, "the body ends in the middle of its gzip")
 
 
-async def whole(request: Request, limit_bytes: int, timeout: float) -> bytes:
+async def whole(request: Request, limit_bytes: int, timeout: float, held: Held) -> bytes:
     """Return the body in one piece.
 
     Raises:
-        Refusal: As `pieces`.
+        Refusal: As `pieces`; there is no memory left for it.
     """
-    return b"".join([piece async for piece in pieces(request, limit_bytes, timeout)])
+    found = []
+    async for piece in pieces(request, limit_bytes, timeout):
+        held.add(len(piece))
+        found.append(piece)
+    return b"".join(found)

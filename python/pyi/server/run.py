@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ import uvicorn
 
 from pyi.errors import StorageError
 from pyi.server.app import create_app
+from pyi.server.connection import connections
 from pyi.server.settings import Settings
 
 __all__ = ["run"]
@@ -54,12 +56,14 @@ def run(settings: Settings, ready: Callable[[str], None]) -> None:
         PyiError: A repository cannot be opened.
     """
     app = create_app(settings)
+    _allow_files()
     # Opened here too, so that what is wrong with a repository is said in one line.
     app.state.git.open()
     app.state.git.close()
     _log_to(settings.audit_log)
     config = uvicorn.Config(
         app,
+        http=connections(settings),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -82,6 +86,13 @@ def run(settings: Settings, ready: Callable[[str], None]) -> None:
         scheme = "https" if settings.certificate else "http"
         url = f"{scheme}://{host}:{listener.getsockname()[1]}"
         _Server(config, lambda: ready(url)).run([listener])
+
+
+def _allow_files() -> None:
+    """Have as many connections as the system lets this process have: each is a file."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _log_to(path: str | None) -> None:

@@ -45,7 +45,9 @@ class Settings:
     max_object_bytes: int = 1 << 30
     """Of one object in a push."""
     read_timeout: float = 60.0
-    """Between two pieces of a request."""
+    """Between two pieces of a request, and until a client takes more of an answer."""
+    head_timeout: float = 15.0
+    """For the whole head of a request, from connecting or from its first byte on."""
     requests_per_second: float = 0.0
     """For each client address, with bursts of ten seconds' worth; 0: no limit."""
     threads: int = 16
@@ -73,7 +75,12 @@ class Settings:
                 raise InvalidArgument(f"port={port}: 0 to 65535")
         if self.ssh_port is not None and (self.authorized_keys is None or self.host_key is None):
             raise InvalidArgument("SSH needs a file of authorized keys, and one for the host's own key")
-        if self.threads < 1 or self.max_request_bytes < 1 or self.max_pack_bytes < 1 or self.read_timeout <= 0:
+        if (
+            self.threads < 1
+            or self.max_request_bytes < 1
+            or self.max_pack_bytes < 1
+            or min(self.read_timeout, self.head_timeout) <= 0
+        ):
             raise InvalidArgument("threads, sizes and timeouts are more than 0")
         return self
 

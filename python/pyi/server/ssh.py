@@ -27,7 +27,7 @@ from pyi._native import GitRemote
 from pyi.errors import NotFound, PyiError, StorageError
 from pyi.git.address import parse
 from pyi.git.packend import PackEnd
-from pyi.server.access import Refusal
+from pyi.server.access import NOTHING_THERE, Refusal
 from pyi.server.app import GitApp, protocol_version
 from pyi.server.tokens import Token
 
@@ -148,7 +148,7 @@ async def _handle(app: GitApp, process: _Process) -> None:
         session.refuse(refusal.text)
     except NotFound:
         status = 404
-        session.refuse("there is no such repository")
+        session.refuse(NOTHING_THERE)
     except PyiError as error:
         status = 400
         session.refuse(str(error))
@@ -188,7 +188,8 @@ class _Session:
         grant = _grant(self._process)
         write = service == "git-receive-pack"
         if found is None or not grant.reaches(found[0]):
-            raise Refusal(404, "there is no such repository, or the key does not reach it")
+            await self._app.look_for_nothing()
+            raise Refusal(404, NOTHING_THERE)
         address = found[0]
         entry.update(service=service, address=str(address), token=grant.id)
         if write and not grant.write:

@@ -207,6 +207,10 @@ impl<'a> Importer<'a> {
         let at = || format!("{:?}", String::from_utf8_lossy(path));
         let found = self.source.read_object(oid).map_err(|error| located(error, &at()))?;
         let Some(object) = found else {
+            // The empty tree exists in every repository, stored or not.
+            if kind == ObjectKind::Tree && *oid == oid.format().empty_tree() {
+                return Ok(Arc::default());
+            }
             return Err(self.source.missing_object(oid, &format!("({kind} at path {})", at())));
         };
         if object.kind != kind {

@@ -7,7 +7,7 @@ use pyi_git::{ObjectKind, Oid};
 
 use super::GitRemote;
 use super::oid_set::{OidMap, OidSet};
-use crate::Result;
+use crate::{Error, Result};
 
 const WANTED: u8 = 1;
 const HAD: u8 = 2;
@@ -146,6 +146,9 @@ impl GitRemote {
                 }
             }
             Deepen::No => {}
+        }
+        if inside.is_empty() && !wants.is_empty() && matches!(request.deepen, Deepen::Since(_) | Deepen::Not) {
+            return Err(Error::git("no commits selected for shallow requests"));
         }
         let mut shallow: Vec<Oid> = commits.cut.difference(client).copied().collect();
         shallow.sort_unstable();

@@ -21,6 +21,7 @@ mod upload;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use parking_lot::Mutex;
 use pyi_cas::Id;
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) infos: Mutex<CommitInfos>,
     pub(crate) sources: Mutex<Vec<Arc<GitSource>>>,
     pub(crate) tags: Mutex<HashMap<PathBuf, Arc<Tags>>>,
+    /// Bytes of packs that are arriving, in memory.
+    pub(crate) spooled: Arc<AtomicUsize>,
 }
 
 /// A repository as git remotes. Cloning is O(1).
@@ -88,6 +91,7 @@ impl GitServer {
                 infos: Mutex::default(),
                 sources: Mutex::default(),
                 tags: Mutex::default(),
+                spooled: Arc::default(),
             }),
         }
     }

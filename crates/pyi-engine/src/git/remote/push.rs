@@ -1,5 +1,7 @@
 //! The answers of receive-pack: a push moves branches, tags, or a workspace, each by compare-and-swap, or says why not in git's words.
 
+use std::collections::HashSet;
+
 use pyi_cas::{Bytes, Guard, Id, RefOutcome, RefTransaction};
 use pyi_git::Oid;
 use pyi_git::pktline::{BAND_PACK, PACKET_MAX_BYTES, write_band, write_flush, write_line};
@@ -54,6 +56,8 @@ pub struct Push {
     remote: GitRemote,
     limits: PushLimits,
     head: Vec<u8>,
+    /// The commands are looked for when so many bytes are there: each time twice as many as before.
+    look_at_bytes: usize,
     request: Option<PushRequest>,
     spool: Spool,
     moved: Vec<MovedRef>,
@@ -80,8 +84,9 @@ impl GitRemote {
             remote: self.clone(),
             limits,
             head: Vec::new(),
+            look_at_bytes: 0,
             request: None,
-            spool: Spool::new(),
+            spool: Spool::new(&self.shared.spooled),
             moved: Vec::new(),
         })
     }
@@ -93,28 +98,36 @@ impl Push {
     /// # Errors
     /// `InvalidArgument` for what is no push; `QuotaExceeded` above the limit; `Storage`.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<()> {
-        let dir = self.remote.engine().path.clone();
         if self.request.is_none() {
             self.head.extend_from_slice(bytes);
-            let parsed = PushRequest::parse(&self.head, self.remote.format);
-            match parsed.map_err(|error| Error::invalid(error.to_string()))? {
-                Some((request, used)) => {
-                    let head = std::mem::take(&mut self.head);
-                    self.spool.write(head.get(used..).unwrap_or_default(), &dir)?;
-                    self.request = Some(request);
-                }
-                None if self.head.len() > COMMANDS_MAX_BYTES => {
-                    return Err(Error::invalid("more commands than a push may have"));
-                }
-                None => {}
+            if self.head.len() >= self.look_at_bytes || self.head.len() > COMMANDS_MAX_BYTES {
+                self.look()?;
             }
         } else {
-            self.spool.write(bytes, &dir)?;
+            self.spool.write(bytes, &self.remote.engine().path)?;
         }
         if self.spool.length() > self.limits.max_bytes {
             let limit = self.limits.max_bytes;
             let message = format!("the pack is longer than {limit} bytes, which is the limit of this server");
             return Err(Error::new(ErrorKind::QuotaExceeded, message));
+        }
+        Ok(())
+    }
+
+    /// Reads the commands, if all of them are there.
+    fn look(&mut self) -> Result<()> {
+        let parsed = PushRequest::parse(&self.head, self.remote.format);
+        match parsed.map_err(|error| Error::invalid(error.to_string()))? {
+            Some((request, used)) => {
+                let head = std::mem::take(&mut self.head);
+                let rest = head.get(used..).unwrap_or_default();
+                self.spool.write(rest, &self.remote.engine().path)?;
+                self.request = Some(request);
+            }
+            None if self.head.len() > COMMANDS_MAX_BYTES => {
+                return Err(Error::invalid("more commands than a push may have"));
+            }
+            None => self.look_at_bytes = self.head.len() * 2,
         }
         Ok(())
     }
@@ -130,6 +143,9 @@ impl Push {
     /// # Errors
     /// `InvalidArgument` for what is no push. What is wrong with the pack or the refs is said in the answer.
     pub fn finish(&mut self) -> Result<Vec<u8>> {
+        if self.request.is_none() {
+            self.look()?;
+        }
         let Some(request) = self.request.take() else {
             return Err(Error::invalid("the push is cut short"));
         };
@@ -145,7 +161,7 @@ impl Push {
         let remote = self.remote.clone();
         remote.engine().open()?;
         remote.engine().git_map.refresh();
-        let spool = std::mem::replace(&mut self.spool, Spool::new());
+        let spool = std::mem::replace(&mut self.spool, Spool::new(&remote.shared.spooled));
         let engine = remote.engine().clone();
         let _section = engine.store().section();
         // What the remote offers has to be known for what the client built on it to be found.
@@ -215,13 +231,9 @@ impl GitRemote {
             message: "push".to_owned(),
             ..RefTransaction::default()
         };
-        for (number, command) in request.commands.iter().enumerate() {
-            let twice = request
-                .commands
-                .iter()
-                .take(number)
-                .any(|before| before.name == command.name);
-            let done = if twice {
+        let mut names: HashSet<&[u8]> = HashSet::new();
+        for command in &request.commands {
+            let done = if !names.insert(&command.name) {
                 Err(Error::conflict("multiple updates for this ref are not allowed"))
             } else if request.atomic {
                 self.prepare(command, quarantine).map(|prepared| {

@@ -6,6 +6,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memmap2::Mmap;
 use parking_lot::Mutex;
@@ -20,8 +22,10 @@ use super::GitRemote;
 use crate::git::tree_import::ObjectReader;
 use crate::{Error, ErrorKind, Result};
 
-/// Packs up to this size stay in memory.
+/// Packs up to this size stay in memory,
 const MEMORY_BYTES: usize = 4 << 20;
+/// and all of those that are arriving at a repository together, so that many slow clients do not fill it.
+const MEMORY_ALL_BYTES: usize = 64 << 20;
 /// Memory for delta bases.
 const CACHE_BYTES: usize = 32 << 20;
 /// Objects may be unfolded to so many times the size of the pack, beside a gigabyte that is free.
@@ -32,14 +36,23 @@ pub(crate) struct Spool {
     memory: Vec<u8>,
     file: Option<File>,
     length: u64,
+    /// Bytes in the memory of all spools of a repository.
+    all: Arc<AtomicUsize>,
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.memory.len(), Ordering::Relaxed);
+    }
 }
 
 impl Spool {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(all: &Arc<AtomicUsize>) -> Self {
         Spool {
             memory: Vec::new(),
             file: None,
             length: 0,
+            all: all.clone(),
         }
     }
 
@@ -51,8 +64,12 @@ impl Spool {
     pub(crate) fn write(&mut self, bytes: &[u8], dir: &Path) -> Result<()> {
         self.length += bytes.len() as u64;
         if self.file.is_none() && self.memory.len() + bytes.len() <= MEMORY_BYTES {
-            self.memory.extend_from_slice(bytes);
-            return Ok(());
+            // A little more than the limit, if many find it kept at the same moment.
+            if self.all.load(Ordering::Relaxed) + bytes.len() <= MEMORY_ALL_BYTES {
+                self.all.fetch_add(bytes.len(), Ordering::Relaxed);
+                self.memory.extend_from_slice(bytes);
+                return Ok(());
+            }
         }
         let failed = |error: std::io::Error| Error::io("write a pushed pack into", dir, &error);
         let file = match &mut self.file {
@@ -60,6 +77,7 @@ impl Spool {
             none => {
                 let mut file = nameless(dir).map_err(failed)?;
                 file.write_all(&self.memory).map_err(failed)?;
+                self.all.fetch_sub(self.memory.len(), Ordering::Relaxed);
                 self.memory = Vec::new();
                 none.insert(file)
             }
@@ -67,9 +85,12 @@ impl Spool {
         file.write_all(bytes).map_err(failed)
     }
 
-    fn into_bytes(self, dir: &Path) -> Result<Spooled> {
-        match self.file {
-            None => Ok(Spooled::Memory(self.memory)),
+    fn into_bytes(mut self, dir: &Path) -> Result<Spooled> {
+        match self.file.take() {
+            None => {
+                self.all.fetch_sub(self.memory.len(), Ordering::Relaxed);
+                Ok(Spooled::Memory(std::mem::take(&mut self.memory)))
+            }
             Some(file) => {
                 // SAFETY: the file has no name, and this process, which is done with writing, is the only one that has it open.
                 let mapped = unsafe { Mmap::map(&file) };
@@ -127,6 +148,8 @@ pub(crate) struct Quarantine<'a> {
     remote: &'a GitRemote,
     pack: Option<PackReader<Spooled, Vec<u8>>>,
     cache: Mutex<DeltaCache>,
+    /// Bytes that may be unfolded for who reads it.
+    max_work_bytes: u64,
 }
 
 impl<'a> Quarantine<'a> {
@@ -136,6 +159,7 @@ impl<'a> Quarantine<'a> {
             remote,
             pack: None,
             cache: Mutex::new(DeltaCache::new(CACHE_BYTES)),
+            max_work_bytes: 0,
         }
     }
 
@@ -152,9 +176,10 @@ impl<'a> Quarantine<'a> {
             max_object_bytes,
             ..PackLimits::default()
         };
+        let max_work_bytes = length.saturating_mul(WORK_FACTOR).saturating_add(1 << 30);
         let limits = ReceiveLimits {
             object,
-            max_work_bytes: length.saturating_mul(WORK_FACTOR).saturating_add(1 << 30),
+            max_work_bytes,
             ..ReceiveLimits::default()
         };
         let mut damage = None;
@@ -183,6 +208,7 @@ impl<'a> Quarantine<'a> {
             remote,
             pack: Some(pack),
             cache: Mutex::new(DeltaCache::new(CACHE_BYTES)),
+            max_work_bytes,
         })
     }
 
@@ -197,7 +223,16 @@ impl ObjectReader for Quarantine<'_> {
     fn read_object(&self, oid: &Oid) -> Result<Option<Object>> {
         if let Some(pack) = &self.pack {
             let mut external = |base: &Oid| self.remote.read_object(base).ok().flatten();
-            let found = pack.read_with(oid, &mut self.cache.lock(), &mut external);
+            let mut cache = self.cache.lock();
+            let found = pack.read_with(oid, &mut cache, &mut external);
+            // Trees may ask for objects in an order in which long chains are unfolded again and again.
+            if cache.offered_bytes() > self.max_work_bytes {
+                let limit = self.max_work_bytes;
+                let message =
+                    format!("the pack unfolds to more than {limit} bytes of work; repack it with shorter chains");
+                return Err(Error::new(ErrorKind::QuotaExceeded, message));
+            }
+            drop(cache);
             if let Some(object) = found.map_err(|error| Error::git(error.to_string()))? {
                 return Ok(Some(object));
             }

@@ -79,6 +79,9 @@ impl GitRemote {
     /// `InvalidArgument` for what is no request. What goes wrong later is said to the client in the answer.
     pub fn upload(&self, version: u8, body: &[u8]) -> Result<UploadResponse> {
         self.engine().open()?;
+        if body.is_empty() {
+            return Err(Error::invalid("the request is empty"));
+        }
         self.engine().git_map.refresh();
         let mut response = UploadResponse {
             remote: self.clone(),

@@ -1,0 +1,1 @@
+"""Many clients, hostile ones and other ones at a server of git remotes: `python -m validation.remotes RECIPE`."""
