@@ -120,8 +120,8 @@ impl<'a, W: Word> Reader<'a, W> {
         }
     }
 
-    fn push(&mut self, kind: Kind, word: &'a [u8], value: Option<&'a [u8]>) {
-        let at = self.at as u32;
+    fn push(&mut self, at: usize, kind: Kind, word: &'a [u8], value: Option<&'a [u8]>) {
+        let at = at as u32;
         self.parsed.items.push(Given { kind, word, value, at });
     }
 
@@ -143,8 +143,9 @@ impl<'a, W: Word> Reader<'a, W> {
         if is_letter && word.starts_with(b"--") {
             return Ok(None);
         }
+        let at = self.at;
         let value = self.value_of(id, word, attached, None)?;
-        self.push(Kind::Option { id, negated: false }, word, value);
+        self.push(at, Kind::Option { id, negated: false }, word, value);
         self.at += 1;
         Ok(Some(id))
     }
@@ -191,7 +192,7 @@ impl<'a, W: Word> Reader<'a, W> {
                     table = found;
                     self.parsed.command = Some(table);
                 } else {
-                    self.push(Kind::Operand, word, None);
+                    self.push(self.at, Kind::Operand, word, None);
                     operands += 1;
                     options_end |= table.stops_at_operand();
                 }
@@ -214,13 +215,14 @@ impl<'a, W: Word> Reader<'a, W> {
             None => match self.abbreviated(table, word, name)? {
                 Some(found) => found,
                 None if table.is_open() => {
-                    self.push(Kind::Opaque, word, None);
+                    self.push(self.at, Kind::Opaque, word, None);
                     return Ok(());
                 }
                 None => return Err(self.refusal(RefusalKind::UnknownOption, word)),
             },
         };
         let (id, off) = found;
+        let at = self.at;
         let value = if off {
             if attached.is_some() {
                 return Err(self.refusal(RefusalKind::UnexpectedValue, word));
@@ -230,7 +232,7 @@ impl<'a, W: Word> Reader<'a, W> {
             self.value_of(id, word, attached, None)?
         };
         let negated = off || id.says_no();
-        self.push(Kind::Option { id, negated }, word, value);
+        self.push(at, Kind::Option { id, negated }, word, value);
         Ok(())
     }
 
@@ -268,7 +270,7 @@ impl<'a, W: Word> Reader<'a, W> {
         let first = letters.first().copied().unwrap_or_default();
         let home = parts().find(|part| part.short(first).is_some());
         if home.is_none() && letters.iter().all(u8::is_ascii_digit) && parts().any(Table::takes_numbers) {
-            self.push(Kind::Number, word, Some(letters));
+            self.push(self.at, Kind::Number, word, Some(letters));
             return Ok(());
         }
         // Letters share a word only with those that the same part of git reads.
@@ -279,12 +281,12 @@ impl<'a, W: Word> Reader<'a, W> {
         };
         let Some(home) = home.or(implicit.filter(|table| table.short(first).is_some())) else {
             if table.is_open() {
-                self.push(Kind::Opaque, word, None);
+                self.push(self.at, Kind::Opaque, word, None);
                 return Ok(());
             }
             return Err(self.refusal(RefusalKind::UnknownOption, word));
         };
-        let mut rest = letters;
+        let (mut rest, at) = (letters, self.at);
         while let Some((letter, behind)) = rest.split_first() {
             let Some(id) = home.short(*letter) else {
                 return Err(self.refusal(RefusalKind::UnknownOption, word));
@@ -294,12 +296,12 @@ impl<'a, W: Word> Reader<'a, W> {
                 if !behind.is_empty() && home.is_written_out() {
                     return Err(self.refusal(RefusalKind::UnknownOption, word));
                 }
-                self.push(Kind::Option { id, negated }, word, None);
+                self.push(at, Kind::Option { id, negated }, word, None);
                 rest = behind;
                 continue;
             }
             let value = self.value_of(id, word, None, Some(behind))?;
-            self.push(Kind::Option { id, negated }, word, value);
+            self.push(at, Kind::Option { id, negated }, word, value);
             break;
         }
         Ok(())

@@ -176,6 +176,15 @@ fn the_last_word_counts() {
 }
 
 #[test]
+fn every_word_knows_where_it_stands() {
+    let line = words("-C a commit -am b --author c d -- e");
+    let parsed = given(&line);
+    let at = |given: &[super::Given<'_>]| given.iter().map(|given| given.at).collect::<Vec<_>>();
+    assert_eq!((at(parsed.globals()), parsed.command_at()), (vec![0], 2));
+    assert_eq!(at(parsed.given()), [3, 3, 5, 7, 9]);
+}
+
+#[test]
 fn tables_are_in_order() {
     let tables: Vec<Table> = Table::all().collect();
     assert!(tables.len() > 200);
