@@ -390,6 +390,17 @@ fn git(to: &Path, scratch: &Path) {
         &[&(base.len() as u16).to_le_bytes()[..], base, &delta].concat(),
     );
     let config = b"[core]\n\tbare = false\n; c\n[remote \"o\\\"x\"]\n\turl = \"a;b\" # d\n\tfetch = +refs/*:refs/r/*\n[a.B]\nk\nn = 1k\n";
+    let lines = [
+        "-C a -c b.c=d --git-dir=x commit -am text --no-verify -- -a",
+        "log --oneline -20 --since 1.week a..b -- src",
+        "status --porcelain=v2 -uno",
+        "stash push -m x --include-untracked",
+        "rev-parse --abbrev-ref --short=7 HEAD",
+        "commit --mess=a --no-ed --re",
+    ];
+    for (at, line) in lines.iter().enumerate() {
+        seed(to, "git_argv", &at.to_string(), line.replace(' ', "\0").as_bytes());
+    }
     seed(to, "git_config", "some", config);
     seed(
         to,

@@ -1,6 +1,7 @@
 //! Git's formats.
 
 use pyi_git::ObjectFormat::{Sha1, Sha256};
+use pyi_git::argv::{Kind, parse};
 use pyi_git::commit::{Commit, fold, unfold};
 use pyi_git::config::{Config, parse_int};
 use pyi_git::delta::{apply_delta, delta_sizes};
@@ -28,6 +29,45 @@ use pyi_git::{Object, ObjectKind, Oid};
 
 /// Objects larger than this are refused, as they are elsewhere above some limit.
 const LIMIT_BYTES: u64 = 1 << 20;
+
+/// Words are what stands between zeros.
+pub fn argv(data: &[u8]) {
+    let words: Vec<&[u8]> = data.split(|&byte| byte == 0).collect();
+    match parse(&words) {
+        Ok(parsed) => {
+            assert!(parsed.command_at() <= words.len());
+            let mut last = 0;
+            for given in parsed.globals().iter().chain(parsed.given()) {
+                assert_eq!(
+                    words[given.at as usize..]
+                        .first()
+                        .map(|word| word.len() >= given.word.len()),
+                    Some(true)
+                );
+                assert!(given.at >= last);
+                last = given.at;
+                if let Kind::Option { id, negated } = given.kind {
+                    let _ = (
+                        parsed.flag(id.name()),
+                        parsed.times(id.name()),
+                        parsed.values(id.name()).count(),
+                    );
+                    assert!(!negated || given.value.is_none() || id.says_no());
+                }
+            }
+            // The lookups agree with what was given.
+            assert!(
+                parsed
+                    .separator()
+                    .is_none_or(|before| before <= parsed.operands().count())
+            );
+        }
+        Err(refusal) => {
+            assert!(refusal.at <= words.len());
+            let _ = refusal.to_string();
+        }
+    }
+}
 
 pub fn object(data: &[u8]) {
     if let Ok(object) = decode_loose(data, LIMIT_BYTES) {

@@ -21,6 +21,7 @@ pub const TARGETS: &[Target] = &[
     ("cas_ref_log", pyi_cas::fuzzing::ref_log),
     ("cas_segment", pyi_cas::fuzzing::segment),
     ("cas_store", store::store),
+    ("git_argv", git::argv),
     ("git_config", git::config),
     ("git_delta", git::delta),
     ("git_ignore", git::ignore),

@@ -14,6 +14,7 @@
 //! | [`ignore`], [`wildmatch`] | ignore rules | gitignore(5) |
 //! | [`path`], [`refname`] | which names git takes | git-check-ref-format(1), `core.protectNTFS`, `core.protectHFS` |
 //! | [`config`] | configuration files | git-config(1) |
+//! | [`argv`] | argument vectors | git(1) and the pages of its commands |
 //! | [`pktline`], [`remote`] | what git programs say to each other | gitprotocol-common(5), gitprotocol-v2(5), gitprotocol-pack(5) |
 //!
 //! Input is hostile until shown otherwise: every parser checks its bounds, names the place where the bytes went wrong
@@ -21,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod argv;
 mod bytes;
 pub mod commit;
 pub mod config;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use pyi_git::delta_cache::DeltaCache;
 use pyi_git::object::decode_loose;
+use pyi_git::oid::OidPrefix;
 use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 
 use super::layout::Layout;
@@ -151,7 +152,7 @@ impl ObjectDatabase {
     ///
     /// # Errors
     /// As [`ObjectDatabase::read`].
-    pub(crate) fn info(&self, oid: &Oid) -> Result<Option<(ObjectKind, u64)>> {
+    pub fn info(&self, oid: &Oid) -> Result<Option<(ObjectKind, u64)>> {
         if let Some(located) = self.locate(oid) {
             let mut cache = self.take_cache();
             let info = located.pack.info(self.format, located.offset, &mut cache);
@@ -162,6 +163,45 @@ impl ObjectDatabase {
         }
         let object = self.read(oid)?;
         Ok(object.map(|object| (object.kind, object.data.len() as u64)))
+    }
+
+    /// The objects whose names begin so, sorted, each once; at most `limit`.
+    ///
+    /// # Errors
+    /// `Storage`; damage in the index of a pack.
+    pub(crate) fn beginning(&self, prefix: &OidPrefix, limit: usize) -> Result<Vec<Oid>> {
+        let list = self.packs.read().clone();
+        let mut found = list.beginning(self.format, prefix, limit)?;
+        for dir in &list.object_dirs {
+            // With one digit there would be sixteen directories; git takes no less than four.
+            let fan = format!("{:02x}", prefix.low().first().copied().unwrap_or_default());
+            let path = dir.join(&fan);
+            let entries = match fs::read_dir(&path) {
+                Ok(entries) => entries,
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    continue;
+                }
+                Err(error) => return Err(Error::io("list", &path, &error)),
+            };
+            for entry in entries {
+                let name = entry.map_err(|error| Error::io("list", &path, &error))?.file_name();
+                let hex = [fan.as_bytes(), name.as_bytes()].concat();
+                let oid = Oid::from_hex(&hex).ok().filter(|oid| oid.format() == self.format);
+                found.extend(oid.filter(|oid| prefix.matches(oid.as_bytes())));
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// How many objects are packed, as git estimates it; `None` if that cannot be told.
+    ///
+    /// # Errors
+    /// `Storage`; damage in the index of a pack.
+    pub fn packed_count(&self) -> Result<Option<u64>> {
+        self.packs.read().clone().count(self.format)
     }
 
     fn take_cache(&self) -> DeltaCache {

@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime};
 use memmap2::Mmap;
 use pyi_git::delta_cache::DeltaCache;
 use pyi_git::midx::MultiPackIndex;
+use pyi_git::oid::OidPrefix;
 use pyi_git::pack::{PackError, PackReader};
 use pyi_git::pack_entry::EntryHeader;
-use pyi_git::pack_index::PackIndex;
+use pyi_git::pack_index::{PackIndex, PrefixMatch};
 use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 
 use crate::{Error, Result};
@@ -280,6 +281,33 @@ impl PackList {
             reader.index().find(oid).ok().flatten()
         };
         self.each(false, listed).is_some()
+    }
+
+    /// The packed objects whose names begin so; those above `limit` of a pack are left out.
+    pub(crate) fn beginning(&self, format: ObjectFormat, prefix: &OidPrefix, limit: usize) -> Result<Vec<Oid>> {
+        let mut found = Vec::new();
+        for pack in &self.packs {
+            let index = pack.reader(format).map_err(Error::clone)?.index();
+            let (from, to) = match index.prefix(prefix) {
+                PrefixMatch::None => continue,
+                PrefixMatch::One(at) => (at, at + 1),
+                PrefixMatch::Many(from, to) => (from, to),
+            };
+            found.extend((from..to).take(limit).filter_map(|at| index.oid_at(at)));
+        }
+        Ok(found)
+    }
+
+    /// How many objects the packs have; those in two packs count twice. `None` if a multi-pack-index counts otherwise.
+    pub(crate) fn count(&self, format: ObjectFormat) -> Result<Option<u64>> {
+        if !self.midx.is_empty() {
+            return Ok(None);
+        }
+        let mut count = 0;
+        for pack in &self.packs {
+            count += u64::from(pack.reader(format).map_err(Error::clone)?.index().len());
+        }
+        Ok(Some(count))
     }
 
     /// Where an object is packed, if it is.

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -13,26 +12,18 @@ use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 use super::command::{complaint, git_reading, run};
 use super::layout::Layout;
 use super::odb::ObjectDatabase;
+use super::ref_files::{RefFiles, RefValue};
 use crate::locate::{common_dir, git_dir};
 use crate::{Error, Result};
 
-/// Symbolic refs that point at symbolic refs: more than this many are a circle.
-const SYMBOLIC_MAX: usize = 5;
 /// Tags of tags of tags.
 const TAGS_MAX: usize = 64;
 
 /// An opened git repository. All calls may be made from any thread.
 pub struct GitSource {
-    git_dir: PathBuf,
-    common_dir: PathBuf,
+    refs: RefFiles,
     pub(crate) layout: Layout,
     objects: ObjectDatabase,
-}
-
-/// What a ref holds.
-pub(crate) enum RefValue {
-    Object(Oid),
-    Symbolic(Vec<u8>),
 }
 
 fn real(path: &Path) -> Result<PathBuf> {
@@ -64,24 +55,24 @@ impl GitSource {
         let common_dir = real(&common_dir(&git_dir)?)?;
         let layout = Layout::read(&common_dir)?;
         let objects = ObjectDatabase::of_format(&common_dir, layout.format)?;
-        Ok(GitSource {
+        let refs = RefFiles {
             git_dir,
             common_dir,
-            layout,
-            objects,
-        })
+            format: layout.format,
+        };
+        Ok(GitSource { refs, layout, objects })
     }
 
     /// The git directory: of a linked work tree, its own.
     #[must_use]
     pub fn git_dir(&self) -> &Path {
-        &self.git_dir
+        &self.refs.git_dir
     }
 
     /// The directory that holds objects and branches; the same for all work trees.
     #[must_use]
     pub fn common_dir(&self) -> &Path {
-        &self.common_dir
+        &self.refs.common_dir
     }
 
     /// The repository's hash.
@@ -145,7 +136,7 @@ impl GitSource {
             one_level: true,
             ..RefNameOptions::default()
         };
-        if check_ref_format(name, one_level).is_err() || self.git_dir.join(OsStr::from_bytes(name)).is_file() {
+        if check_ref_format(name, one_level).is_err() || self.refs.git_dir.join(OsStr::from_bytes(name)).is_file() {
             return Ok(None);
         }
         let prefixes: &[&[u8]] = if name.starts_with(b"refs/") {
@@ -163,69 +154,11 @@ impl GitSource {
 
     /// The object that a ref leads to; `None` if the ref, or what it points at, does not exist.
     fn follow(&self, name: &[u8]) -> Result<Option<Oid>> {
-        let mut name = name.to_vec();
-        for _ in 0..=SYMBOLIC_MAX {
-            match self.read_ref(&name)? {
-                None => return Ok(None),
-                Some(RefValue::Object(oid)) => return Ok(Some(oid)),
-                Some(RefValue::Symbolic(next)) => name = next,
-            }
-        }
-        Err(self.broken(&name, "symbolic refs that point in a circle"))
+        self.refs.follow(name)
     }
 
     pub(crate) fn read_ref(&self, name: &[u8]) -> Result<Option<RefValue>> {
-        let own = !name.starts_with(b"refs/")
-            || [&b"refs/bisect/"[..], b"refs/worktree/", b"refs/rewritten/"]
-                .iter()
-                .any(|part| name.starts_with(part));
-        let dir = if own { &self.git_dir } else { &self.common_dir };
-        let path = dir.join(OsStr::from_bytes(name));
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) => {
-                use io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
-                if matches!(error.kind(), IsADirectory | NotADirectory | NotFound) {
-                    return Ok(self.packed_ref(name)?.map(RefValue::Object));
-                }
-                return Err(Error::io("read", &path, &error));
-            }
-        };
-        let text = text.trim_ascii_end();
-        if let Some(target) = text.strip_prefix(b"ref:") {
-            let target = target.trim_ascii_start();
-            check_ref_format(target, RefNameOptions::default())
-                .map_err(|error| self.broken(name, &error.to_string()))?;
-            return Ok(Some(RefValue::Symbolic(target.to_vec())));
-        }
-        match Oid::from_hex(text) {
-            Ok(oid) if oid.format() == self.format() => Ok(Some(RefValue::Object(oid))),
-            _ => Err(self.broken(name, "it holds no object name")),
-        }
-    }
-
-    fn packed_ref(&self, name: &[u8]) -> Result<Option<Oid>> {
-        let path = self.common_dir.join("packed-refs");
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("read", &path, &error)),
-        };
-        let hex_len = self.format().hex_len();
-        let line = text.split(|&byte| byte == b'\n').find(|line| {
-            line.len() == hex_len + 1 + name.len() && line.get(hex_len) == Some(&b' ') && line.ends_with(name)
-        });
-        let Some(line) = line else { return Ok(None) };
-        let oid = Oid::from_hex(line.get(..hex_len).unwrap_or_default());
-        oid.map(Some).map_err(|error| self.broken(name, &error.to_string()))
-    }
-
-    fn broken(&self, name: &[u8], what: &str) -> Error {
-        let name = String::from_utf8_lossy(name);
-        Error::git(format!(
-            "{}: ref {name:?} is broken: {what}; `git fsck` tells more",
-            self.common_dir.display()
-        ))
+        self.refs.read(name)
     }
 
     fn unknown(&self, rev: &str) -> Error {
@@ -236,7 +169,7 @@ impl GitSource {
         };
         Error::not_found(format!(
             "revision {rev:?} is not in {}: {remedy}",
-            self.common_dir.display()
+            self.refs.common_dir.display()
         ))
     }
 
@@ -266,7 +199,7 @@ impl GitSource {
     }
 
     fn ask_git(&self, rev: &str) -> Result<Oid> {
-        let mut command = git_reading(&self.git_dir);
+        let mut command = git_reading(&self.refs.git_dir);
         command.args(["rev-parse", "--verify", "--quiet", "--end-of-options", rev]);
         let output = run(command)?;
         if output.status.success() {
@@ -281,7 +214,7 @@ impl GitSource {
         }
         Err(Error::git(format!(
             "git cannot resolve {rev:?} in {}: {}",
-            self.common_dir.display(),
+            self.refs.common_dir.display(),
             complaint(&output)
         )))
     }
@@ -302,14 +235,14 @@ impl GitSource {
     pub(crate) fn missing(&self, oid: &Oid, what_for: &str) -> Error {
         let remedy = if self.layout.partial {
             "the repository is a partial clone: run `git fetch --refetch --filter=blob:limit=9999g` (or clone it whole) first"
-        } else if self.common_dir.join("shallow").exists() {
+        } else if self.refs.common_dir.join("shallow").exists() {
             "the repository is a shallow clone: run `git fetch --unshallow` first"
         } else {
             "`git fsck` lists what else is gone; `git fetch --refetch` or a fresh clone brings it back"
         };
         Error::git(format!(
             "object {oid} {what_for} is missing from {}; {remedy}",
-            self.common_dir.display()
+            self.refs.common_dir.display()
         ))
     }
 }

@@ -14,7 +14,8 @@ use pyi_git::Oid;
 use pyi_git::refname::{RefNameOptions, check_ref_format};
 
 use super::command::{complaint, git_reading, run};
-use super::source::{GitSource, RefValue};
+use super::ref_files::RefValue;
+use super::source::GitSource;
 use crate::{Error, Result};
 
 /// Where tags stand.

@@ -1,0 +1,115 @@
+//! A git directory as commands read it: refs and objects, each opened when it is first asked for.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use pyi_git::oid::OidPrefix;
+use pyi_git::{ObjectFormat, Oid};
+
+use super::layout::Layout;
+use super::odb::ObjectDatabase;
+use super::ref_files::{RefFiles, RefValue};
+use crate::{Error, Result};
+
+/// The git directory of a repository with one work tree.
+pub struct GitDirectory {
+    files: RefFiles,
+    refs_are_files: bool,
+    objects: OnceLock<Result<ObjectDatabase>>,
+}
+
+impl GitDirectory {
+    /// Opens a git directory; objects are not looked at yet. O(its configuration).
+    ///
+    /// # Errors
+    /// `GitError` for a configuration that cannot be understood, or a repository of a kind that nobody knows yet; `Storage`.
+    pub fn open(git_dir: &Path) -> Result<Self> {
+        let layout = Layout::read(git_dir)?;
+        let files = RefFiles {
+            git_dir: git_dir.to_path_buf(),
+            common_dir: git_dir.to_path_buf(),
+            format: layout.format,
+        };
+        Ok(GitDirectory {
+            files,
+            refs_are_files: layout.refs_are_files,
+            objects: OnceLock::new(),
+        })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.files.common_dir()
+    }
+
+    /// The repository's hash.
+    #[must_use]
+    pub fn format(&self) -> ObjectFormat {
+        self.files.format
+    }
+
+    /// Whether refs are files: if not, nothing here can read them.
+    #[must_use]
+    pub fn refs_are_files(&self) -> bool {
+        self.refs_are_files
+    }
+
+    /// What a ref holds, by its full name. O(packed refs).
+    ///
+    /// # Errors
+    /// `GitError` for a ref that is broken; `Storage`.
+    pub fn read_ref(&self, name: &[u8]) -> Result<Option<RefValue>> {
+        self.files.read(name)
+    }
+
+    /// The object that a ref leads to through symbolic ones.
+    ///
+    /// # Errors
+    /// As [`GitDirectory::read_ref`].
+    pub fn follow(&self, name: &[u8]) -> Result<Option<Oid>> {
+        self.files.follow(name)
+    }
+
+    /// All refs below `refs/`, by name. O(refs).
+    ///
+    /// # Errors
+    /// `GitError` for a ref, or a file among them, that is broken; `Storage`.
+    pub fn refs(&self) -> Result<BTreeMap<Vec<u8>, RefValue>> {
+        self.files.all()
+    }
+
+    /// Where a ref would stand as a file of its own.
+    #[must_use]
+    pub fn ref_path(&self, name: &[u8]) -> PathBuf {
+        self.files.path(name)
+    }
+
+    /// The text of `packed-refs`; empty if there is none.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub fn packed_refs(&self) -> Result<Vec<u8>> {
+        self.files.packed_text()
+    }
+
+    /// The objects.
+    ///
+    /// # Errors
+    /// `Storage` if the packs cannot be listed.
+    pub fn objects(&self) -> Result<&ObjectDatabase> {
+        let opened = self
+            .objects
+            .get_or_init(|| ObjectDatabase::of_format(self.path(), self.format()));
+        opened.as_ref().map_err(Error::clone)
+    }
+
+    /// The objects whose names begin so: at most `limit` of them, each once. O(packs log objects + loose objects of one directory).
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub fn beginning(&self, prefix: &OidPrefix, limit: usize) -> Result<Vec<Oid>> {
+        self.objects()?.beginning(prefix, limit)
+    }
+}
