@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use pyi_cas::{Id, IdMap, IdSet, Kind};
 use pyi_tree::array::named_by;
-use pyi_tree::refs::{SuperpositionRecord, WorkspaceRecord, decode_branch};
+use pyi_tree::refs::{SuperpositionRecord, WorkspaceRecord, decode_branch, decode_tag};
 use pyi_tree::{CheckpointRoot, Mode, Node};
 
 use crate::engine::Engine;
@@ -30,9 +30,11 @@ pub struct Affected {
     pub workspaces: BTreeSet<String>,
     /// Living superpositions whose base cannot be read in full.
     pub superpositions: BTreeSet<String>,
+    /// Tags that were pushed and whose commit cannot be read in full.
+    pub tags: BTreeSet<String>,
     /// Checkpoints that are kept, likewise: what the ref is called.
     pub kept: BTreeSet<String>,
-    /// Branches and workspaces whose head is whole and one of whose earlier checkpoints is not.
+    /// Branches, workspaces and tags whose head is whole and one of whose earlier checkpoints is not.
     pub histories: BTreeSet<String>,
     /// Checkpoints that cannot be read in full.
     pub checkpoints: BTreeSet<Id>,
@@ -49,6 +51,7 @@ impl Affected {
         self.branches.extend(other.branches.iter().cloned());
         self.workspaces.extend(other.workspaces.iter().cloned());
         self.superpositions.extend(other.superpositions.iter().cloned());
+        self.tags.extend(other.tags.iter().cloned());
         self.kept.extend(other.kept.iter().cloned());
         self.histories.extend(other.histories.iter().cloned());
         self.checkpoints.extend(other.checkpoints.iter().copied());
@@ -61,6 +64,7 @@ enum Family {
     Branch,
     Workspace,
     Superposition,
+    Tag,
     Kept,
 }
 
@@ -145,6 +149,11 @@ fn names(engine: &Engine) -> Result<Vec<Name>> {
                     continue;
                 }
             }
+            // One at a commit of a source keeps nothing here.
+            Family::Tag => match decode_tag(&value)?.1 {
+                Some(kept) => found.heads.push(kept),
+                None => continue,
+            },
             // The checkpoint is the key itself, or the value.
             Family::Kept => found.heads.extend(
                 found
@@ -164,6 +173,7 @@ fn family(key: &[u8]) -> Option<Family> {
         b"b/" => Some(Family::Branch),
         b"w/" => Some(Family::Workspace),
         b"s/" => Some(Family::Superposition),
+        b"t/" => Some(Family::Tag),
         b"k/" => Some(Family::Kept),
         _ => None,
     }
@@ -362,7 +372,7 @@ impl Walker<'_> {
                 below.extend(self.node(journal)?.iter().flat_map(|below| below.iter().copied()));
             }
             let earlier = match name.family {
-                Family::Branch | Family::Workspace if !self.lost.is_empty() => self.history(&name.heads),
+                Family::Branch | Family::Workspace | Family::Tag if !self.lost.is_empty() => self.history(&name.heads),
                 _ => BTreeSet::new(),
             };
             for number in &below {
@@ -371,6 +381,7 @@ impl Walker<'_> {
                     Family::Branch => &mut affected.branches,
                     Family::Workspace => &mut affected.workspaces,
                     Family::Superposition => &mut affected.superpositions,
+                    Family::Tag => &mut affected.tags,
                     Family::Kept => &mut affected.kept,
                 };
                 list.insert(name.name.clone());
@@ -399,6 +410,7 @@ impl Walker<'_> {
             &affected.branches,
             &affected.workspaces,
             &affected.superpositions,
+            &affected.tags,
             &affected.kept,
         ];
         if collected_ns == 0 || named.iter().any(|names| !names.is_empty()) {

@@ -14,10 +14,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pyi_cas::{Batch, FileStore, Kind, ObjectStore, OpenOptions, OsFs};
+use pyi_cas::{Batch, FileStore, Kind, ObjectStore, OpenOptions, OsFs, RefTransaction};
 use pyi_engine::{Bytes, ErrorKind, Expect, Id, NewArray, Repository, RepositoryOptions, ScrubOptions, Value};
+use pyi_tree::refs::tag_key;
 
 const SECTOR: usize = 512;
+const TAG: &str = "v1";
 
 /// A small generator, so that a failing place can be had again from its number.
 struct Random(u64);
@@ -117,7 +119,27 @@ fn make(store: &Path) -> Vec<Id> {
             seal(store, &format!("round {round}"));
         }
     }
+    checkpoints.push(tagged(store, random.bytes(400)));
     checkpoints
+}
+
+/// A checkpoint that only a tag leads to, as after a push of one.
+fn tagged(store: &Path, content: Bytes) -> Id {
+    let repo = open(store).unwrap();
+    let ws = repo.workspace("left").unwrap().fork().unwrap();
+    ws.write(b"tagged.txt", content, None).unwrap();
+    let id = *ws.checkpoint("tagged", Value::Null).unwrap().id();
+    drop(ws);
+    repo.close().unwrap();
+    let store = FileStore::open(Arc::new(OsFs), store, OpenOptions::default()).unwrap();
+    let value = Value::Map(vec![("checkpoint".into(), Value::Bytes(id.0.to_vec()))]);
+    let transaction = RefTransaction {
+        puts: vec![(tag_key(TAG), Some(value.encode()))],
+        ..RefTransaction::default()
+    };
+    store.refs().commit(&transaction).unwrap();
+    store.close().unwrap();
+    id
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -254,7 +276,7 @@ fn every_damage_is_found_and_named_and_repaired() {
         names
     });
 
-    let (mut injected, mut refused, mut in_logs, mut affecting, mut clean) = (0, 0, 0, 0, 0);
+    let (mut injected, mut refused, mut in_logs, mut affecting, mut clean, mut tags) = (0, 0, 0, 0, 0, 0);
     // To have a failing place again.
     let mut number: u64 = std::env::var("PYI_DAMAGE_FIRST").map_or(0, |text| text.parse::<u64>().unwrap() - 1);
     while injected < places {
@@ -311,6 +333,9 @@ fn every_damage_is_found_and_named_and_repaired() {
         if !in_log {
             let hit: BTreeSet<&String> = unreadable.iter().filter_map(|id| names.get(id)).flatten().collect();
             assert_eq!(hit, report.affected.branches.iter().collect(), "{what}");
+            let is_tag_hit = checkpoints.last().is_some_and(|tagged| unreadable.contains(tagged));
+            assert_eq!(is_tag_hit, report.affected.tags.contains(TAG), "{what}");
+            tags += u32::from(is_tag_hit);
         }
         fresh.close().unwrap();
         repo.repair(&mut report, &[&whole]).unwrap();
@@ -348,7 +373,7 @@ fn every_damage_is_found_and_named_and_repaired() {
         fs::remove_dir_all(&store).unwrap();
     }
     println!(
-        "{injected} places, {refused} of them refused at opening, {in_logs} in ref logs, {affecting} that made a checkpoint unreadable, {clean} \
-         without a trace in segments after the repair"
+        "{injected} places, {refused} of them refused at opening, {in_logs} in ref logs, {affecting} that made a checkpoint unreadable, {tags} of them a tag's, \
+         {clean} without a trace in segments after the repair"
     );
 }

@@ -150,6 +150,7 @@ fn affected<'py>(py: Python<'py>, who: &Affected) -> PyResult<Bound<'py, PyDict>
     found.set_item("branches", who.branches.iter().collect::<Vec<_>>())?;
     found.set_item("workspaces", who.workspaces.iter().collect::<Vec<_>>())?;
     found.set_item("superpositions", who.superpositions.iter().collect::<Vec<_>>())?;
+    found.set_item("tags", who.tags.iter().collect::<Vec<_>>())?;
     found.set_item("kept", who.kept.iter().collect::<Vec<_>>())?;
     found.set_item("histories", who.histories.iter().collect::<Vec<_>>())?;
     let checkpoints = who.checkpoints.iter().map(ToString::to_string);
