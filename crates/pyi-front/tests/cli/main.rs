@@ -1,6 +1,7 @@
 //! The real `pyi`, run on real directories beside the real git.
 
 mod common;
+mod differential;
 mod docs;
 mod git;
 mod json;
