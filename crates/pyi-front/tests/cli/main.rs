@@ -6,6 +6,7 @@ mod docs;
 mod git;
 mod json;
 mod python;
+mod router;
 mod store;
 mod usage;
 mod verbs;
