@@ -174,7 +174,7 @@ pub(crate) fn print_help(missing: bool) -> Result<u8> {
         }
     }
     text.push_str(
-        "\nEverything else is git's: `pyi status`, `pyi log`, `pyi commit` run the installed git, with its exit status.\n\
+        "\nEverything else is git's: `pyi status`, `pyi log`, `pyi commit` do what git does, with its exit status.\n\
          \n`pyi VERB --help` and `pyi help VERB` tell more. Engine verbs take --json, --store DIR (or PYI_STORE) and -C DIR.\n\
          Exit status: 0 done, 1 a negative answer, 2 wrong usage, 3 a failed run.\n",
     );

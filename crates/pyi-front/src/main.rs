@@ -1,7 +1,7 @@
 //! The native `pyi` command; called as `git`, it is git.
 //!
 //! [`main`] looks at no more of the command line than it needs to see who is meant: a verb of the engine (one file
-//! each in [`commands`]), a verb written in Python ([`python`]), or git ([`handover`]). Only the parser of the one
+//! each in [`commands`]), a verb written in Python ([`python`]), or git ([`git`]). Only the parser of the one
 //! verb that runs is built, so that `pyi --version` and a hand-over to git cost next to nothing.
 //!
 //! Exit status: 0 done, 1 a negative answer, 2 wrong usage, 3 a failed run; git's own for git commands.
@@ -10,6 +10,7 @@ mod cli;
 mod commands;
 mod context;
 mod failure;
+mod git;
 mod handover;
 mod json;
 mod patch;
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     let called = args.next().unwrap_or_default();
     let args: Vec<OsString> = args.collect();
     let result = if Path::new(&called).file_name() == Some(OsStr::new("git")) {
-        handover::git(&args)
+        git::run(&args)
     } else {
         dispatch(&args)
     };
@@ -81,7 +82,7 @@ fn dispatch(args: &[OsString]) -> Result<u8> {
         None => {}
     }
     // Git's names always mean git; a word that nobody knows is git's to complain about.
-    handover::git(args)
+    git::run(args)
 }
 
 fn virtual_git(name: Option<&OsString>) -> Failure {

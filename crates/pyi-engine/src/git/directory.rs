@@ -17,6 +17,8 @@ pub struct GitDirectory {
     files: RefFiles,
     refs_are_files: bool,
     objects: OnceLock<Result<ObjectDatabase>>,
+    /// `packed-refs`, read once: a command sees one state of it.
+    packed: OnceLock<Result<Vec<u8>>>,
 }
 
 impl GitDirectory {
@@ -35,6 +37,7 @@ impl GitDirectory {
             files,
             refs_are_files: layout.refs_are_files,
             objects: OnceLock::new(),
+            packed: OnceLock::new(),
         })
     }
 
@@ -61,15 +64,10 @@ impl GitDirectory {
     /// # Errors
     /// `GitError` for a ref that is broken; `Storage`.
     pub fn read_ref(&self, name: &[u8]) -> Result<Option<RefValue>> {
-        self.files.read(name)
-    }
-
-    /// The object that a ref leads to through symbolic ones.
-    ///
-    /// # Errors
-    /// As [`GitDirectory::read_ref`].
-    pub fn follow(&self, name: &[u8]) -> Result<Option<Oid>> {
-        self.files.follow(name)
+        match self.files.read_loose(name)? {
+            Some(found) => Ok(Some(found)),
+            None => Ok(self.files.packed_in(self.packed_refs()?, name)?.map(RefValue::Object)),
+        }
     }
 
     /// All refs below `refs/`, by name. O(refs).
@@ -90,8 +88,9 @@ impl GitDirectory {
     ///
     /// # Errors
     /// `Storage`.
-    pub fn packed_refs(&self) -> Result<Vec<u8>> {
-        self.files.packed_text()
+    pub fn packed_refs(&self) -> Result<&[u8]> {
+        let text = self.packed.get_or_init(|| self.files.packed_text());
+        text.as_deref().map_err(Error::clone)
     }
 
     /// The objects.

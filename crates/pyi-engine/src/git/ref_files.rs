@@ -92,7 +92,11 @@ impl RefFiles {
     }
 
     fn packed(&self, name: &[u8]) -> Result<Option<Oid>> {
-        let text = self.packed_text()?;
+        self.packed_in(&self.packed_text()?, name)
+    }
+
+    /// A ref in the text of `packed-refs`.
+    pub(crate) fn packed_in(&self, text: &[u8], name: &[u8]) -> Result<Option<Oid>> {
         let hex_len = self.format.hex_len();
         let line = text.split(|&byte| byte == b'\n').find(|line| {
             line.len() == hex_len + 1 + name.len() && line.get(hex_len) == Some(&b' ') && line.ends_with(name)

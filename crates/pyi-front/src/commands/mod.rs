@@ -10,6 +10,8 @@ mod completion;
 mod export;
 mod fork;
 mod fsck_store;
+mod git_report;
+mod git_shim;
 mod import;
 mod join;
 mod materialize;
@@ -73,6 +75,8 @@ pub(crate) const VERBS: &[Verb] = &[
     undo::VERB,
     reclaim::VERB,
     fsck_store::VERB,
+    git_report::VERB,
+    git_shim::VERB,
     completion::VERB,
 ];
 
@@ -101,6 +105,7 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
         &["undo", "reclaim", "fsck-store", "scrub", "backup", "restore-backup"],
     ),
     ("Stock git clients", &["serve", "token"]),
+    ("As git", &["git-report", "git-shim"]),
     ("Your shell", &["completion"]),
 ];
 

@@ -72,6 +72,8 @@ fn the_reference_runs() {
         "stats",
         "undo",
         "reclaim",
+        "git-report",
+        "git-shim",
         "completion",
         "race",
         "swarm",

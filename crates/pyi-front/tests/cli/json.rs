@@ -79,6 +79,11 @@ fn every_verb_has_its_shape() {
         keys(&ask(&["reclaim"])),
         "bytes_after bytes_before live_bytes objects_removed seconds segments_removed"
     );
+    assert_eq!(
+        keys(&ask(&["git-report"])),
+        "commands directory native_commands off reset"
+    );
+    assert_eq!(keys(&ask(&["git-shim", "../shim"])), "program shim");
     assert_eq!(keys(&ask(&["completion", "bash"])), "script shell");
 }
 

@@ -1,10 +1,12 @@
 //! The real `pyi`, run on real directories beside the real git.
 
 mod common;
+mod differential;
 mod docs;
 mod git;
 mod json;
 mod python;
+mod router;
 mod store;
 mod usage;
 mod verbs;

@@ -1,0 +1,39 @@
+//! What the environment says to git: all of it has to be without effect here.
+
+use std::os::unix::ffi::OsStrExt;
+
+use super::{Native, Reason};
+
+/// Variables that change nothing for commands that read refs and objects.
+const HARMLESS: &[&str] = &[
+    "GIT_ASKPASS",
+    "GIT_AUTHOR_DATE",
+    "GIT_AUTHOR_EMAIL",
+    "GIT_AUTHOR_NAME",
+    "GIT_COMMITTER_DATE",
+    "GIT_COMMITTER_EMAIL",
+    "GIT_COMMITTER_NAME",
+    // Its files are looked at in any case.
+    "GIT_CONFIG_NOSYSTEM",
+    "GIT_EDITOR",
+    "GIT_MERGE_AUTOEDIT",
+    "GIT_OPTIONAL_LOCKS",
+    "GIT_PAGER",
+    "GIT_SEQUENCE_EDITOR",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "GIT_TERMINAL_PROMPT",
+];
+
+/// Whether no variable is set that only git understands.
+pub(crate) fn check() -> Native<()> {
+    for (name, _) in std::env::vars_os() {
+        if name.as_bytes().starts_with(b"GIT_") && !HARMLESS.iter().any(|known| name.as_bytes() == known.as_bytes()) {
+            let told = name
+                .to_str()
+                .filter(|name| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'));
+            return Err(Reason::of("environment", told.unwrap_or("GIT_*")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! Git's commands: which run here, and which the installed git runs.
+//!
+//! [`run`] reads the arguments, asks whether everything that is in play is supported, and only then does anything. What it cannot do exactly, wrong
+//! usage among it, goes to the installed git as it stands, with nothing written before (`docs/design/014-git-commands.md`).
+//! One file each for the commands; [`COMMANDS`] names them.
+
+mod cat_file;
+mod environment;
+mod hash_object;
+mod ls_tree;
+pub(crate) mod report;
+mod repository;
+mod rev_parse;
+mod revision;
+mod shadow;
+mod show_ref;
+mod switch;
+mod symbolic_ref;
+
+use std::cell::OnceCell;
+use std::ffi::OsString;
+use std::io::{Read, Write};
+
+use pyi_engine::Error;
+use pyi_git::argv::{self, Kind, Parsed};
+
+use crate::failure::{Failure, Result};
+use crate::handover;
+use report::Way;
+use repository::GitRepository;
+use switch::Switch;
+
+/// A command that runs here.
+pub(crate) struct Command {
+    /// Its name.
+    name: &'static str,
+    /// The options that it knows, by their long name, or their letter where they have none. Others are git's.
+    options: &'static [&'static str],
+    /// What it answers.
+    run: fn(&Parsed<'_>, &GitRepository, &Input) -> Native<Answer>,
+}
+
+/// The commands that run here.
+const COMMANDS: &[Command] = &[
+    cat_file::COMMAND,
+    hash_object::COMMAND,
+    ls_tree::COMMAND,
+    rev_parse::COMMAND,
+    show_ref::COMMAND,
+    symbolic_ref::COMMAND,
+];
+
+/// The names of the commands that run here.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|command| command.name)
+}
+
+/// What a command says and how it ends. Nothing is written before all of it is known.
+pub(crate) struct Answer {
+    out: Vec<u8>,
+    status: u8,
+}
+
+impl Answer {
+    fn done(out: Vec<u8>) -> Self {
+        Answer { out, status: 0 }
+    }
+}
+
+/// What came of trying; the error is why git has to do it.
+pub(crate) type Native<T> = std::result::Result<T, Reason>;
+
+/// Why git has to do it, in words that say nothing about what the user works on.
+#[derive(Debug)]
+pub(crate) struct Reason(String);
+
+impl Reason {
+    fn new(what: &str) -> Self {
+        Reason(what.to_owned())
+    }
+
+    fn of(kind: &str, what: &str) -> Self {
+        Reason(format!("{kind} {what}"))
+    }
+}
+
+/// Damage, races and the like: git has its own words for them.
+impl From<Error> for Reason {
+    fn from(_: Error) -> Self {
+        Reason::new("repository")
+    }
+}
+
+/// Standard input, read when a command asks for it: what shadows it gets the same bytes.
+#[derive(Default)]
+pub(crate) struct Input(OnceCell<Vec<u8>>);
+
+impl Input {
+    fn read(&self) -> Native<&[u8]> {
+        if let Some(bytes) = self.0.get() {
+            return Ok(bytes);
+        }
+        let mut bytes = Vec::new();
+        let read = std::io::stdin().lock().read_to_end(&mut bytes);
+        read.map_err(|_| Reason::new("input"))?;
+        Ok(self.0.get_or_init(|| bytes))
+    }
+}
+
+/// Runs a git command, or becomes the git that does.
+pub(crate) fn run(args: &[OsString]) -> Result<u8> {
+    let switch = Switch::from_environment();
+    let parsed = match argv::parse(args) {
+        Ok(parsed) => parsed,
+        Err(refusal) => {
+            let reason = Reason::of("usage", refusal.kind.name());
+            return hand_over(args, &switch, refusal.command, &reason);
+        }
+    };
+    let name = parsed.command().unwrap_or_default();
+    let input = Input::default();
+    match answer(&parsed, &switch, &input) {
+        Ok(answer) if switch.is_shadow() => shadow::compare(args, name, &answer, &input),
+        Ok(answer) => {
+            report::count(name, Way::Native, "");
+            write(&answer)
+        }
+        Err(reason) => hand_over(args, &switch, name, &reason),
+    }
+}
+
+fn hand_over(args: &[OsString], switch: &Switch, name: &'static str, reason: &Reason) -> Result<u8> {
+    if switch.is_only() {
+        return Err(Failure::failed(format!(
+            "`git {name}` cannot run natively here ({}); unset PYI_GIT_NATIVE to let git run it",
+            reason.0
+        )));
+    }
+    report::count(name, Way::Git, &reason.0);
+    handover::git(args)
+}
+
+/// The answer to a command, if it can be given here.
+fn answer(parsed: &Parsed<'_>, switch: &Switch, input: &Input) -> Native<Answer> {
+    let Some(command) = COMMANDS.iter().find(|command| Some(command.name) == parsed.command()) else {
+        return Err(Reason::new("command"));
+    };
+    if !switch.allows(command.name) || report::is_off(command.name) {
+        return Err(Reason::new("switch"));
+    }
+    for given in parsed.given() {
+        match given.kind {
+            Kind::Operand => {}
+            Kind::Option { id, negated } => {
+                let long = if id.long().is_empty() { id.name() } else { id.long() };
+                if negated || !command.options.contains(&long) {
+                    return Err(Reason::of("option", long));
+                }
+            }
+            Kind::Number | Kind::Opaque => return Err(Reason::new("option")),
+        }
+    }
+    environment::check()?;
+    let repository = GitRepository::open(parsed)?;
+    if repository
+        .config()
+        .boolean("pyi", Some(b"native"), command.name)
+        .ok()
+        .flatten()
+        == Some(false)
+    {
+        return Err(Reason::new("switch"));
+    }
+    if repository.config().get("pager", None, command.name).is_some() {
+        return Err(Reason::of("config", "pager"));
+    }
+    (command.run)(parsed, &repository, input)
+}
+
+fn write(answer: &Answer) -> Result<u8> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(&answer.out).and_then(|()| out.flush()) {
+        Ok(()) => Ok(answer.status),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "fatal: write failure on standard output: {error}");
+            Ok(128)
+        }
+    }
+}
