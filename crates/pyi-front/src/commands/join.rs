@@ -3,8 +3,8 @@
 use clap::{ArgMatches, Command};
 use pyi_engine::{Conflict, Id, Repository, Value, Version};
 
-use super::{Verb, change_lines, changes_json, entry_json};
-use crate::cli::{message, option, optional, text, word};
+use super::{Verb, change_lines, changes_json, conflict_json, conflict_lines};
+use crate::cli::{flag, message, option, optional, text, word};
 use crate::context::Context;
 use crate::failure::{DONE, Failure, NEGATIVE, Result};
 use crate::json::{Json, object};
@@ -23,10 +23,12 @@ fn arguments(command: Command) -> Command {
         .arg(word("name", "NAME", "The workspace that takes the changes").required(true))
         .arg(word("other", "OTHER", "The revision that they come from").required(true))
         .arg(option("base", "REVISION", "Count the changes from here [default: the newest common ancestor]"))
+        .arg(flag("keep", "Join also if something clashes; `pyi resolve` settles that later"))
         .arg(message("The checkpoint's message [default: `join OTHER`]"))
         .after_help(format!(
             "Files are merged by path and, in text, by lines; state by key. If that is clean, a checkpoint with both as parents\n\
-             is made. If not, the conflicts are listed, nothing changes, and the exit status is 1.\n\n{REVISION_HELP}\n\n\
+             is made. If not, the conflicts are listed, nothing changes, and the exit status is 1. With --keep the checkpoint is made all\n\
+             the same: text that clashes stands between markers, anything else is as in NAME, and the exit status is 1 too.\n\n{REVISION_HELP}\n\n\
              Examples:\n  \
              pyi join attempt-1 attempt-2\n  \
              pyi join attempt-1 main -m 'catch up with main'"
@@ -54,28 +56,41 @@ fn run(matches: &ArgMatches, context: &Context) -> Result<u8> {
         return Ok(DONE);
     }
     let base = base.map(|base| Version::Id(base.id));
-    let conflicts = workspace.merge(&Version::Id(other.id), base.as_ref())?;
-    if !conflicts.is_empty() {
+    let (other, keeps) = (Version::Id(other.id), matches.get_flag("keep"));
+    let conflicts = match keeps {
+        true => workspace.merge_keeping(&other, base.as_ref())?,
+        false => workspace.merge(&other, base.as_ref())?,
+    };
+    if !conflicts.is_empty() && !keeps {
         answer(context, &repository, name, &before, Outcome::Conflicts(&conflicts), "")?;
         let count = text::count(conflicts.len() as u64, "conflict");
         return Err(Failure::new(
             NEGATIVE,
             format!(
-                "{count} between {name} and {spec}, nothing was changed; settle them in one of the two and join again"
+                "{count} between {name} and {spec}, nothing was changed; settle them in one of the two and join again, or --keep them"
             ),
         ));
     }
     let changes = workspace.diff(None, false)?;
     let message = optional(matches, "message").map_or_else(|| format!("join {spec}"), str::to_owned);
     let made = workspace.checkpoint(&message, Value::Null)?;
-    answer(context, &repository, name, made.id(), Outcome::Joined(&changes), "")?;
-    Ok(DONE)
+    let outcome = Outcome::Joined(&changes, &conflicts);
+    answer(context, &repository, name, made.id(), outcome, "")?;
+    if conflicts.is_empty() {
+        return Ok(DONE);
+    }
+    let count = text::count(conflicts.len() as u64, "conflict");
+    Err(Failure::new(
+        NEGATIVE,
+        format!("{count} between {name} and {spec} kept; `pyi resolve {name}` lists and settles them"),
+    ))
 }
 
 /// What became of it.
 enum Outcome<'a> {
     Already,
-    Joined(&'a [pyi_engine::Change]),
+    /// What changed, and what clashes in it.
+    Joined(&'a [pyi_engine::Change], &'a [Conflict]),
     Conflicts(&'a [Conflict]),
 }
 
@@ -89,7 +104,7 @@ fn answer(
 ) -> Result<()> {
     let (changes, conflicts) = match outcome {
         Outcome::Already => (&[][..], &[][..]),
-        Outcome::Joined(changes) => (changes, &[][..]),
+        Outcome::Joined(changes, conflicts) => (changes, conflicts),
         Outcome::Conflicts(conflicts) => (&[][..], conflicts),
     };
     let json = object([
@@ -107,11 +122,7 @@ fn answer(
     ]);
     let lines = || {
         let mut lines = change_lines(changes);
-        for conflict in conflicts {
-            lines.extend_from_slice(b"C ");
-            lines.extend(text::quoted(&conflict.path));
-            lines.extend_from_slice(format!(": {}\n", conflict.reason).as_bytes());
-        }
+        lines.extend(conflict_lines(conflicts));
         if conflicts.is_empty() {
             let remark = if remark.is_empty() {
                 String::new()
@@ -123,16 +134,6 @@ fn answer(
         lines
     };
     context.answer(|| json, lines)
-}
-
-fn conflict_json(repository: &Repository, conflict: &Conflict) -> Result<Json> {
-    Ok(object([
-        ("path", Json::from(conflict.path.as_slice())),
-        ("reason", Json::from(&*conflict.reason)),
-        ("base", entry_json(repository, conflict.base.as_ref())?),
-        ("ours", entry_json(repository, conflict.ours.as_ref())?),
-        ("theirs", entry_json(repository, conflict.theirs.as_ref())?),
-    ]))
 }
 
 /// Whether `id` is `head` or before it. O(checkpoints newer than it).

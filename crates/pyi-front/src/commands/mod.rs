@@ -18,6 +18,7 @@ mod materialize;
 mod publish;
 mod race;
 mod reclaim;
+mod resolve;
 mod restore_backup;
 mod rewind;
 mod scrub;
@@ -29,7 +30,7 @@ mod undo;
 mod workspaces;
 
 use clap::{ArgMatches, Command};
-use pyi_engine::{Change, Entry, Repository};
+use pyi_engine::{Change, Conflict, Entry, Repository};
 
 use crate::context::Context;
 use crate::failure::Result;
@@ -65,6 +66,7 @@ pub(crate) const VERBS: &[Verb] = &[
     checkpoints::VERB,
     changes::VERB,
     join::VERB,
+    resolve::VERB,
     collapse::VERB,
     materialize::VERB,
     capture::VERB,
@@ -97,7 +99,15 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
     ("In and out", &["import", "export", "materialize", "capture"]),
     (
         "Workspaces",
-        &["fork", "checkpoint", "rewind", "join", "publish", "workspaces"],
+        &[
+            "fork",
+            "checkpoint",
+            "rewind",
+            "join",
+            "resolve",
+            "publish",
+            "workspaces",
+        ],
     ),
     ("Looking", &["checkpoints", "changes", "stats"]),
     (
@@ -144,6 +154,28 @@ fn change_json(repository: &Repository, change: &Change) -> Result<Json> {
 /// Changes, one line each.
 fn change_lines(changes: &[Change]) -> Vec<u8> {
     changes.iter().flat_map(text::change).collect()
+}
+
+/// A conflict, as the Python API has it.
+fn conflict_json(repository: &Repository, conflict: &Conflict) -> Result<Json> {
+    Ok(object([
+        ("path", Json::from(conflict.path.as_slice())),
+        ("reason", Json::from(&*conflict.reason)),
+        ("base", entry_json(repository, conflict.base.as_ref())?),
+        ("ours", entry_json(repository, conflict.ours.as_ref())?),
+        ("theirs", entry_json(repository, conflict.theirs.as_ref())?),
+    ]))
+}
+
+/// Conflicts, one line each.
+fn conflict_lines(conflicts: &[Conflict]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for conflict in conflicts {
+        lines.extend_from_slice(b"C ");
+        lines.extend(text::quoted(&conflict.path));
+        lines.extend_from_slice(format!(": {}\n", conflict.reason).as_bytes());
+    }
+    lines
 }
 
 /// Changes as an array.

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::common::{PYI, Place, Said, snapshot};
 
-const NATIVE: [&str; 15] = [
+const NATIVE: [&str; 16] = [
     "import",
     "fork",
     "checkpoint",
@@ -13,6 +13,7 @@ const NATIVE: [&str; 15] = [
     "checkpoints",
     "changes",
     "join",
+    "resolve",
     "collapse",
     "materialize",
     "capture",

@@ -103,6 +103,39 @@ fn joins_are_clean_or_change_nothing() {
 }
 
 #[test]
+fn kept_conflicts_are_settled_later() {
+    let place = Place::imported();
+    for name in ["a", "b"] {
+        place.ok(&["fork", name]);
+        place.ok(&["materialize", name, &format!("../{name}"), "--no-git"]);
+        place.write(&format!("{name}/README.md"), &format!("# {name}\n"));
+        place.write(&format!("{name}/both.txt"), &format!("{name}\n"));
+        place.write(&format!("{name}/third.txt"), &format!("{name}\n"));
+        place.ok(&["capture", name, &format!("../{name}")]);
+    }
+    place.write("merged.txt", "of both\n");
+    let shown = session(
+        &place,
+        &[
+            "resolve a",
+            "join a b --keep",
+            "resolve a",
+            "resolve a README.md nothing-here --ours",
+            "resolve a README.md",
+            "resolve a README.md --theirs",
+            "resolve a both.txt --file ../merged.txt -m by-hand",
+            "resolve a --all --ours",
+            "changes a^ a",
+            "changes b a",
+            "checkpoints a -n 4",
+        ],
+    );
+    snapshot("resolve.txt", &shown);
+    place.ok(&["join", "b", "a"]);
+    assert_eq!(place.ok(&["changes", "a", "b"]), "", "settled for the other as well");
+}
+
+#[test]
 fn a_patch_applies() {
     let place = Place::imported();
     place.ok(&["fork", "w"]);
