@@ -169,9 +169,12 @@ fn a_new_segment_that_somebody_used_meanwhile_is_theirs() {
         *note.lock().unwrap() = Some(put(&store, b"acknowledged"));
         store.close().unwrap();
     };
-    let slow = Slow(disk.process(), Mutex::new(Some(Box::new(meddle))), |path| {
-        path.extension().is_some_and(|extension| extension == "seg")
-    });
+    let slow = Slow(
+        disk.process(),
+        Mutex::new(Some(Box::new(meddle))),
+        |path| path.extension().is_some_and(|extension| extension == "seg"),
+        false,
+    );
     let store = FileStore::open(Arc::new(slow), Path::new("/work/store"), Driver::options()).unwrap();
     let own = put(&store, b"of the slow one");
     let id = stored.lock().unwrap().unwrap();
@@ -192,9 +195,12 @@ fn a_new_session_that_was_taken_for_a_dead_ones_is_made_again() {
     let meddle = move || {
         collect(&collector);
     };
-    let slow = Slow(disk.process(), Mutex::new(Some(Box::new(meddle))), |path| {
-        path.parent().is_some_and(|parent| parent.ends_with("sessions"))
-    });
+    let slow = Slow(
+        disk.process(),
+        Mutex::new(Some(Box::new(meddle))),
+        |path| path.parent().is_some_and(|parent| parent.ends_with("sessions")),
+        false,
+    );
     let store = FileStore::open(Arc::new(slow), Path::new("/work/store"), Driver::options()).unwrap();
     let section = store.section();
     let garbage = put(&other, b"garbage");
@@ -236,7 +242,7 @@ fn a_next_log_that_others_made_and_left_meanwhile_is_no_failure() {
         }
         assert!(meddler.refs().forget_before(u64::MAX).unwrap() > 0);
     };
-    let slow = Slow(disk.process(), Mutex::new(Some(Box::new(meddle))), is_next);
+    let slow = Slow(disk.process(), Mutex::new(Some(Box::new(meddle))), is_next, false);
     let store = FileStore::open(Arc::new(slow), Path::new("/work/store"), Driver::options()).unwrap();
     let dying = dying.id();
     disk.set_faults(move |call: &Call| {
@@ -252,6 +258,41 @@ fn a_next_log_that_others_made_and_left_meanwhile_is_no_failure() {
         assert_eq!(store.refs().scan(b"k").unwrap().len(), sealed);
         assert!(store.stats().unwrap().damage.is_empty());
     }
+}
+
+/// The same one, a moment slower: it had not begun to make the next log when the others made that, went on and removed it. The log that it made then was
+/// no part of the chain, but stayed: scrubs said that its end was missing, and a collector that comes by reads every log in turn, and would have gone on
+/// in it.
+#[test]
+fn a_next_log_that_is_made_too_late_goes_again() {
+    let is_next: fn(&Path) -> bool = |path| path.to_string_lossy().contains("0000000000000002.tmp");
+    let set = |store: &FileStore, number: u8| {
+        let transaction = RefTransaction {
+            puts: vec![(vec![b'k', number], Some(vec![number; 30]))],
+            ..RefTransaction::default()
+        };
+        store.refs().commit(&transaction).unwrap();
+    };
+    let disk = Disk::new(1);
+    let (_process, other) = Driver::open(&disk).unwrap();
+    put(&other, b"x");
+    let other = Arc::new(other);
+    let meddler = Arc::clone(&other);
+    let meddle = move || {
+        for number in 100..140 {
+            set(&meddler, number);
+        }
+        assert!(meddler.refs().forget_before(u64::MAX).unwrap() > 0);
+    };
+    let slow = Slow(disk.process(), Mutex::new(Some(Box::new(meddle))), is_next, true);
+    let store = FileStore::open(Arc::new(slow), Path::new("/work/store"), Driver::options()).unwrap();
+    for number in 0..40 {
+        set(&store, number);
+    }
+    assert!(!disk.exists(Path::new("/work/store/refs/0000000000000002.log")));
+    let (_process, fresh) = Driver::open(&disk).unwrap();
+    assert_eq!(fresh.refs().scan(b"k").unwrap().len(), 80);
+    assert!(fresh.scrub(&ScrubOptions::default()).unwrap().faults.is_empty());
 }
 
 /// Nothing lives but what is pinned.
@@ -273,8 +314,13 @@ fn collect(store: &FileStore) -> Collected {
     store.collect(&mut Pins, &options).unwrap()
 }
 
-/// A process that stands still behind the creation of its first file of a sort while something else happens.
-struct Slow(Process, Mutex<Option<Box<dyn FnOnce() + Send>>>, fn(&Path) -> bool);
+/// A process that stands still behind the creation of its first file of a sort, or before it, while something else happens.
+struct Slow(
+    Process,
+    Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    fn(&Path) -> bool,
+    bool,
+);
 
 impl std::fmt::Debug for Slow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -284,13 +330,16 @@ impl std::fmt::Debug for Slow {
 
 impl Vfs for Slow {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>> {
-        let file = self.0.open(path, mode)?;
-        if mode == OpenMode::CreateNew && (self.2)(path) {
-            let meddle = self.1.lock().unwrap().take();
-            if let Some(meddle) = meddle {
-                meddle();
-            }
+        let meddle = match mode == OpenMode::CreateNew && (self.2)(path) {
+            true => self.1.lock().unwrap().take().unwrap_or_else(|| Box::new(|| ())),
+            false => Box::new(|| ()),
+        };
+        if self.3 {
+            meddle();
+            return self.0.open(path, mode);
         }
+        let file = self.0.open(path, mode)?;
+        meddle();
         Ok(file)
     }
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {

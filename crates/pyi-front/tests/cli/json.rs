@@ -51,10 +51,7 @@ fn every_verb_has_its_shape() {
         keys(&ask(&["join", "v", "w"])),
         "changes checkpoint clean conflicts workspace"
     );
-    assert_eq!(
-        keys(&ask(&["resolve", "v"])),
-        "checkpoint conflicts resolved workspace"
-    );
+    assert_eq!(keys(&ask(&["resolve", "v"])), "checkpoint conflicts resolved workspace");
     assert_eq!(
         keys(&ask(&["publish", "w", "main"])),
         "branch checkpoint previous workspace"
