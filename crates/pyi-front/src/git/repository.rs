@@ -1,5 +1,6 @@
 //! The repository that a command is for, found as git finds it, if it is of a kind that is read here.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -111,6 +112,11 @@ impl GitRepository {
         &self.top
     }
 
+    /// The directory that the command runs in.
+    pub(crate) fn here(&self) -> PathBuf {
+        self.top.join(OsStr::from_bytes(&self.prefix))
+    }
+
     pub(crate) fn prefix(&self) -> &[u8] {
         &self.prefix
     }
@@ -154,7 +160,7 @@ fn globals(parsed: &Parsed<'_>) -> Native<(PathBuf, Config)> {
         let value = given.value.unwrap_or_default();
         match given.name() {
             Some("C") if value.is_empty() => {}
-            Some("C") => here.push(std::ffi::OsStr::from_bytes(value)),
+            Some("C") => here.push(OsStr::from_bytes(value)),
             Some("c") => config.push(assignment(value)?),
             Some("pager" | "optional-locks") => {}
             name => return Err(Reason::of("global-option", name.unwrap_or_default())),

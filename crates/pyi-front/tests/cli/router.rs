@@ -180,6 +180,79 @@ fn the_shim_is_git() {
 }
 
 #[test]
+fn a_batch_answers_line_by_line() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::Stdio;
+
+    let place = Place::new();
+    place.git(&["tag", "-a", "-m", "One", "v1"]);
+    let objects = place.git(&["cat-file", "--batch-all-objects", "--batch-check=%(objectname)"]);
+    let mut questions: Vec<String> = objects.lines().map(str::to_owned).collect();
+    let first = questions[0].clone();
+    questions.extend(
+        [
+            "HEAD",
+            "v1",
+            "HEAD:README.md",
+            "HEAD:./app.py",
+            "nothing",
+            "",
+            "two words",
+            &"0".repeat(40),
+            &first[..8],
+            &first.to_uppercase(),
+            " x",
+        ]
+        .map(str::to_owned),
+    );
+    questions.push(first.clone());
+    place.write("questions", &(questions.join("\n") + "\nHEAD^{tree}"));
+    for args in [
+        &["cat-file", "--batch"][..],
+        &["cat-file", "--batch-check"],
+        &["cat-file", "--batch", "--buffer"],
+        &["-C", "src", "cat-file", "--batch-check"],
+    ] {
+        let say = |program: &str| {
+            let input = fs::File::open(place.path("questions")).unwrap();
+            Said::of(place.command(program).args(args).stdin(input).output().unwrap())
+        };
+        let (ours, theirs) = (say(PYI), say("git"));
+        assert_eq!(
+            (ours.status, ours.out, ours.err),
+            (theirs.status, theirs.out, theirs.err),
+            "{args:?}"
+        );
+    }
+    assert_eq!(counted(&place)["cat-file"]["native"], 4);
+    // Whoever asks one by one gets answers one by one, and sees refs as they are by then.
+    let mut child = place
+        .command(PYI)
+        .args(["cat-file", "--batch-check"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ask = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap());
+    let mut line = || {
+        let mut line = String::new();
+        answers.read_line(&mut line).unwrap();
+        line
+    };
+    ask.write_all(format!("{first}\n").as_bytes()).unwrap();
+    assert!(line().starts_with(&first));
+    ask.write_all(b"later\n").unwrap();
+    assert_eq!(line(), "later missing\n");
+    let head = place.git(&["rev-parse", "HEAD"]);
+    place.git(&["branch", "later"]);
+    ask.write_all(b"later\n").unwrap();
+    assert!(line().starts_with(head.trim()));
+    drop(ask);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
 fn repositories_of_others_are_gits_to_refuse() {
     let place = Place::new();
     // SAFETY: has no preconditions and cannot fail.
