@@ -14,8 +14,11 @@ const HARMLESS: &[&str] = &[
     "GIT_COMMITTER_DATE",
     "GIT_COMMITTER_EMAIL",
     "GIT_COMMITTER_NAME",
-    // Its files are looked at in any case.
+    // Which files are read; `repository.rs` reads them.
+    "GIT_CONFIG_GLOBAL",
+    // The system's are looked at in any case.
     "GIT_CONFIG_NOSYSTEM",
+    "GIT_CONFIG_SYSTEM",
     "GIT_EDITOR",
     "GIT_MERGE_AUTOEDIT",
     "GIT_MERGE_VERBOSITY",

@@ -249,22 +249,39 @@ fn read_config(path: &Path) -> Native<Config> {
 
 /// The configuration of the system and of the user.
 fn users_config() -> Native<Config> {
-    let mut config = Config::default();
-    for path in SYSTEM_CONFIG {
-        config.append(&read_config(Path::new(path))?);
-    }
     let named = |name: &str| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
+    let mut config = Config::default();
+    let mut add = |path: &Path| -> Native<()> {
+        config.append(&read_config(path)?);
+        Ok(())
+    };
+    for path in SYSTEM_CONFIG {
+        add(Path::new(path))?;
+    }
+    // Variables that are set to nothing mean something else to git than ones that are not set.
+    for name in ["GIT_CONFIG_SYSTEM", "GIT_CONFIG_GLOBAL"] {
+        if std::env::var_os(name).is_some_and(|value| value.is_empty()) {
+            return Err(Reason::of("environment", name));
+        }
+    }
+    if let Some(system) = named("GIT_CONFIG_SYSTEM") {
+        add(&system)?;
+    }
+    if let Some(global) = named("GIT_CONFIG_GLOBAL") {
+        add(&global)?;
+        return Ok(config);
+    }
     let home = named("HOME");
     let xdg = named("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
     if let Some(xdg) = xdg {
-        config.append(&read_config(&xdg.join("git/config"))?);
+        add(&xdg.join("git/config"))?;
     }
     if let Some(home) = home {
-        config.append(&read_config(&home.join(".gitconfig"))?);
+        add(&home.join(".gitconfig"))?;
     }
     Ok(config)
 }

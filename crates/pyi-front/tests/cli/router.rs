@@ -253,6 +253,40 @@ fn a_batch_answers_line_by_line() {
 }
 
 #[test]
+fn the_users_configuration_is_where_the_environment_says() {
+    let place = Place::new();
+    place.write("home/.gitconfig", "[core]\n\tabbrev = 12\n");
+    place.write("global", "[core]\n\tabbrev = 6\n");
+    place.write("plain", "[user]\n\tname = Ann\n");
+    for (variable, file, native) in [
+        ("GIT_CONFIG_GLOBAL", "plain", true),
+        ("GIT_CONFIG_GLOBAL", "nowhere", true),
+        ("GIT_CONFIG_GLOBAL", "global", false),
+        ("GIT_CONFIG_GLOBAL", "", false),
+        ("GIT_CONFIG_SYSTEM", "plain", false),
+        ("GIT_CONFIG_SYSTEM", "global", false),
+        ("GIT_CONFIG_GLOBAL", "home", false),
+    ] {
+        let value = if file.is_empty() { "".into() } else { place.path(file) };
+        let say = |program: &str, switch: &str| {
+            let mut command = place.command(program);
+            command
+                .env_remove("GIT_CONFIG_NOSYSTEM")
+                .env(variable, &value)
+                .env("PYI_GIT_NATIVE", switch);
+            Said::of(command.args(["rev-parse", "--short", "HEAD"]).output().unwrap())
+        };
+        let (ours, theirs) = (say(PYI, "auto"), say("git", "auto"));
+        assert_eq!(
+            (ours.status, ours.out, ours.err),
+            (theirs.status, theirs.out, theirs.err),
+            "{variable}={file}"
+        );
+        assert_eq!(say(PYI, "only").status == 0, native, "{variable}={file}");
+    }
+}
+
+#[test]
 fn repositories_of_others_are_gits_to_refuse() {
     let place = Place::new();
     // SAFETY: has no preconditions and cannot fail.
