@@ -231,7 +231,8 @@ impl<'a, W: Word> Reader<'a, W> {
         } else {
             self.value_of(id, word, attached, None)?
         };
-        let negated = off || id.says_no();
+        // `--no-no-verify` is `--verify`.
+        let negated = off != id.says_no();
         self.push(at, Kind::Option { id, negated }, word, value);
         Ok(())
     }
