@@ -92,7 +92,8 @@ impl GitRepository {
             .ok()
             .flatten()
             .unwrap_or(0);
-        if !(0..=1).contains(&version) {
+        let extended = local.entries().iter().any(|entry| entry.section == "extensions");
+        if !(0..=1).contains(&version) || (extended && version == 0) {
             return Err(Reason::of("config", "core.repositoryformatversion"));
         }
         let git = GitDirectory::open(&dot_git)?;

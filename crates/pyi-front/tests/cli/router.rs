@@ -287,6 +287,26 @@ fn the_users_configuration_is_where_the_environment_says() {
 }
 
 #[test]
+fn old_and_odd_repositories_are_gits() {
+    let place = Place::new();
+    std::os::unix::fs::symlink("main", place.path("project/.git/refs/heads/link")).unwrap();
+    let same = |args: &[&str]| {
+        let (ours, theirs) = (place.pyi(args), place.run("git", args));
+        assert_eq!(
+            (ours.status, ours.out, ours.err),
+            (theirs.status, theirs.out, theirs.err),
+            "{args:?}"
+        );
+        with(&place, "only", args).fails(3, "cannot run natively here");
+    };
+    same(&["rev-parse", "link"]);
+    same(&["rev-parse", "--abbrev-ref", "link"]);
+    same(&["show-ref"]);
+    place.git(&["config", "extensions.objectFormat", "sha256"]);
+    same(&["rev-parse", "HEAD"]);
+}
+
+#[test]
 fn repositories_of_others_are_gits_to_refuse() {
     let place = Place::new();
     // SAFETY: has no preconditions and cannot fail.
