@@ -132,6 +132,7 @@ def read_list(text: str) -> tuple[set[Option], bool]:
     """The options in git's list, and whether a number is one."""
     options: set[Option] = set()
     number = False
+    opposites = set(re.findall(r"opposite of --(no-[a-z0-9-]+)$", text, re.MULTILINE))
     for line in text.splitlines():
         spec = spec_of(line)
         if spec is None:
@@ -145,7 +146,9 @@ def read_list(text: str) -> tuple[set[Option], bool]:
         value = found["value"] or ""
         optional = value.startswith("[=") or (value.startswith("[") and not found["long"])
         kind = "?" if optional else "=" if value else "."
-        options.add((found["long"] or "-", found["short"] or "-", kind + ("!" if found["no"] else "")))
+        # What has an opposite can be turned off in so many words too: `--no-no-verify`.
+        negatable = found["no"] or found["long"] in opposites
+        options.add((found["long"] or "-", found["short"] or "-", kind + ("!" if negatable else "")))
     return options, number
 
 

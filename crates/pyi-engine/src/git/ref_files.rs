@@ -142,7 +142,11 @@ impl RefFiles {
             for entry in entries {
                 let entry = entry.map_err(|error| Error::io("list", &dir, &error))?;
                 let below = [&name[..], b"/", entry.file_name().as_bytes()].concat();
-                if entry.path().is_dir() {
+                let kind = entry.file_type().map_err(|error| Error::io("list", &dir, &error))?;
+                if kind.is_symlink() {
+                    return Err(self.broken(&below, "it is a link"));
+                }
+                if kind.is_dir() {
                     if depth >= DEPTH_MAX {
                         return Err(self.broken(&below, "directories are nested too deep"));
                     }

@@ -3,6 +3,7 @@
 use pyi_engine::git::ObjectKind;
 use pyi_git::argv::Parsed;
 
+use super::cat_file_batch;
 use super::ls_tree::{Line, list};
 use super::repository::GitRepository;
 use super::revision::{read, resolve};
@@ -10,11 +11,14 @@ use super::{Answer, Command, Input, Native, Reason};
 
 pub(super) const COMMAND: Command = Command {
     name: "cat-file",
-    options: &["e", "p", "s", "t"],
+    options: &["batch", "batch-check", "buffer", "e", "p", "s", "t"],
     run,
 };
 
-fn run(parsed: &Parsed<'_>, repository: &GitRepository, _: &Input) -> Native<Answer> {
+fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native<Answer> {
+    if parsed.is_on("batch") || parsed.is_on("batch-check") {
+        return cat_file_batch::run(parsed, repository, input);
+    }
     let operands: Vec<_> = parsed.operands().collect();
     let options: Vec<_> = parsed.options().filter_map(|given| given.name()).collect();
     match (options.as_slice(), operands.as_slice()) {

@@ -6,6 +6,7 @@ use super::{Native, Reason};
 
 /// Variables that change nothing for commands that read refs and objects.
 const HARMLESS: &[&str] = &[
+    "GIT_ALLOW_PROTOCOL",
     "GIT_ASKPASS",
     "GIT_AUTHOR_DATE",
     "GIT_AUTHOR_EMAIL",
@@ -13,15 +14,30 @@ const HARMLESS: &[&str] = &[
     "GIT_COMMITTER_DATE",
     "GIT_COMMITTER_EMAIL",
     "GIT_COMMITTER_NAME",
-    // Its files are looked at in any case.
+    // Which files are read; `repository.rs` reads them.
+    "GIT_CONFIG_GLOBAL",
+    // The system's are looked at in any case.
     "GIT_CONFIG_NOSYSTEM",
+    "GIT_CONFIG_SYSTEM",
     "GIT_EDITOR",
     "GIT_MERGE_AUTOEDIT",
+    "GIT_MERGE_VERBOSITY",
     "GIT_OPTIONAL_LOCKS",
     "GIT_PAGER",
+    "GIT_PROTOCOL",
+    "GIT_PROTOCOL_FROM_USER",
+    "GIT_PROXY_COMMAND",
+    "GIT_PROXY_SSL_CAINFO",
     "GIT_SEQUENCE_EDITOR",
     "GIT_SSH",
     "GIT_SSH_COMMAND",
+    "GIT_SSH_VARIANT",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
+    "GIT_SSL_CERT",
+    "GIT_SSL_KEY",
+    "GIT_SSL_NO_VERIFY",
+    "GIT_SSL_VERSION",
     "GIT_TERMINAL_PROMPT",
 ];
 

@@ -5,6 +5,7 @@
 //! One file each for the commands; [`COMMANDS`] names them.
 
 mod cat_file;
+mod cat_file_batch;
 mod environment;
 mod hash_object;
 mod ls_tree;
@@ -55,7 +56,8 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     COMMANDS.iter().map(|command| command.name)
 }
 
-/// What a command says and how it ends. Nothing is written before all of it is known.
+/// What a command says and how it ends. Nothing is written before all of it is known; but what answers line by line has written when it
+/// returns, and cannot give up any more.
 pub(crate) struct Answer {
     out: Vec<u8>,
     status: u8,
@@ -92,18 +94,21 @@ impl From<Error> for Reason {
 }
 
 /// Standard input, read when a command asks for it: what shadows it gets the same bytes.
-#[derive(Default)]
-pub(crate) struct Input(OnceCell<Vec<u8>>);
+pub(crate) struct Input {
+    whole: OnceCell<Vec<u8>>,
+    /// Whether a command may answer while it reads.
+    may_stream: bool,
+}
 
 impl Input {
     fn read(&self) -> Native<&[u8]> {
-        if let Some(bytes) = self.0.get() {
+        if let Some(bytes) = self.whole.get() {
             return Ok(bytes);
         }
         let mut bytes = Vec::new();
         let read = std::io::stdin().lock().read_to_end(&mut bytes);
         read.map_err(|_| Reason::new("input"))?;
-        Ok(self.0.get_or_init(|| bytes))
+        Ok(self.whole.get_or_init(|| bytes))
     }
 }
 
@@ -118,7 +123,10 @@ pub(crate) fn run(args: &[OsString]) -> Result<u8> {
         }
     };
     let name = parsed.command().unwrap_or_default();
-    let input = Input::default();
+    let input = Input {
+        whole: OnceCell::new(),
+        may_stream: !switch.is_shadow(),
+    };
     match answer(&parsed, &switch, &input) {
         Ok(answer) if switch.is_shadow() => shadow::compare(args, name, &answer, &input),
         Ok(answer) => {

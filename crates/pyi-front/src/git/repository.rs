@@ -1,5 +1,6 @@
 //! The repository that a command is for, found as git finds it, if it is of a kind that is read here.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -91,7 +92,8 @@ impl GitRepository {
             .ok()
             .flatten()
             .unwrap_or(0);
-        if !(0..=1).contains(&version) {
+        let extended = local.entries().iter().any(|entry| entry.section == "extensions");
+        if !(0..=1).contains(&version) || (extended && version == 0) {
             return Err(Reason::of("config", "core.repositoryformatversion"));
         }
         let git = GitDirectory::open(&dot_git)?;
@@ -109,6 +111,11 @@ impl GitRepository {
     /// The work tree.
     pub(crate) fn top(&self) -> &Path {
         &self.top
+    }
+
+    /// The directory that the command runs in.
+    pub(crate) fn here(&self) -> PathBuf {
+        self.top.join(OsStr::from_bytes(&self.prefix))
     }
 
     pub(crate) fn prefix(&self) -> &[u8] {
@@ -154,7 +161,7 @@ fn globals(parsed: &Parsed<'_>) -> Native<(PathBuf, Config)> {
         let value = given.value.unwrap_or_default();
         match given.name() {
             Some("C") if value.is_empty() => {}
-            Some("C") => here.push(std::ffi::OsStr::from_bytes(value)),
+            Some("C") => here.push(OsStr::from_bytes(value)),
             Some("c") => config.push(assignment(value)?),
             Some("pager" | "optional-locks") => {}
             name => return Err(Reason::of("global-option", name.unwrap_or_default())),
@@ -243,22 +250,39 @@ fn read_config(path: &Path) -> Native<Config> {
 
 /// The configuration of the system and of the user.
 fn users_config() -> Native<Config> {
-    let mut config = Config::default();
-    for path in SYSTEM_CONFIG {
-        config.append(&read_config(Path::new(path))?);
-    }
     let named = |name: &str| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
+    let mut config = Config::default();
+    let mut add = |path: &Path| -> Native<()> {
+        config.append(&read_config(path)?);
+        Ok(())
+    };
+    for path in SYSTEM_CONFIG {
+        add(Path::new(path))?;
+    }
+    // Variables that are set to nothing mean something else to git than ones that are not set.
+    for name in ["GIT_CONFIG_SYSTEM", "GIT_CONFIG_GLOBAL"] {
+        if std::env::var_os(name).is_some_and(|value| value.is_empty()) {
+            return Err(Reason::of("environment", name));
+        }
+    }
+    if let Some(system) = named("GIT_CONFIG_SYSTEM") {
+        add(&system)?;
+    }
+    if let Some(global) = named("GIT_CONFIG_GLOBAL") {
+        add(&global)?;
+        return Ok(config);
+    }
     let home = named("HOME");
     let xdg = named("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
     if let Some(xdg) = xdg {
-        config.append(&read_config(&xdg.join("git/config"))?);
+        add(&xdg.join("git/config"))?;
     }
     if let Some(home) = home {
-        config.append(&read_config(&home.join(".gitconfig"))?);
+        add(&home.join(".gitconfig"))?;
     }
     Ok(config)
 }

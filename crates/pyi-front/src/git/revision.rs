@@ -45,7 +45,12 @@ pub(crate) struct Ref {
 pub(crate) fn follow(repository: &GitRepository, name: &[u8]) -> Native<Option<Ref>> {
     let mut at = name.to_vec();
     for _ in 0..SYMBOLIC_MAX {
-        match repository.git().read_ref(&at)? {
+        let value = repository.git().read_ref(&at)?;
+        // Old symbolic refs are links in the file system.
+        if value.is_some() && fs::symlink_metadata(repository.git().ref_path(&at)).is_ok_and(|file| file.is_symlink()) {
+            return Err(doubt());
+        }
+        match value {
             Some(RefValue::Object(oid)) => return Ok(Some(Ref { name: at, oid })),
             Some(RefValue::Symbolic(next)) => at = next,
             None if at == name => return Ok(None),

@@ -17,7 +17,7 @@ pub(crate) fn compare(args: &[OsString], name: &str, answer: &Answer, input: &In
         |error: std::io::Error| Failure::failed(format!("cannot run {}: {error}; reinstall git", git.display()));
     let mut command = Command::new(&git);
     command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let read = input.0.get();
+    let read = input.whole.get();
     command.stdin(if read.is_some() {
         Stdio::piped()
     } else {

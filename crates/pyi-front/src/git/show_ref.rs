@@ -26,12 +26,14 @@ pub(super) const COMMAND: Command = Command {
 
 fn run(parsed: &Parsed<'_>, repository: &GitRepository, _: &Input) -> Native<Answer> {
     let quiet = parsed.is_on("quiet");
-    let digits = match parsed.last("hash") {
-        None => None,
-        Some(given) if given.value.is_some() => return Err(Reason::of("option", "hash")),
-        Some(_) => Some(()),
-    };
-    let names_too = digits.is_none();
+    // A number of digits stays in force, whatever is said later.
+    if parsed
+        .options()
+        .any(|given| given.name() == Some("hash") && given.value.is_some())
+    {
+        return Err(Reason::of("option", "hash"));
+    }
+    let names_too = !parsed.is_on("hash");
     let mut out = Vec::new();
     let mut show = |name: &[u8], oid: Oid, peel_tags: bool| -> Native<()> {
         // Git stops at a ref whose object is missing.

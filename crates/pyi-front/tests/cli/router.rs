@@ -180,6 +180,133 @@ fn the_shim_is_git() {
 }
 
 #[test]
+fn a_batch_answers_line_by_line() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::Stdio;
+
+    let place = Place::new();
+    place.git(&["tag", "-a", "-m", "One", "v1"]);
+    let objects = place.git(&["cat-file", "--batch-all-objects", "--batch-check=%(objectname)"]);
+    let mut questions: Vec<String> = objects.lines().map(str::to_owned).collect();
+    let first = questions[0].clone();
+    questions.extend(
+        [
+            "HEAD",
+            "v1",
+            "HEAD:README.md",
+            "HEAD:./app.py",
+            "nothing",
+            "",
+            "two words",
+            &"0".repeat(40),
+            &first[..8],
+            &first.to_uppercase(),
+            " x",
+        ]
+        .map(str::to_owned),
+    );
+    questions.push(first.clone());
+    place.write("questions", &(questions.join("\n") + "\nHEAD^{tree}"));
+    for args in [
+        &["cat-file", "--batch"][..],
+        &["cat-file", "--batch-check"],
+        &["cat-file", "--batch", "--buffer"],
+        &["-C", "src", "cat-file", "--batch-check"],
+    ] {
+        let say = |program: &str| {
+            let input = fs::File::open(place.path("questions")).unwrap();
+            Said::of(place.command(program).args(args).stdin(input).output().unwrap())
+        };
+        let (ours, theirs) = (say(PYI), say("git"));
+        assert_eq!(
+            (ours.status, ours.out, ours.err),
+            (theirs.status, theirs.out, theirs.err),
+            "{args:?}"
+        );
+    }
+    assert_eq!(counted(&place)["cat-file"]["native"], 4);
+    // Whoever asks one by one gets answers one by one, and sees refs as they are by then.
+    let mut child = place
+        .command(PYI)
+        .args(["cat-file", "--batch-check"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ask = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap());
+    let mut line = || {
+        let mut line = String::new();
+        answers.read_line(&mut line).unwrap();
+        line
+    };
+    ask.write_all(format!("{first}\n").as_bytes()).unwrap();
+    assert!(line().starts_with(&first));
+    ask.write_all(b"later\n").unwrap();
+    assert_eq!(line(), "later missing\n");
+    let head = place.git(&["rev-parse", "HEAD"]);
+    place.git(&["branch", "later"]);
+    ask.write_all(b"later\n").unwrap();
+    assert!(line().starts_with(head.trim()));
+    drop(ask);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn the_users_configuration_is_where_the_environment_says() {
+    let place = Place::new();
+    place.write("home/.gitconfig", "[core]\n\tabbrev = 12\n");
+    place.write("global", "[core]\n\tabbrev = 6\n");
+    place.write("plain", "[user]\n\tname = Ann\n");
+    for (variable, file, native) in [
+        ("GIT_CONFIG_GLOBAL", "plain", true),
+        ("GIT_CONFIG_GLOBAL", "nowhere", true),
+        ("GIT_CONFIG_GLOBAL", "global", false),
+        ("GIT_CONFIG_GLOBAL", "", false),
+        ("GIT_CONFIG_SYSTEM", "plain", false),
+        ("GIT_CONFIG_SYSTEM", "global", false),
+        ("GIT_CONFIG_GLOBAL", "home", false),
+    ] {
+        let value = if file.is_empty() { "".into() } else { place.path(file) };
+        let say = |program: &str, switch: &str| {
+            let mut command = place.command(program);
+            command
+                .env_remove("GIT_CONFIG_NOSYSTEM")
+                .env(variable, &value)
+                .env("PYI_GIT_NATIVE", switch);
+            Said::of(command.args(["rev-parse", "--short", "HEAD"]).output().unwrap())
+        };
+        let (ours, theirs) = (say(PYI, "auto"), say("git", "auto"));
+        assert_eq!(
+            (ours.status, ours.out, ours.err),
+            (theirs.status, theirs.out, theirs.err),
+            "{variable}={file}"
+        );
+        assert_eq!(say(PYI, "only").status == 0, native, "{variable}={file}");
+    }
+}
+
+#[test]
+fn old_and_odd_repositories_are_gits() {
+    let place = Place::new();
+    std::os::unix::fs::symlink("main", place.path("project/.git/refs/heads/link")).unwrap();
+    let same = |args: &[&str]| {
+        let (ours, theirs) = (place.pyi(args), place.run("git", args));
+        assert_eq!(
+            (ours.status, ours.out, ours.err),
+            (theirs.status, theirs.out, theirs.err),
+            "{args:?}"
+        );
+        with(&place, "only", args).fails(3, "cannot run natively here");
+    };
+    same(&["rev-parse", "link"]);
+    same(&["rev-parse", "--abbrev-ref", "link"]);
+    same(&["show-ref"]);
+    place.git(&["config", "extensions.objectFormat", "sha256"]);
+    same(&["rev-parse", "HEAD"]);
+}
+
+#[test]
 fn repositories_of_others_are_gits_to_refuse() {
     let place = Place::new();
     // SAFETY: has no preconditions and cannot fail.

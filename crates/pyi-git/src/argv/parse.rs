@@ -41,13 +41,12 @@ type Result<'a, T> = std::result::Result<T, Refusal<'a>>;
 /// A [`Refusal`] for words that mean nothing; aliases are unknown commands here.
 pub fn parse<W: Word>(words: &[W]) -> Result<'_, Parsed<'_>> {
     let mut reader = Reader::new(words);
-    let globals = Table::of(b"git");
     let mut named = None;
-    while let (Some(word), Some(table)) = (reader.word(), globals) {
+    while let Some(word) = reader.word() {
         if !word.starts_with(b"-") {
             break;
         }
-        let Some(id) = reader.global(table, word)? else {
+        let Some(id) = reader.global(Table::GIT, word)? else {
             return Err(reader.refusal(RefusalKind::UnknownOption, word));
         };
         // Git makes a command of these, with what follows as its arguments.
@@ -231,7 +230,8 @@ impl<'a, W: Word> Reader<'a, W> {
         } else {
             self.value_of(id, word, attached, None)?
         };
-        let negated = off || id.says_no();
+        // `--no-no-verify` is `--verify`.
+        let negated = off != id.says_no();
         self.push(at, Kind::Option { id, negated }, word, value);
         Ok(())
     }
@@ -274,12 +274,8 @@ impl<'a, W: Word> Reader<'a, W> {
             return Ok(());
         }
         // Letters share a word only with those that the same part of git reads.
-        let implicit = if home.is_none() && letters.len() == 1 {
-            Table::of(b"*")
-        } else {
-            None
-        };
-        let Some(home) = home.or(implicit.filter(|table| table.short(first).is_some())) else {
+        let implicit = || Some(Table::EVERY).filter(|table| letters.len() == 1 && table.short(first).is_some());
+        let Some(home) = home.or_else(implicit) else {
             if table.is_open() {
                 self.push(self.at, Kind::Opaque, word, None);
                 return Ok(());
@@ -319,7 +315,7 @@ fn written_out(table: Table, name: &[u8]) -> Option<(OptionId, bool)> {
     std::iter::once(table)
         .chain(table.sets())
         .find_map(find)
-        .or_else(|| find(Table::of(b"*")?))
+        .or_else(|| find(Table::EVERY))
 }
 
 fn split(long: &[u8]) -> (&[u8], Option<&[u8]>) {

@@ -140,6 +140,11 @@ impl std::fmt::Debug for Table {
 }
 
 impl Table {
+    /// The options of git itself.
+    pub(super) const GIT: Table = Table(find_table(b"git"));
+    /// What every command takes that git's own parser serves.
+    pub(super) const EVERY: Table = Table(find_table(b"*"));
+
     /// All tables, by name.
     pub fn all() -> impl Iterator<Item = Table> {
         (0..TABLES.len()).map(|at| Table(at as u16))
@@ -455,6 +460,25 @@ const fn find_set(from: usize, to: usize) -> u16 {
         assert!(at < BYTES.len(), "a set that is not there");
         if BYTES[at] == b'@' {
             if same_name(at + 1, from, to) || same_name(at + 1, from + 1, to) {
+                return table;
+            }
+            table += 1;
+        }
+        at = line_end(at) + 1;
+    }
+}
+
+const fn find_table(wanted: &[u8]) -> u16 {
+    let mut table = 0;
+    let mut at = 0;
+    loop {
+        assert!(at < BYTES.len(), "a table that is not there");
+        if BYTES[at] == b'@' {
+            let mut same = 0;
+            while same < wanted.len() && BYTES[at + 1 + same] == wanted[same] {
+                same += 1;
+            }
+            if same == wanted.len() && BYTES[at + 1 + same] == b' ' {
                 return table;
             }
             table += 1;

@@ -9,6 +9,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod argv;
 mod config;
 mod damage;
 mod ignore;
