@@ -351,3 +351,16 @@ def test_a_push_over_a_limit_is_refused(serve: Serve, repository: pyi.Repository
     (clone.directory / "noise").write_bytes(os.urandom(60_000))
     clone.commit("a large pack", {})
     assert "413" in clone.fails("push", "origin", "main")
+
+
+def test_who_offers_version_2_for_a_push_is_answered_without_a_version(live: Any) -> None:
+    """Nobody pushes in version 2; a client that offers it takes a line that says otherwise for a ref (dulwich)."""
+    said = {}
+    for version in ("0", "1", "2"):
+        request = urllib.request.Request(live.url("demo.git/info/refs?service=git-receive-pack"))
+        request.add_header("Git-Protocol", f"version={version}")
+        with urllib.request.urlopen(request) as answer:
+            said[version] = answer.read()
+    assert said["2"] == said["0"]
+    assert b"000eversion 1\n" in said["1"]
+    assert b"version" not in said["0"]

@@ -69,7 +69,9 @@ impl GitRemote {
         }
         // A client that cannot say what it wants gets no list of every checkpoint.
         let offer = self.offer(&|name| !name.starts_with(b"refs/pyi/checkpoints/"))?;
-        write_refs(service, version.min(1), &offer, self.format, AGENT, &mut out);
+        // Nobody pushes in version 2: who offers to speak it is answered as if it had not.
+        let version = if version == 2 { 0 } else { version };
+        write_refs(service, version, &offer, self.format, AGENT, &mut out);
         Ok(out)
     }
 
