@@ -355,7 +355,11 @@ impl UploadResponse {
                 if percent >= told + 10 || !more {
                     told = percent;
                     let mut text = format!("Sending objects: {percent:3}% ({}/{})", maker.written(), maker.count());
-                    let _ = write!(text, "{}", if more { "\r" } else { ", done.\n" });
+                    if more {
+                        text.push('\r');
+                    } else {
+                        let _ = write!(text, ", done.\nTotal {} objects\n", maker.count());
+                    }
                     self.say(&text, out);
                 }
                 if more {
