@@ -343,3 +343,36 @@ def test_a_depth_by_date_that_selects_nothing_is_refused(serve: Serve, repositor
         options = ("-c", f"protocol.version={version}", "clone", "--shallow-since=2090-01-01")
         said = here.fails(*options, live.url("demo.git"))
         assert "no commits selected" in said
+
+
+def test_deepening_makes_nothing_shallow_that_was_whole(serve: Serve, tmp_path: Path, here: Any) -> None:
+    """A merged branch that began near the end of the history: its first commit's parent is there by the other way."""
+    (tmp_path / "merged").mkdir()
+    source = type(here)(tmp_path / "merged")
+    source("init", "--quiet", "-b", "main")
+    for name in ("one", "two", "three"):
+        source.commit(name, {name: name})
+    source("switch", "--quiet", "-c", "branch")
+    for name in ("four", "five"):
+        source.commit(name, {name: name})
+    source("switch", "--quiet", "main")
+    source("merge", "--quiet", "--no-ff", "-m", "merged", "branch")
+    with pyi.open(tmp_path / "store-of-a-merge") as repo:
+        repo.import_git(tmp_path / "merged")
+        live = serve(demo=repo)
+        for version in ("0", "2"):
+            options = ("-c", f"protocol.version={version}")
+            here(*options, "clone", "--quiet", "--bare", "--depth=3", live.url("demo.git"), f"c{version}")
+            clone = type(here)(here.directory / f"c{version}")
+            assert len((clone.directory / "shallow").read_text().split()) == 2
+            clone(*options, "fetch", "--quiet", "origin", "--deepen=1")
+            assert not (clone.directory / "shallow").exists()
+            assert clone("rev-list", "--count", "--all") == "6"
+            clone.fsck()
+
+
+def test_only_a_ref_can_be_excluded(serve: Serve, repository: pyi.Repository, source: Any, here: Any) -> None:
+    live = serve(demo=repository)
+    for what in (source("rev-parse", "light"), "nothing"):
+        said = here.fails("clone", f"--shallow-exclude={what}", live.url("demo.git"), "clone")
+        assert f"deepen-not is not a ref: {what}" in said

@@ -351,3 +351,30 @@ def test_a_push_over_a_limit_is_refused(serve: Serve, repository: pyi.Repository
     (clone.directory / "noise").write_bytes(os.urandom(60_000))
     clone.commit("a large pack", {})
     assert "413" in clone.fails("push", "origin", "main")
+
+
+def test_who_offers_version_2_for_a_push_is_answered_without_a_version(live: Any) -> None:
+    """Nobody pushes in version 2; a client that offers it takes a line that says otherwise for a ref (dulwich)."""
+    said = {}
+    for version in ("0", "1", "2"):
+        request = urllib.request.Request(live.url("demo.git/info/refs?service=git-receive-pack"))
+        request.add_header("Git-Protocol", f"version={version}")
+        with urllib.request.urlopen(request) as answer:
+            said[version] = answer.read()
+    assert said["2"] == said["0"]
+    assert b"000eversion 1\n" in said["1"]
+    assert b"version" not in said["0"]
+
+
+def test_two_updates_of_one_ref_are_both_refused(live: Any, repository: pyi.Repository, clone: Any) -> None:
+    """git push refuses that by itself; git send-pack does not."""
+    before = repository.branches()
+    one, two = clone("rev-parse", "HEAD", "HEAD~1").split()
+    body = _line(f"{'0' * 40} {one} refs/heads/foo\0 report-status".encode())
+    body += _line(f"{'0' * 40} {two} refs/heads/foo".encode()) + b"0000" + _pack()
+    request = urllib.request.Request(live.url("demo.git/git-receive-pack"), body)
+    request.add_header("Content-Type", "application/x-git-receive-pack-request")
+    with urllib.request.urlopen(request) as answer:
+        said = answer.read()
+    assert said.count(b"ng refs/heads/foo multiple updates for ref 'refs/heads/foo' not allowed") == 2
+    assert repository.branches() == before

@@ -10,11 +10,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from validation.lab import Lab
-from validation.remotes import alike, idle, kills, many, moving, suite
+from validation.remotes import alike, clients, idle, kills, many, moving, peers, suite
 
 __all__ = ["main"]
 
-_RECIPES = {"many": many, "idle": idle, "kills": kills, "moving": moving, "alike": alike, "suite": suite}
+_RECIPES = {
+    "many": many,
+    "idle": idle,
+    "kills": kills,
+    "moving": moving,
+    "peers": peers,
+    "alike": alike,
+    "clients": clients,
+    "suite": suite,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -53,8 +53,14 @@ class _Run:
 
     def client(self, number: int, contents: list[bytes]) -> None:
         """Push until enough did."""
-        source = random.Random(f"{self.options.seed} {number}")
         client = self._try(lambda: _cloned(f"{self.url}/it/agents/a{number}.git"))
+        try:
+            self._push(number, client, contents)
+        finally:
+            client.close()
+
+    def _push(self, number: int, client: Thin, contents: list[bytes]) -> None:
+        source = random.Random(f"{self.options.seed} {number}")
         while not self.is_over():
             content = source.randbytes(self.options.bytes)
             data = client.commit(f"file{len(contents)}", content, f"push {len(contents)}")
@@ -97,7 +103,11 @@ class _Run:
 
 def _cloned(url: str) -> Thin:
     client = Thin(url)
-    client.clone(depth=1)
+    try:
+        client.clone(depth=1)
+    except BaseException:
+        client.close()
+        raise
     return client
 
 

@@ -1,4 +1,4 @@
-"""`suite`: the HTTP tests of git's own suite, with `git http-backend` replaced by PYI's server."""
+"""`suite`: transport tests of git's own suite, with the programs of its server side replaced by PYI's server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from validation.remotes.bridge import CGI, bridge
+from validation.remotes.bridge import CGI, PIPE, bridge
 
 __all__ = ["add_arguments", "run"]
 
@@ -24,7 +24,21 @@ _TESTS = (
     "t5581-http-curl-verbose",
     "t5700-protocol-v1",
     "t5702-protocol-v2",
+    "t5404-tracking-branches",
+    "t5406-remote-rejects",
+    "t5408-send-pack-stdin",
+    "t5500-fetch-pack",
+    "t5501-fetch-push-alternates",
+    "t5502-quickfetch",
+    "t5503-tagfollow",
+    "t5538-push-shallow",
+    "t5543-atomic-push",
+    "t5546-receive-limits",
+    "t5547-push-quarantine",
+    "t5600-clone-fail-cleanup",
+    "t5703-upload-pack-ref-in-want",
 )
+_PROGRAMS = ("git-http-backend", "git-upload-pack", "git-receive-pack")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,21 +58,24 @@ def run(options: argparse.Namespace, place: Path) -> int:
     for name in ("home", "out", "trash"):
         (place / name).mkdir()
         os.chown(place / name, user.pw_uid, user.pw_gid)
-    program = options.source.resolve() / "git-http-backend"
-    kept = program.with_name("git-http-backend.kept")
-    with bridge(place, user.pw_uid) as port:
-        program.rename(kept)
+    programs = [options.source.resolve() / name for name in _PROGRAMS]
+    with bridge(place, user.pw_uid) as ports:
+        for program in programs:
+            program.rename(program.with_name(program.name + ".kept"))
         try:
-            if options.stock:
-                shutil.copy2(kept, program)
-            else:
-                program.write_text(CGI.replace("@port@", str(port)))
+            for program in programs:
+                if options.stock:
+                    shutil.copy2(program.with_name(program.name + ".kept"), program)
+                    continue
+                text = CGI if program.name == "git-http-backend" else PIPE
+                program.write_text(text.replace("@port@", str(ports.cgi)).replace("@pipe@", str(ports.pipe)))
                 program.chmod(0o755)
             print("| file | passed | failed | skipped | known breakage |\n|---|---|---|---|---|")
             for test in options.tests or _TESTS:
                 _one(test, options, place, user)
         finally:
-            kept.replace(program)
+            for program in programs:
+                program.with_name(program.name + ".kept").replace(program)
     return 0
 
 

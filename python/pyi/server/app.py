@@ -42,9 +42,9 @@ _REQUESTS_IN_MEMORY = 4
 _NOBODY = "no/such/workspace"
 """No workspace has this name."""
 _NO_CACHE = {
-    "cache-control": "no-cache, max-age=0, must-revalidate",
     "expires": "Fri, 01 Jan 1980 00:00:00 GMT",
     "pragma": "no-cache",
+    "cache-control": "no-cache, max-age=0, must-revalidate",
 }
 
 

@@ -82,7 +82,11 @@ impl GitRemote {
                 let relative = request.deepen_relative && !client.is_empty();
                 let mut starts: Vec<Oid> = wants.to_vec();
                 let mut depth = depth;
+                // What the client has whole stays so, however near it is to another end of its history.
+                let mut whole = OidSet::default();
                 if relative {
+                    self.reach(wants, &mut whole, &|oid, _| !client.contains(oid))?;
+                    whole.retain(|oid| !client.contains(oid));
                     // Counted from where the client's history ends, in what is wanted.
                     self.reach(wants, &mut inside, &|_, _| true)?;
                     starts = client.iter().filter(|oid| inside.contains(*oid)).copied().collect();
@@ -101,7 +105,7 @@ impl GitRemote {
                     }
                 }
                 for (oid, level) in &levels {
-                    if *level >= depth && !self.commit(oid)?.parents.is_empty() {
+                    if *level >= depth && !whole.contains(oid) && !self.commit(oid)?.parents.is_empty() {
                         commits.cut.insert(*oid);
                     }
                 }
@@ -117,12 +121,15 @@ impl GitRemote {
                 let mut hidden = OidSet::default();
                 if !request.deepen_not.is_empty() {
                     let offer = self.offer(&|_| true)?;
-                    let hide = request.deepen_not.iter().filter_map(|name| {
+                    let hide = request.deepen_not.iter().map(|name| {
                         let full = [b"refs/heads/", b"refs/tags/".as_slice()].map(|prefix| [prefix, name].concat());
-                        let found = offer.find(name).or(offer.find(&full[0])).or(offer.find(&full[1]))?;
-                        Some(found.peeled.unwrap_or(found.oid))
+                        let found = offer.find(name).or(offer.find(&full[0])).or(offer.find(&full[1]));
+                        let found = found.ok_or_else(|| {
+                            Error::git(format!("deepen-not is not a ref: {}", String::from_utf8_lossy(name)))
+                        })?;
+                        Ok(found.peeled.unwrap_or(found.oid))
                     });
-                    let hide: Vec<Oid> = hide.collect();
+                    let hide: Vec<Oid> = hide.collect::<Result<_>>()?;
                     self.reach(&hide, &mut hidden, &|_, _| true)?;
                 }
                 let since = match request.deepen {

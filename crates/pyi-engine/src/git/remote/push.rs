@@ -231,10 +231,18 @@ impl GitRemote {
             message: "push".to_owned(),
             ..RefTransaction::default()
         };
-        let mut names: HashSet<&[u8]> = HashSet::new();
+        let (mut names, mut repeated) = (HashSet::new(), HashSet::new());
         for command in &request.commands {
-            let done = if !names.insert(&command.name) {
-                Err(Error::conflict("multiple updates for this ref are not allowed"))
+            if !names.insert(&command.name) {
+                repeated.insert(&command.name);
+            }
+        }
+        for command in &request.commands {
+            let done = if repeated.contains(&command.name) {
+                let name = String::from_utf8_lossy(&command.name);
+                Err(Error::conflict(format!(
+                    "multiple updates for ref '{name}' not allowed"
+                )))
             } else if request.atomic {
                 self.prepare(command, quarantine).map(|prepared| {
                     together.guards.extend(prepared.transaction.guards);

@@ -69,7 +69,9 @@ impl GitRemote {
         }
         // A client that cannot say what it wants gets no list of every checkpoint.
         let offer = self.offer(&|name| !name.starts_with(b"refs/pyi/checkpoints/"))?;
-        write_refs(service, version.min(1), &offer, self.format, AGENT, &mut out);
+        // Nobody pushes in version 2: who offers to speak it is answered as if it had not.
+        let version = if version == 2 { 0 } else { version };
+        write_refs(service, version, &offer, self.format, AGENT, &mut out);
         Ok(out)
     }
 
@@ -353,7 +355,11 @@ impl UploadResponse {
                 if percent >= told + 10 || !more {
                     told = percent;
                     let mut text = format!("Sending objects: {percent:3}% ({}/{})", maker.written(), maker.count());
-                    let _ = write!(text, "{}", if more { "\r" } else { ", done.\n" });
+                    if more {
+                        text.push('\r');
+                    } else {
+                        let _ = write!(text, ", done.\nTotal {} objects\n", maker.count());
+                    }
                     self.say(&text, out);
                 }
                 if more {
