@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+pub mod command;
 pub mod commit;
 pub mod config;
 pub mod delta;

@@ -20,10 +20,12 @@ mod source_refs;
 mod table;
 mod tree_export;
 mod tree_import;
+pub(crate) mod work;
 
 pub use export::ExportOptions;
 pub use import::History;
 pub(crate) use map::GitMap;
 pub use odb::ObjectDatabase;
+pub use pyi_git::command::{Environment, Outcome};
 pub use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 pub use source::GitSource;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use pyi_git::delta_cache::DeltaCache;
 use pyi_git::object::decode_loose;
+use pyi_git::oid::OidPrefix;
 use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 
 use super::layout::Layout;
@@ -174,6 +175,35 @@ impl ObjectDatabase {
         if caches.len() < CACHES_KEPT {
             caches.push(cache);
         }
+    }
+
+    /// Up to two packed and loose objects whose names begin so, of those that were there at the last look.
+    pub(crate) fn with_prefix(&self, prefix: &OidPrefix) -> Vec<Oid> {
+        let list = self.packs.read().clone();
+        let mut found = list.with_prefix(self.format, prefix);
+        let low = prefix.low().first().copied().unwrap_or(0);
+        if prefix.digits() < 2 {
+            return found;
+        }
+        for dir in &list.object_dirs {
+            for entry in fs::read_dir(dir.join(format!("{low:02x}")))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                let hex = [format!("{low:02x}").as_bytes(), entry.file_name().as_bytes()].concat();
+                found.extend(Oid::from_hex(&hex).ok().filter(|oid| prefix.matches(oid.as_bytes())));
+            }
+        }
+        found.sort();
+        found.dedup();
+        found.truncate(2);
+        found
+    }
+
+    /// How many objects the packs list.
+    pub(crate) fn packed_count(&self) -> u64 {
+        self.packs.read().clone().count(self.format)
     }
 
     /// As [`ObjectDatabase::contains`], without another look at the pack directories; a false `false` costs a second copy.

@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime};
 use memmap2::Mmap;
 use pyi_git::delta_cache::DeltaCache;
 use pyi_git::midx::MultiPackIndex;
+use pyi_git::oid::OidPrefix;
 use pyi_git::pack::{PackError, PackReader};
 use pyi_git::pack_entry::EntryHeader;
-use pyi_git::pack_index::PackIndex;
+use pyi_git::pack_index::{PackIndex, PrefixMatch};
 use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 
 use crate::{Error, Result};
@@ -280,6 +281,27 @@ impl PackList {
             reader.index().find(oid).ok().flatten()
         };
         self.each(false, listed).is_some()
+    }
+
+    /// Up to two objects of each pack whose names begin so.
+    pub(crate) fn with_prefix(&self, format: ObjectFormat, prefix: &OidPrefix) -> Vec<Oid> {
+        let mut found = Vec::new();
+        for reader in self.packs.iter().filter_map(|pack| pack.reader(format).ok()) {
+            let index = reader.index();
+            let positions = match index.prefix(prefix) {
+                PrefixMatch::None => 0..0,
+                PrefixMatch::One(at) => at..at + 1,
+                PrefixMatch::Many(first, end) => first..end.min(first + 2),
+            };
+            found.extend(positions.filter_map(|at| index.oid_at(at)));
+        }
+        found
+    }
+
+    /// How many objects the packs list.
+    pub(crate) fn count(&self, format: ObjectFormat) -> u64 {
+        let readers = self.packs.iter().filter_map(|pack| pack.reader(format).ok());
+        readers.map(|reader| u64::from(reader.index().len())).sum()
     }
 
     /// Where an object is packed, if it is.
