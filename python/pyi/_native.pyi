@@ -23,6 +23,7 @@ __all__ = [
     "Entry",
     "Event",
     "GcReport",
+    "GitResult",
     "GitRemote",
     "GitServer",
     "Journal",
