@@ -10,8 +10,10 @@ struct Asked {
     text: bool,
     /// Filters, `$Id$`, encodings: content is not what stands in the file.
     convert: bool,
-    /// How differences are shown.
+    /// Whether a file counts as binary.
     diff: bool,
+    /// In which line a hunk is said to be.
+    driver: bool,
 }
 
 fn asked(words: &str) -> Asked {
@@ -21,6 +23,7 @@ fn asked(words: &str) -> Asked {
         match word.split('=').next().unwrap_or(word) {
             "text" | "eol" | "crlf" => asked.text = true,
             "binary" => asked.diff = true,
+            "diff" if word.contains('=') => asked.driver = true,
             "diff" => asked.diff = true,
             "filter" | "ident" | "working-tree-encoding" => asked.convert = true,
             _ => {}
@@ -65,6 +68,7 @@ fn for_path(call: &mut Call<'_>, path: &[u8]) -> Run<Asked> {
                 all.text |= asked.text;
                 all.convert |= asked.convert;
                 all.diff |= asked.diff;
+                all.driver |= asked.driver;
             }
         }
     }
@@ -111,8 +115,9 @@ pub(crate) fn check_written(call: &mut Call<'_>, path: &[u8], version: &Version)
 }
 
 /// Refuses what would be shown in another way.
-pub(crate) fn check_diff(call: &mut Call<'_>, path: &[u8]) -> Run<()> {
-    if for_path(call, path)?.diff {
+pub(crate) fn check_diff(call: &mut Call<'_>, path: &[u8], patch: bool) -> Run<()> {
+    let asked = for_path(call, path)?;
+    if asked.diff || (patch && asked.driver) {
         return unavailable(format!("a diff driver in .gitattributes for {:?}", name(path)));
     }
     Ok(())

@@ -5,6 +5,7 @@ mod options;
 mod patch;
 mod rename;
 mod similarity;
+mod slide;
 mod stat;
 
 use super::pathspec::Pathspec;

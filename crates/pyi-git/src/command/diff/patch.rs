@@ -28,7 +28,7 @@ pub(crate) fn print(call: &mut Call<'_>, pair: &Pair, options: &Options) -> Run<
         print(call, &gone, options)?;
         return print(call, &came, options);
     }
-    crate::command::attributes::check_diff(call, &pair.new_path)?;
+    crate::command::attributes::check_diff(call, &pair.new_path, true)?;
     let (a, b) = (quoted_as(&pair.old_path, b"a/"), quoted_as(&pair.new_path, b"b/"));
     call.line(&[b"diff --git ", &a, b" ", &b]);
     let mode = |version: &Version| format!("{:06o}", version.mode).into_bytes();

@@ -22,7 +22,7 @@ pub(crate) struct Stat {
 pub(crate) fn stats(call: &mut Call<'_>, pairs: &[Pair], _options: &Options) -> Run<Vec<Stat>> {
     let mut stats = Vec::with_capacity(pairs.len());
     for pair in pairs {
-        crate::command::attributes::check_diff(call, &pair.new_path)?;
+        crate::command::attributes::check_diff(call, &pair.new_path, false)?;
         let mut stat = Stat {
             name: if pair.renamed {
                 rename_name(&pair.old_path, &pair.new_path)
