@@ -24,6 +24,7 @@ __all__ = [
     "Event",
     "GcReport",
     "GitRemote",
+    "GitResult",
     "GitServer",
     "Journal",
     "JournalAt",
@@ -287,6 +288,18 @@ class Workspace:
         author: str | None = None,
         parents: builtins.list[str] | None = None,
     ) -> str: ...
+    def git(
+        self, *argv: str | bytes, input: _Data | None = None, env: Mapping[str, str] | None = None
+    ) -> GitResult: ...
+
+@final
+class GitResult:
+    @property
+    def stdout(self) -> bytes: ...
+    @property
+    def stderr(self) -> bytes: ...
+    @property
+    def returncode(self) -> int: ...
 
 @final
 class Checkpoint:

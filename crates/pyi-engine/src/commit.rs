@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 use pyi_cas::{Batch, Guard, Id, Kind, RefOutcome, RefTransaction};
 use pyi_tree::cbor::Value;
 use pyi_tree::refs::{Origin, branch_key, decode_branch, workspace_key};
-use pyi_tree::{CheckpointRoot, Forest, Sealer, seal};
+use pyi_tree::{CheckpointRoot, Forest, Sealer, Tree, seal};
 
 use crate::checkpoint::Checkpoint;
 use crate::durability::Durability;
 use crate::engine::{Engine, SNAPSHOT_BYTES, Snapshot, now_ns};
+use crate::git::work::{git_directory, with_directory};
 use crate::hold::Held;
 use crate::lease::Claim;
 use crate::repository::Repository;
@@ -72,16 +73,27 @@ pub(crate) fn store_checkpoints(
         draft.content.settle_arrays(None)?;
         roots.push(root_of(draft));
     }
+    let has_git_directory: Vec<bool> = drafts
+        .iter()
+        .map(|draft| draft.content.git_directory.is_some())
+        .collect();
     // Before anything is looked up: what was found in an older epoch is not taken for found in a newer one.
     let reliance_epoch = engine.store().reliance_epoch();
     let mut sealer = Sealer::new(engine.store(), batch);
     let mut forest = Forest::take(drafts.iter_mut().flat_map(|draft| {
         let Content {
-            files, state, journal, ..
+            files,
+            state,
+            journal,
+            git_directory,
+            ..
         } = &mut *draft.content;
+        let git_directory = git_directory.as_mut().map(Tree::root_mut);
         let state = Some(state.root_mut()).filter(|root| !root.is_empty());
         let journal = Some(journal.tree_mut().root_mut()).filter(|root| !root.is_empty());
-        [Some(files.root_mut()), state, journal].into_iter().flatten()
+        [Some(files.root_mut()), state, journal, git_directory]
+            .into_iter()
+            .flatten()
     }));
     forest.seal(&mut sealer)?;
     let mut tree = 0;
@@ -89,10 +101,13 @@ pub(crate) fn store_checkpoints(
         tree += 1;
         forest.id(tree - 1)
     };
-    for root in &mut roots {
+    for (root, has_git_directory) in roots.iter_mut().zip(has_git_directory) {
         root.files = next();
         root.state = root.state.map(|_| next());
         root.journal = root.journal.map(|_| next());
+        if has_git_directory {
+            root.git = with_directory(&root.git, &next());
+        }
     }
     let encoded: Vec<Vec<u8>> = roots.iter().map(CheckpointRoot::encode).collect();
     let contents: Vec<&[u8]> = encoded.iter().map(|bytes| &bytes[..]).collect();
@@ -151,6 +166,11 @@ pub(crate) fn adopt(content: &mut Content, snapshot: Arc<Held>) {
     content.files = snapshot.files.clone();
     content.state = snapshot.state.clone();
     content.journal = snapshot.journal.clone();
+    content.git = snapshot.root.git.clone();
+    let here = content.git_directory.as_ref().and_then(|tree| tree.root().id());
+    if here.is_none() || here != git_directory(&content.git) {
+        content.git_directory = None;
+    }
     content.fresh.clear();
     content.merged.clear();
     content.pins.clear();
@@ -197,7 +217,7 @@ impl Workspace {
     }
 
     /// Logs a new head or journal under the name; nothing to do for a workspace without one.
-    fn move_name(
+    pub(crate) fn move_name(
         &self,
         content: &mut Content,
         head: Id,

@@ -7,6 +7,7 @@ use pyi_tree::cbor::Value;
 use pyi_tree::{CheckpointRoot, Mode, Node};
 
 use crate::conflicts::kept_in;
+use crate::git::work::git_directory;
 use crate::{Error, Result};
 
 /// What to do about an object that is named and not there.
@@ -120,6 +121,10 @@ impl<'a> Marker<'a> {
             (root.journal, newer.and_then(|newer| newer.journal)),
             (odd_trees(&root.git), newer.and_then(|newer| odd_trees(&newer.git))),
             (kept_in(&root.git), newer.and_then(|newer| kept_in(&newer.git))),
+            (
+                git_directory(&root.git),
+                newer.and_then(|newer| git_directory(&newer.git)),
+            ),
         ];
         for (node, newer) in parts {
             if let Some(node) = node {

@@ -134,5 +134,6 @@ impl Workspace {
         };
         let held = Arc::new(head.with(snapshot));
         crate::commit::adopt(&mut content, held);
+        content.git_directory = None;
     }
 }

@@ -57,6 +57,8 @@ pub(crate) struct Content {
     pub(crate) journal_pin: Option<Arc<Pin>>,
     /// What git knows of this content; goes into the next checkpoint.
     pub(crate) git: Arc<pyi_tree::cbor::Value>,
+    /// HEAD, refs, index and the like, once a git command was run; without it they are what `git` says.
+    pub(crate) git_directory: Option<Tree>,
     /// The directories that this workspace was the same as, and what both held then.
     pub(crate) synced: Synced,
     /// Where it came from; shared, because a fork copies it.
@@ -80,6 +82,7 @@ impl Content {
             journal_pin: None,
             synced: Synced::default(),
             git: head.root.git.clone(),
+            git_directory: None,
             head,
             origin: origin.map(Arc::new),
             dirty: false,

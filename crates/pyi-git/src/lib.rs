@@ -24,6 +24,7 @@
 
 pub mod argv;
 mod bytes;
+pub mod command;
 pub mod commit;
 pub mod config;
 pub mod delta;

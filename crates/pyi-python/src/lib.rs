@@ -11,6 +11,7 @@ mod checkpoint;
 mod convert;
 mod entry;
 mod errors;
+mod git;
 mod journal;
 mod maintenance;
 mod remote;
@@ -38,6 +39,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<checkpoint::Walk>()?;
     module.add_class::<checkpoint::Log>()?;
     module.add_class::<entry::Entry>()?;
+    module.add_class::<git::GitResult>()?;
     module.add_class::<entry::Change>()?;
     module.add_class::<entry::MergeConflict>()?;
     module.add_class::<entry::MergeResult>()?;

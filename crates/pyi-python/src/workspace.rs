@@ -13,6 +13,7 @@ use crate::convert::{
 };
 use crate::entry::{Change, Entry, MergeConflict, MergeResult};
 use crate::errors::{invalid, short, work};
+use crate::git::{GitResult, environment};
 use crate::journal::Journal;
 use crate::state::StateCore;
 
@@ -50,6 +51,23 @@ pub(crate) fn durability_named(name: &str) -> PyResult<Durability> {
 
 #[pymethods]
 impl Workspace {
+    /// Runs a git command on the workspace's own HEAD, refs, index and files. `input` is what it reads; `env` the variables that it sees (by
+    /// default those of the process that say who commits, and when).
+    #[pyo3(signature = (*argv, input = None, env = None))]
+    fn git(
+        &self,
+        py: Python<'_>,
+        argv: Vec<PathArg>,
+        input: Option<Data>,
+        env: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<GitResult> {
+        let argv: Vec<Vec<u8>> = argv.into_iter().map(|word| word.0).collect();
+        let env = environment(py, env)?;
+        let input = input.map(|data| data.bytes()).unwrap_or_default();
+        let outcome = work(py, || self.inner.git(&argv, &input, &env))?;
+        Ok(GitResult { outcome })
+    }
+
     /// The name, or None.
     #[getter]
     fn name(&self) -> Option<&str> {

@@ -1,5 +1,6 @@
 //! A workspace becomes a commit on a branch of a git repository.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::object_writer::write_objects;
 use super::odd::OddTrees;
 use super::source::GitSource;
 use super::tree_export::{Exporter, Planned};
+use super::work::{OwnCommit, git_directory, head_of, own_commit};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{Engine, now_ns};
 use crate::workspace::Workspace;
@@ -101,17 +103,47 @@ impl Workspace {
             self.checkpoint(options.message.as_deref().unwrap_or(MESSAGE), Value::Null)?;
         }
         let head = self.content.lock().head.clone();
-        let parents = parents(&target, &head.root.git, options.parents.as_deref())?;
         let odd = odd_trees(&self.engine, &head.root.git, target.format())?;
         let mut exporter = Exporter::new(&self.engine, target.format(), odd, Some(target.objects()));
+        let made = made_here(&self.engine, &head.root.git, &target)?;
+        let own = Some(&made).filter(|made| !made.commits.is_empty() && options.parents.is_none());
+        let parents = match own {
+            Some(made) => vec![made.head],
+            None => parents(&target, &head.root.git, options.parents.as_deref())?,
+        };
+        for (oid, commit) in own.into_iter().flat_map(|made| &made.commits) {
+            exporter.tree(commit.files.root())?;
+            let planned = Planned::new(*oid, ObjectKind::Commit, commit.raw.clone());
+            exporter.plan.push(planned);
+        }
         let tree = exporter.tree(head.files.root())?;
+        if let Some(made) = own
+            && options.message.is_none()
+            && options.author.is_none()
+            && made.tree == Some(tree)
+        {
+            // Nothing was changed since the last commit: that is what is exported.
+            let name = made.head;
+            if old == Some(name) {
+                return Ok(name.to_hex());
+            }
+            if let Some(old) = old.filter(|old| !made.bases.contains(old)) {
+                return Err(not_a_parent(&target, branch, &old, &made.bases));
+            }
+            refuse_checked_out(&target, branch)?;
+            write_objects(&target, &self.engine, &exporter.plan)?;
+            exporter.keep_names();
+            move_branch(&target, branch, &name, old)?;
+            return Ok(name.to_hex());
+        }
         let message = options.message.as_deref().filter(|message| !message.is_empty());
         let commit = encode_commit(&target, tree, &parents, message.unwrap_or(&head.root.message), options)?;
         let name = hash_object(target.format(), ObjectKind::Commit, &commit);
         if old == Some(name) {
             return Ok(name.to_hex());
         }
-        if let Some(old) = old.filter(|old| !parents.contains(old)) {
+        let below = own.map_or(&[][..], |made| &made.bases);
+        if let Some(old) = old.filter(|old| !parents.contains(old) && !below.contains(old)) {
             return Err(not_a_parent(&target, branch, &old, &parents));
         }
         refuse_checked_out(&target, branch)?;
@@ -123,6 +155,59 @@ impl Workspace {
         move_branch(&target, branch, &name, old)?;
         Ok(name.to_hex())
     }
+}
+
+/// Commits of a workspace that a repository does not have.
+struct Made {
+    head: Oid,
+    /// The tree of the last one.
+    tree: Option<Oid>,
+    /// Parents first.
+    commits: Vec<(Oid, OwnCommit)>,
+    /// What they stand on, and they themselves: where the branch may be.
+    bases: Vec<Oid>,
+}
+
+/// The commits that `git commit` made in a workspace, from its HEAD back to what the target has.
+fn made_here(engine: &Engine, git: &Value, target: &GitSource) -> Result<Made> {
+    let mut made = Made {
+        head: target.format().null_oid(),
+        tree: None,
+        commits: Vec::new(),
+        bases: Vec::new(),
+    };
+    let Some(directory) = git_directory(git) else {
+        return Ok(made);
+    };
+    let directory = engine.tree(&directory)?;
+    let Some(head) = head_of(engine, &directory)?.filter(|head| head.format() == target.format()) else {
+        return Ok(made);
+    };
+    made.head = head;
+    let mut seen = HashSet::new();
+    let mut stack = vec![(head, false)];
+    while let Some((oid, ready)) = stack.pop() {
+        if !ready && !seen.insert(oid) {
+            continue;
+        }
+        let Some(commit) = own_commit(engine, &directory, &oid)? else {
+            made.bases.push(oid);
+            continue;
+        };
+        let parsed = Commit::parse(target.format(), &commit.raw)
+            .map_err(|error| Error::corrupt(format!("commit {oid} of the workspace: {error}; run `pyi scrub`")))?;
+        if oid == head {
+            made.tree = Some(parsed.tree);
+        }
+        if ready {
+            made.bases.push(oid);
+            made.commits.push((oid, commit));
+        } else {
+            stack.push((oid, true));
+            stack.extend(parsed.parents.iter().map(|parent| (*parent, false)));
+        }
+    }
+    Ok(made)
 }
 
 /// The parents of the new commit.

@@ -22,12 +22,14 @@ mod source_refs;
 mod table;
 mod tree_export;
 mod tree_import;
+pub(crate) mod work;
 
 pub use directory::GitDirectory;
 pub use export::ExportOptions;
 pub use import::History;
 pub(crate) use map::GitMap;
 pub use odb::ObjectDatabase;
+pub use pyi_git::command::{Environment, Outcome};
 pub use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 pub use ref_files::RefValue;
 pub use source::GitSource;

@@ -23,6 +23,7 @@ use crate::engine::Engine;
 use crate::git::export::odd_trees;
 use crate::git::map::{MapEntry, MapKind};
 use crate::git::tree_export::Exporter;
+use crate::git::work::{git_directory, head_of, own_commit};
 use crate::hold::Held;
 use crate::{Error, Result};
 
@@ -148,8 +149,48 @@ fn text_oid(value: Option<&Value>) -> Option<Oid> {
 }
 
 impl GitRemote {
-    /// The commit that a checkpoint is by itself: imported or pushed.
+    /// The last commit of those that git commands made in a workspace, and whether its files are the checkpoint's. They are known from then on.
+    fn worked(&self, id: &Id, root: &CheckpointRoot) -> Result<Option<(Oid, bool)>> {
+        let engine = self.engine();
+        let Some(directory) = git_directory(&root.git) else {
+            return Ok(None);
+        };
+        let directory = engine.tree(&directory)?;
+        let head = head_of(engine, &directory)?.filter(|head| head.format() == self.format);
+        let Some(head) = head else { return Ok(None) };
+        let Some(last) = own_commit(engine, &directory, &head)? else {
+            return Ok(None);
+        };
+        let mut waiting = vec![head];
+        while let Some(oid) = waiting.pop() {
+            if self.shared.registry.lock().made(&oid).is_some() {
+                continue;
+            }
+            let Some(commit) = own_commit(engine, &directory, &oid)? else {
+                continue;
+            };
+            let parsed = Commit::parse(self.format, &commit.raw)
+                .map_err(|error| Error::corrupt(format!("commit {oid} of a workspace: {error}; run `pyi scrub`")))?;
+            if engine.git_map.by_oid(&parsed.tree).is_none() {
+                let odd = odd_trees(engine, &root.git, self.format)?;
+                let mut exporter = Exporter::new(engine, self.format, odd, None);
+                exporter.tree(commit.files.root())?;
+                exporter.keep_names();
+                let uncommon = std::mem::take(&mut exporter.uncommon);
+                self.shared.registry.lock().add_trees(uncommon);
+            }
+            self.shared.registry.lock().add(oid, commit.raw.clone(), *id);
+            waiting.extend(&parsed.parents);
+        }
+        self.add_source(root)?;
+        Ok(Some((head, last.files.root().id() == Some(root.files))))
+    }
+
+    /// The commit that a checkpoint is by itself: imported, pushed, or made by `git commit`.
     fn own_commit(&self, id: &Id, root: &CheckpointRoot) -> Result<Option<Oid>> {
+        if let Some((head, true)) = self.worked(id, root)? {
+            return Ok(Some(head));
+        }
         let (Some(oid), Some(about)) = (committed(root, self.format), root.metadata.get("git")) else {
             return Ok(None);
         };
@@ -307,6 +348,10 @@ impl GitRemote {
                 origin.map(|origin| self.chain(&origin.head)).transpose()?.flatten()
             }
             _ => None,
+        };
+        let base = match self.worked(&held.id, root)? {
+            Some((head, _)) => Some(head),
+            None => base,
         };
         let base = match (base, committed(root, self.format)) {
             (Some(base), _) => Some(base),

@@ -1,0 +1,126 @@
+//! `git add`.
+
+use super::args::{self, Takes};
+use super::ignored::Ignored;
+use super::pathspec::{Item, Pathspec};
+use super::{Call, Change, Found, Run, View, unavailable};
+
+pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
+    let given = args::parse(
+        call,
+        argv,
+        &[
+            ("A|all", Takes::Nothing),
+            ("no-ignore-removal", Takes::Nothing),
+            ("u|update", Takes::Nothing),
+            ("n|dry-run", Takes::Nothing),
+            ("v|verbose", Takes::Nothing),
+            ("f|force", Takes::Nothing),
+        ],
+    )?;
+    let (all, update) = (given.has("all") || given.has("no-ignore-removal"), given.has("update"));
+    if all && update {
+        return Err(call.die("options '-A' and '-u' cannot be used together"));
+    }
+    if given.rest.is_empty() && !all && !update {
+        call.err.extend_from_slice(b"Nothing specified, nothing added.\nhint: Maybe you wanted to say 'git add .'?\nhint: Disable this message with \"git config advice.addEmptyPathspec false\"\n");
+        return Ok(0);
+    }
+    let pathspec = Pathspec::parse(call, &given.rest)?;
+    let force = given.has("force");
+    let mut changes = call.site.changes(View::Index, View::Work)?;
+    changes.retain(|change| pathspec.matches(&change.path));
+    let (tracked, mut fresh): (Vec<Change>, Vec<Change>) = changes.into_iter().partition(|change| change.old.is_some());
+    let mut ignored = Ignored::new(call)?;
+    if update {
+        fresh.clear();
+    } else if !force {
+        let mut kept = Vec::with_capacity(fresh.len());
+        for change in fresh {
+            if !ignored.is_ignored(call, &change.path, false)? {
+                kept.push(change);
+            }
+        }
+        fresh = kept;
+    }
+    let refused = match update {
+        true => {
+            for item in &pathspec.items {
+                if !item.path.is_empty() && !call.means_something(item, View::Index)? {
+                    return unavailable("git add -u of a path that is not tracked");
+                }
+            }
+            Vec::new()
+        }
+        false => check(call, &pathspec, &fresh, &mut ignored, force)?,
+    };
+    let (dry, verbose) = (given.has("dry-run"), given.has("verbose") || given.has("dry-run"));
+    super::attributes::check_content(call, tracked.iter().chain(&fresh))?;
+    if !refused.is_empty() {
+        call.err
+            .extend_from_slice(b"The following paths are ignored by one of your .gitignore files:\n");
+        for path in &refused {
+            let path = path.clone();
+            super::say(&mut call.err, &[&path, b"\n"]);
+        }
+        call.err.extend_from_slice(b"hint: Use -f if you really want to add them.\nhint: Disable this message with \"git config advice.addIgnoredFile false\"\n");
+    }
+    for change in tracked.iter().chain(&fresh) {
+        if verbose {
+            let word: &[u8] = if change.new.is_some() { b"add '" } else { b"remove '" };
+            call.line(&[word, &change.path, b"'"]);
+        }
+        if !dry {
+            call.site.stage(&change.path, change.new.as_ref())?;
+        }
+    }
+    Ok(i32::from(!refused.is_empty()))
+}
+
+/// The paths that were named and are ignored; git's complaint about those that are not there.
+fn check(
+    call: &mut Call<'_>,
+    pathspec: &Pathspec,
+    fresh: &[Change],
+    ignored: &mut Ignored,
+    force: bool,
+) -> Run<Vec<Vec<u8>>> {
+    let mut refused: Vec<Vec<u8>> = Vec::new();
+    for item in &pathspec.items {
+        if item.path.is_empty()
+            || fresh.iter().any(|change| item.matches(&change.path))
+            || call.means_something(item, View::Index)?
+        {
+            continue;
+        }
+        let there = call.site.find(View::Work, &item.path)?;
+        let Some(there) = there else {
+            let message = [b"pathspec '", item.given.as_slice(), b"' did not match any files"].concat();
+            return Err(call.die(message));
+        };
+        let directory = matches!(there, Found::Directory);
+        if !force && let Some(path) = ignored_part(call, ignored, item, directory)? {
+            refused.push(path);
+        }
+    }
+    refused.sort();
+    refused.dedup();
+    Ok(refused)
+}
+
+/// The path, or the directory above it, that is ignored.
+fn ignored_part(call: &mut Call<'_>, ignored: &mut Ignored, item: &Item, directory: bool) -> Run<Option<Vec<u8>>> {
+    let path = &item.path;
+    let ends = path
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'/')
+        .map(|(at, _)| at);
+    for end in ends.chain([path.len()]) {
+        let part = path.get(..end).unwrap_or_default();
+        if ignored.is_ignored(call, part, end < path.len() || directory)? {
+            return Ok(Some(part.to_vec()));
+        }
+    }
+    Ok(None)
+}

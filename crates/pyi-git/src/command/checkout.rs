@@ -1,0 +1,392 @@
+//! `git checkout` and `git switch`.
+
+use super::args::{self, Given, Takes};
+use super::branch::create;
+use super::diff::{Options, pairs};
+use super::pathspec::Pathspec;
+use super::refs::{HEADS, Head};
+use super::restore::put_paths;
+use super::{Call, Found, Run, Stop, View, say, unavailable};
+use crate::Oid;
+
+pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
+    let given = args::parse(
+        call,
+        argv,
+        &[
+            ("q|quiet", Takes::Nothing),
+            ("b", Takes::Value),
+            ("B", Takes::Value),
+            ("f|force", Takes::Nothing),
+            ("detach", Takes::Nothing),
+        ],
+    )?;
+    if let Some(name) = given.value("b").or(given.value("B")) {
+        let name = name.to_vec();
+        if given.rest.len() > 1 || given.dashes.is_some_and(|at| at < given.rest.len()) {
+            return unavailable("git checkout -b with paths");
+        }
+        return new_branch(call, &given, &name, given.has("B"));
+    }
+    let first = given.rest.first().cloned();
+    let before_dashes = given.dashes.unwrap_or(given.rest.len());
+    match (first, given.dashes) {
+        (None, _) => {
+            if given.has("detach") {
+                return go(call, &given, b"HEAD", false);
+            }
+            show_changes(call, &given)?;
+            Ok(0)
+        }
+        (Some(_), Some(0)) => paths(call, &given, View::Index, &given.rest, false),
+        (Some(first), dashes) => {
+            let revision = call.resolve(&first)?;
+            if before_dashes == 1 && dashes.is_some() && given.rest.len() == 1 {
+                return go(call, &given, &first, false);
+            }
+            let rest = given.rest.get(1..).unwrap_or_default();
+            match revision {
+                Some(_) if rest.is_empty() => {
+                    if dashes.is_none()
+                        && call.site.find(View::Work, &first).ok().flatten().is_some()
+                        && call.find_ref(&first)?.is_none()
+                    {
+                        return unavailable("git checkout of what is a revision and a path");
+                    }
+                    go(call, &given, &first, false)
+                }
+                Some(oid) => {
+                    let Some(tree) = call.peel(&oid, Some(crate::ObjectKind::Tree))? else {
+                        return unavailable("git checkout from something else than a commit");
+                    };
+                    let _ = tree;
+                    paths(call, &given, View::Of(oid), rest, true)
+                }
+                None => paths(call, &given, View::Index, &given.rest, dashes.is_none()),
+            }
+        }
+    }
+}
+
+pub(crate) fn run_switch(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
+    let given = args::parse(
+        call,
+        argv,
+        &[
+            ("q|quiet", Takes::Nothing),
+            ("c|create", Takes::Value),
+            ("C|force-create", Takes::Value),
+            ("d|detach", Takes::Nothing),
+        ],
+    )?;
+    if let Some(name) = given.value("create").or(given.value("force-create")) {
+        let name = name.to_vec();
+        return new_branch(call, &given, &name, given.has("force-create"));
+    }
+    let [name] = &given.rest[..] else {
+        if given.rest.is_empty() && !given.has("detach") {
+            return Err(call.die("missing branch or commit argument"));
+        }
+        return unavailable("git switch with several names");
+    };
+    go(call, &given, name, true)
+}
+
+/// Says which tracked files differ from the commit.
+fn show_changes(call: &mut Call<'_>, given: &Given) -> Run<()> {
+    if given.has("quiet") {
+        return Ok(());
+    }
+    let Some(head) = call.head_oid()? else {
+        return Ok(());
+    };
+    let mut options = Options::new(call)?;
+    options.renames = None;
+    for pair in pairs(call, View::Of(head), View::Work, &Pathspec::default(), &options)? {
+        let letter = [pair.letter()];
+        call.line(&[&letter, b"\t", &super::quote::quoted(pair.path())]);
+    }
+    Ok(())
+}
+
+fn new_branch(call: &mut Call<'_>, given: &Given, name: &[u8], force: bool) -> Run<i32> {
+    let start = given.rest.first().map_or(&b"HEAD"[..], Vec::as_slice).to_vec();
+    let full = call.branch_name(name)?;
+    let head = call.head_oid()?;
+    if call.read_ref(&full)?.is_some() && !force {
+        let name = String::from_utf8_lossy(name).into_owned();
+        return Err(call.die(format!("a branch named '{name}' already exists")));
+    }
+    let text = String::from_utf8_lossy(name).into_owned();
+    let Some(oid) = call.resolve_commit(&start)? else {
+        if head.is_none() && given.rest.is_empty() {
+            call.set_head(&Head::Branch(full), b"")?;
+            if !given.has("quiet") {
+                call.err
+                    .extend_from_slice(format!("Switched to a new branch '{text}'\n").as_bytes());
+            }
+            return Ok(0);
+        }
+        let start = String::from_utf8_lossy(&start).into_owned();
+        if call.command == "switch" {
+            return Err(call.die(format!("invalid reference: {start}")));
+        }
+        return Err(call.die(format!(
+            "'{start}' is not a commit and a branch '{text}' cannot be created from it"
+        )));
+    };
+    let moved = head != Some(oid) || !given.rest.is_empty();
+    let from = from_name(call)?;
+    if moved {
+        switch_tree(call, head, &oid, given.has("force"))?;
+        show_changes_of(call, given, &oid)?;
+    }
+    let existed = call.read_ref(&full)?.is_some();
+    let full = create(call, name, &start, &oid, force)?;
+    let message = [b"checkout: moving from ", from.as_slice(), b" to ", name].concat();
+    call.set_head(&Head::Branch(full), &message)?;
+    if !given.has("quiet") {
+        let what = if existed {
+            "Switched to and reset branch"
+        } else {
+            "Switched to a new branch"
+        };
+        call.err.extend_from_slice(format!("{what} '{text}'\n").as_bytes());
+    }
+    Ok(0)
+}
+
+fn show_changes_of(call: &mut Call<'_>, given: &Given, oid: &Oid) -> Run<()> {
+    if given.has("quiet") {
+        return Ok(());
+    }
+    let mut options = Options::new(call)?;
+    options.renames = None;
+    for pair in pairs(call, View::Of(*oid), View::Work, &Pathspec::default(), &options)? {
+        let letter = [pair.letter()];
+        call.line(&[&letter, b"\t", &super::quote::quoted(pair.path())]);
+    }
+    Ok(())
+}
+
+/// What a reflog says HEAD was.
+fn from_name(call: &mut Call<'_>) -> Run<Vec<u8>> {
+    Ok(match call.head()? {
+        Head::Branch(name) => name.strip_prefix(HEADS).unwrap_or(&name).to_vec(),
+        Head::Detached(oid) => oid.to_hex().into_bytes(),
+    })
+}
+
+/// Goes to a branch or commit.
+fn go(call: &mut Call<'_>, given: &Given, name: &[u8], switch: bool) -> Run<i32> {
+    if name == b"-" || name.starts_with(b"@{-") {
+        return unavailable("going to the branch before (-)");
+    }
+    let full = [HEADS, name].concat();
+    let text = String::from_utf8_lossy(name).into_owned();
+    let to_branch = !given.has("detach") && call.read_ref(&full)?.is_some();
+    let Some(oid) = call.resolve_commit(name)? else {
+        if switch {
+            return Err(call.die(format!("invalid reference: {text}")));
+        }
+        call.error(format!("pathspec '{text}' did not match any file(s) known to git"));
+        return Err(Stop::Exit(1));
+    };
+    if switch && !to_branch && !given.has("detach") {
+        return unavailable("git switch to something else than a branch");
+    }
+    let head = call.head()?;
+    let head_oid = call.head_oid()?;
+    let from = from_name(call)?;
+    let same = to_branch && head == Head::Branch(full.clone());
+    switch_tree(call, head_oid, &oid, given.has("force"))?;
+    show_changes_of(call, given, &oid)?;
+    let quiet = given.has("quiet");
+    if !quiet
+        && let Head::Detached(before) = head
+        && (before != oid || to_branch)
+    {
+        // Git looks for commits that no ref would reach any more.
+        if !reached(call, &before, &oid)? {
+            return unavailable("leaving commits that no branch has");
+        }
+        if before != oid {
+            describe(call, "Previous HEAD position was", &before)?;
+        }
+    }
+    if to_branch {
+        if !same {
+            let message = [b"checkout: moving from ", from.as_slice(), b" to ", name].concat();
+            call.set_head(&Head::Branch(full), &message)?;
+        }
+        if !quiet {
+            let what = if same { "Already on" } else { "Switched to branch" };
+            call.err.extend_from_slice(format!("{what} '{text}'\n").as_bytes());
+        }
+        return Ok(0);
+    }
+    let advice = !quiet && matches!(head, Head::Branch(_)) && !given.has("detach");
+    if advice {
+        let lines = format!(
+            "Note: switching to '{text}'.\n\nYou are in 'detached HEAD' state. You can look around, make experimental\nchanges and commit them, and you can discard any commits you make in this\nstate without impacting any branches by switching back to a branch.\n\nIf you want to create a new branch to retain commits you create, you may\ndo so (now or later) by using -c with the switch command. Example:\n\n  git switch -c <new-branch-name>\n\nOr undo this operation with:\n\n  git switch -\n\nTurn off this advice by setting config variable advice.detachedHead to false\n\n"
+        );
+        call.err.extend_from_slice(lines.as_bytes());
+    }
+    let message = [b"checkout: moving from ", from.as_slice(), b" to ", name].concat();
+    call.set_head(&Head::Detached(oid), &message)?;
+    if !quiet {
+        describe(call, "HEAD is now at", &oid)?;
+    }
+    Ok(0)
+}
+
+fn describe(call: &mut Call<'_>, what: &str, oid: &Oid) -> Run<()> {
+    let commit = call.commit(oid)?;
+    let short = call.short(oid)?;
+    say(
+        &mut call.err,
+        &[what.as_bytes(), b" ", short.as_bytes(), b" ", &commit.subject(), b"\n"],
+    );
+    Ok(())
+}
+
+fn reached(call: &mut Call<'_>, oid: &Oid, going_to: &Oid) -> Run<bool> {
+    if super::branch::is_ancestor(call, oid, going_to)? {
+        return Ok(true);
+    }
+    for (_, tip) in call.refs(b"refs/")? {
+        if let Some(tip) = call.peel(&tip, Some(crate::ObjectKind::Commit))?
+            && super::branch::is_ancestor(call, oid, &tip)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The index and the work tree go from one commit to another; what was changed and is the same in both stays.
+pub(crate) fn switch_tree(call: &mut Call<'_>, from: Option<Oid>, to: &Oid, force: bool) -> Run<()> {
+    if force {
+        return super::reset::hard(call, to);
+    }
+    let old = from.map_or(View::Empty, View::Of);
+    let changes = call.site.changes(old, View::Of(*to))?;
+    let (mut local, mut fresh, mut writes) = (Vec::new(), Vec::new(), Vec::new());
+    let file = |found: Option<Found>| match found {
+        Some(Found::File(version)) => Some(version),
+        _ => None,
+    };
+    for change in &changes {
+        let index_found = call.site.find(View::Index, &change.path)?;
+        let work_found = call.site.find(View::Work, &change.path)?;
+        if matches!(index_found, Some(Found::Directory))
+            || matches!(work_found, Some(Found::Directory)) && change.new.is_some()
+        {
+            return unavailable("a checkout in which a directory becomes a file");
+        }
+        let (index, work) = (file(index_found), file(work_found));
+        if !call.differs(index.as_ref(), change.new.as_ref())? {
+            // It is so already.
+            continue;
+        }
+        if call.differs(index.as_ref(), change.old.as_ref())? {
+            local.push(change.path.clone());
+        } else if index.is_some() && call.differs(work.as_ref(), index.as_ref())? {
+            // A file that was deleted is simply written again.
+            if work.is_some() || change.new.is_none() && work.is_some() {
+                local.push(change.path.clone());
+                continue;
+            }
+            writes.push(change);
+        } else if index.is_none() && work.is_some() {
+            if call.differs(work.as_ref(), change.new.as_ref())? {
+                fresh.push(change.path.clone());
+            } else {
+                writes.push(change);
+            }
+        } else {
+            if change.new.is_some() && work.is_none() && blocked(call, &change.path)? {
+                return unavailable("a checkout in which a file becomes a directory");
+            }
+            writes.push(change);
+        }
+    }
+    let mut refused = false;
+    for (paths, what) in [
+        (
+            &local,
+            "Your local changes to the following files would be overwritten by checkout:",
+        ),
+        (
+            &fresh,
+            "The following untracked working tree files would be overwritten by checkout:",
+        ),
+    ] {
+        if paths.is_empty() {
+            continue;
+        }
+        refused = true;
+        call.error(what);
+        for path in paths {
+            say(&mut call.err, &[b"\t", path, b"\n"]);
+        }
+        let hint: &[u8] = if std::ptr::eq(paths, &raw const local) {
+            b"Please commit your changes or stash them before you switch branches.\n"
+        } else {
+            b"Please move or remove them before you switch branches.\n"
+        };
+        call.err.extend_from_slice(hint);
+    }
+    if refused {
+        call.err.extend_from_slice(b"Aborting\n");
+        return Err(Stop::Exit(1));
+    }
+    for change in writes.iter().filter(|change| change.new.is_none()) {
+        call.site.stage(&change.path, None)?;
+        call.site.put(&change.path, None)?;
+    }
+    for change in writes {
+        if let Some(new) = &change.new {
+            super::attributes::check_written(call, &change.path, new)?;
+            call.site.stage(&change.path, Some(new))?;
+            call.site.put(&change.path, Some(new))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file stands where a directory has to be.
+fn blocked(call: &mut Call<'_>, path: &[u8]) -> Run<bool> {
+    let ends: Vec<usize> = path
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'/')
+        .map(|(at, _)| at)
+        .collect();
+    for end in ends {
+        let above = path.get(..end).unwrap_or_default();
+        if matches!(call.site.find(View::Work, above)?, Some(Found::File(_))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn paths(call: &mut Call<'_>, given: &Given, source: View, words: &[Vec<u8>], counted: bool) -> Run<i32> {
+    let pathspec = Pathspec::parse(call, words)?;
+    let index = source != View::Index;
+    let count = put_paths(call, &pathspec, source, index, true, true)?;
+    if counted && !given.has("quiet") && given.dashes.is_none() {
+        let from = match source {
+            View::Of(oid) => {
+                let oid = call.peel(&oid, Some(crate::ObjectKind::Tree))?.unwrap_or(oid);
+                call.short(&oid)?
+            }
+            _ => "the index".to_owned(),
+        };
+        let s = if count == 1 { "" } else { "s" };
+        call.err
+            .extend_from_slice(format!("Updated {count} path{s} from {from}\n").as_bytes());
+    }
+    Ok(0)
+}

@@ -1,0 +1,246 @@
+//! `git config`, on the workspace's own file, and which settings other commands know of.
+
+use super::args::{self, Takes};
+use super::{Call, Run, Stop, say, unavailable};
+use crate::config::{Config, ConfigEntry};
+
+/// Sections that change what commands print or do, in ways that are not done.
+const SECTIONS: [&str; 17] = [
+    "color",
+    "column",
+    "i18n",
+    "advice",
+    "status",
+    "log",
+    "format",
+    "filter",
+    "checkout",
+    "commit",
+    "tag",
+    "stash",
+    "alias",
+    "branch",
+    "extensions",
+    "include",
+    "includeif",
+];
+/// The same of single settings.
+const KEYS: [(&str, &str); 12] = [
+    ("core", "quotepath"),
+    ("core", "ignorecase"),
+    ("core", "filemode"),
+    ("core", "autocrlf"),
+    ("core", "eol"),
+    ("core", "excludesfile"),
+    ("core", "attributesfile"),
+    ("core", "abbrev"),
+    ("core", "commentchar"),
+    ("core", "symlinks"),
+    ("core", "logallrefupdates"),
+    ("core", "bare"),
+];
+
+/// Refuses configuration that other commands would not follow.
+pub(crate) fn check(config: &Config) -> Run<()> {
+    for entry in config.entries() {
+        let key = (entry.section.as_str(), entry.key.as_str());
+        let harmless =
+            matches!(key, ("commit", "gpgsign") | ("tag", "gpgsign")) && entry.value.as_deref() == Some(b"false");
+        let diff = entry.section == "diff" && entry.key != "renames";
+        if !harmless && (SECTIONS.contains(&entry.section.as_str()) || KEYS.contains(&key) || diff) {
+            return unavailable(format!("the setting {}.{}", entry.section, entry.key));
+        }
+    }
+    Ok(())
+}
+
+/// Section, subsection and key of a name.
+pub(crate) fn split_name(name: &[u8]) -> Option<(String, Option<Vec<u8>>, String)> {
+    let first = name.iter().position(|&byte| byte == b'.')?;
+    let last = name.iter().rposition(|&byte| byte == b'.')?;
+    let word = |bytes: &[u8]| {
+        let good = !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+        good.then(|| String::from_utf8_lossy(bytes).to_ascii_lowercase())
+    };
+    let section = word(name.get(..first)?)?;
+    let key = word(name.get(last + 1..)?).filter(|key| key.starts_with(|letter: char| letter.is_ascii_alphabetic()))?;
+    let subsection = (last > first).then(|| name.get(first + 1..last).unwrap_or_default().to_vec());
+    Some((section, subsection, key))
+}
+
+fn full_name(entry: &ConfigEntry) -> Vec<u8> {
+    match &entry.subsection {
+        Some(part) => [entry.section.as_bytes(), b".", part, b".", entry.key.as_bytes()].concat(),
+        None => [entry.section.as_bytes(), b".", entry.key.as_bytes()].concat(),
+    }
+}
+
+pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
+    let (verb, rest) = match argv.split_first() {
+        Some((word, rest)) if matches!(word.as_slice(), b"get" | b"set" | b"unset" | b"list") => {
+            (word.as_slice(), rest)
+        }
+        _ => (&b""[..], argv),
+    };
+    let given = args::parse(
+        call,
+        rest,
+        &[
+            ("get", Takes::Nothing),
+            ("unset", Takes::Nothing),
+            ("l|list", Takes::Nothing),
+            ("local", Takes::Nothing),
+            ("z|null", Takes::Nothing),
+        ],
+    )?;
+    let named = given.last_of(&["get", "unset", "list"]).map_or(verb, str::as_bytes);
+    let verb = match (named, given.rest.len()) {
+        (b"", 1) => b"get",
+        (b"", 2) => &b"set"[..],
+        (verb, _) => verb,
+    };
+    let zero = given.has("null");
+    match (verb, &given.rest[..]) {
+        (b"list", []) => {
+            let mut out = Vec::new();
+            for entry in call.config.entries() {
+                let name = full_name(entry);
+                match (&entry.value, zero) {
+                    (Some(value), false) => say(&mut out, &[&name, b"=", value, b"\n"]),
+                    (Some(value), true) => say(&mut out, &[&name, b"\n", value, b"\0"]),
+                    (None, false) => say(&mut out, &[&name, b"\n"]),
+                    (None, true) => say(&mut out, &[&name, b"\0"]),
+                }
+            }
+            call.out.extend_from_slice(&out);
+            Ok(0)
+        }
+        (b"get", [name]) => {
+            let (section, subsection, key) = parse_name(call, name)?;
+            match call
+                .config
+                .get(&section, subsection.as_deref(), &key)
+                .map(|value| value.map(<[u8]>::to_vec))
+            {
+                Some(value) => {
+                    let end: &[u8] = if zero { b"\0" } else { b"\n" };
+                    say(&mut call.out, &[&value.unwrap_or_default(), end]);
+                    Ok(0)
+                }
+                None => Err(Stop::Exit(1)),
+            }
+        }
+        (b"set", [name, value]) => {
+            let name = parse_name(call, name)?;
+            change(call, &name, Some(value))
+        }
+        (b"unset", [name]) => {
+            let name = parse_name(call, name)?;
+            if call.config.get(&name.0, name.1.as_deref(), &name.2).is_none() {
+                return Err(Stop::Exit(5));
+            }
+            change(call, &name, None)
+        }
+        _ => unavailable("git config with these arguments"),
+    }
+}
+
+type Name = (String, Option<Vec<u8>>, String);
+
+fn parse_name(call: &mut Call<'_>, name: &[u8]) -> Run<Name> {
+    match split_name(name) {
+        Some(name) => Ok(name),
+        None => {
+            let text = String::from_utf8_lossy(name).into_owned();
+            if name.contains(&b'.') {
+                call.error(format!("invalid key: {text}"));
+            } else {
+                call.error(format!("key does not contain a section: {text}"));
+            }
+            Err(Stop::Exit(1))
+        }
+    }
+}
+
+/// Writes the file anew with one setting changed.
+fn change(call: &mut Call<'_>, name: &Name, value: Option<&[u8]>) -> Run<i32> {
+    let text = call.site.admin(b"config")?.unwrap_or_default();
+    let own = Config::parse(&text).unwrap_or_default();
+    let is_it = |entry: &ConfigEntry| (&entry.section, &entry.subsection, &entry.key) == (&name.0, &name.1, &name.2);
+    let count = own.entries().iter().filter(|entry| is_it(entry)).count();
+    if count > 1 {
+        return unavailable("git config of a key with several values");
+    }
+    let mut entries: Vec<ConfigEntry> = own.entries().to_vec();
+    match value {
+        None => entries.retain(|entry| !is_it(entry)),
+        Some(value) => match entries.iter_mut().find(|entry| is_it(entry)) {
+            Some(entry) => entry.value = Some(value.to_vec()),
+            None => {
+                let (section, subsection, key) = name.clone();
+                let after = entries
+                    .iter()
+                    .rposition(|entry| (&entry.section, &entry.subsection) == (&section, &subsection));
+                let entry = ConfigEntry {
+                    section,
+                    subsection,
+                    key,
+                    value: Some(value.to_vec()),
+                    line: 0,
+                };
+                entries.insert(after.map_or(entries.len(), |at| at + 1), entry);
+            }
+        },
+    }
+    let mut out: Vec<u8> = Vec::new();
+    let mut at: Option<(&String, &Option<Vec<u8>>)> = None;
+    for entry in &entries {
+        let section = (&entry.section, &entry.subsection);
+        if at != Some(section) {
+            at = Some(section);
+            match &entry.subsection {
+                Some(part) => say(
+                    &mut out,
+                    &[
+                        b"[",
+                        entry.section.as_bytes(),
+                        b" \"",
+                        &escaped(part, b"\"\\"),
+                        b"\"]\n",
+                    ],
+                ),
+                None => say(&mut out, &[b"[", entry.section.as_bytes(), b"]\n"]),
+            }
+        }
+        match &entry.value {
+            Some(value) => say(&mut out, &[b"\t", entry.key.as_bytes(), b" = ", &written(value), b"\n"]),
+            None => say(&mut out, &[b"\t", entry.key.as_bytes(), b"\n"]),
+        }
+    }
+    call.site.set_admin(b"config", Some(out.into()))?;
+    Ok(0)
+}
+
+fn escaped(value: &[u8], special: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len());
+    for &byte in value {
+        match byte {
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\t' if special.contains(&b'\t') => out.extend_from_slice(b"\\t"),
+            _ if special.contains(&byte) => out.extend_from_slice(&[b'\\', byte]),
+            _ => out.push(byte),
+        }
+    }
+    out
+}
+
+fn written(value: &[u8]) -> Vec<u8> {
+    let quotes =
+        value.first() == Some(&b' ') || value.last() == Some(&b' ') || value.iter().any(|byte| b";#\r".contains(byte));
+    let text = escaped(value, b"\"\\\t");
+    if quotes {
+        [b"\"", text.as_slice(), b"\""].concat()
+    } else {
+        text
+    }
+}

@@ -1,0 +1,226 @@
+//! `git diff`, and the differences that other commands show.
+
+mod hunks;
+mod options;
+mod patch;
+mod rename;
+mod similarity;
+mod slide;
+mod stat;
+
+use super::pathspec::Pathspec;
+use super::revision::range;
+use super::{Call, Change, Found, Run, Version, View, args, unavailable};
+use crate::{ObjectKind, Oid};
+pub(crate) use options::{Format, Options, TABLE};
+pub(crate) use rename::{Renames, find_renames};
+pub(crate) use similarity::rewritten;
+use stat::summary_line;
+
+/// What happened to a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    pub(crate) old_path: Vec<u8>,
+    pub(crate) new_path: Vec<u8>,
+    pub(crate) old: Option<Version>,
+    pub(crate) new: Option<Version>,
+    /// How alike a renamed file is, of 60,000.
+    pub(crate) score: u32,
+    pub(crate) renamed: bool,
+    /// How much of a rewritten file is gone, of 60,000; 0: it was not rewritten.
+    pub(crate) rewritten: u32,
+}
+
+impl Pair {
+    pub(crate) fn of(change: Change) -> Self {
+        Pair {
+            old_path: change.path.clone(),
+            new_path: change.path,
+            old: change.old,
+            new: change.new,
+            score: 0,
+            renamed: false,
+            rewritten: 0,
+        }
+    }
+
+    /// The letter of `--name-status`.
+    pub(crate) fn letter(&self) -> u8 {
+        match (&self.old, &self.new) {
+            _ if self.renamed => b'R',
+            (None, _) => b'A',
+            (_, None) => b'D',
+            (Some(old), Some(new)) if old.kind() != new.kind() => b'T',
+            _ => b'M',
+        }
+    }
+
+    pub(crate) fn path(&self) -> &[u8] {
+        &self.new_path
+    }
+}
+
+/// What differs between two views, with renames found.
+pub(crate) fn pairs(
+    call: &mut Call<'_>,
+    old: View,
+    new: View,
+    pathspec: &Pathspec,
+    options: &Options,
+) -> Run<Vec<Pair>> {
+    let mut changes = call.site.changes(old, new)?;
+    changes.retain(|change| pathspec.matches(&change.path));
+    match (old, new) {
+        // What is not tracked is no change.
+        (View::Index, View::Work) => changes.retain(|change| change.old.is_some()),
+        (_, View::Work) => changes = against_work(call, old, changes, pathspec)?,
+        _ => {}
+    }
+    let pairs = changes.into_iter().map(Pair::of).collect();
+    match options.renames {
+        Some(minimum) => find_renames(
+            call,
+            pairs,
+            &Renames {
+                minimum,
+                basenames: true,
+            },
+        ),
+        None => Ok(pairs),
+    }
+}
+
+/// From a commit to the work tree: what the index does not have counts as gone, whatever stands there.
+fn against_work(call: &mut Call<'_>, old: View, changes: Vec<Change>, pathspec: &Pathspec) -> Run<Vec<Change>> {
+    let mut kept = Vec::with_capacity(changes.len());
+    for change in changes {
+        let tracked = matches!(call.site.find(View::Index, &change.path)?, Some(Found::File(_)));
+        if tracked {
+            kept.push(change);
+        }
+    }
+    for mut gone in call.site.changes(old, View::Index)? {
+        if gone.old.is_some() && gone.new.is_none() && pathspec.matches(&gone.path) {
+            gone.new = None;
+            kept.push(gone);
+        }
+    }
+    kept.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(kept)
+}
+
+/// Prints pairs in all the forms that were asked for.
+pub(crate) fn print(call: &mut Call<'_>, pairs: &[Pair], options: &Options) -> Run<()> {
+    let mut before = false;
+    if options
+        .formats
+        .iter()
+        .any(|format| matches!(format, Format::NameOnly | Format::NameStatus))
+    {
+        let status = options.has(Format::NameStatus);
+        for pair in pairs {
+            options::name_line(call, pair, status, options.zero);
+        }
+        before = true;
+    }
+    if [Format::Stat, Format::ShortStat, Format::NumStat]
+        .into_iter()
+        .any(|format| options.has(format))
+    {
+        let stats = stat::stats(call, pairs, options)?;
+        if options.has(Format::NumStat) {
+            stat::numbers(call, &stats, options.zero);
+        }
+        if options.has(Format::Stat) {
+            stat::graph(call, &stats, options);
+        }
+        if options.has(Format::ShortStat) || options.has(Format::Stat) {
+            stat::short(call, &stats);
+        }
+        before = true;
+    }
+    if options.has(Format::Summary) {
+        for pair in pairs {
+            if let Some(line) = summary_line(pair) {
+                call.line(&[&line]);
+            }
+        }
+        before = true;
+    }
+    if options.has(Format::Patch) {
+        if before && !pairs.is_empty() {
+            call.out.push(b'\n');
+        }
+        for pair in pairs {
+            patch::print(call, pair, options)?;
+        }
+    }
+    Ok(())
+}
+
+/// `git diff`.
+pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
+    let mut table: Vec<(&str, args::Takes)> = TABLE.to_vec();
+    table.extend([
+        ("staged|cached", args::Takes::Nothing),
+        ("quiet", args::Takes::Nothing),
+        ("exit-code", args::Takes::Nothing),
+    ]);
+    let given = args::parse(call, argv, &table)?;
+    let mut options = Options::from(call, &given)?;
+    options.or_patch();
+    let (revisions, paths) = call.revisions_and_paths(&given.rest, given.dashes)?;
+    let pathspec = Pathspec::parse(call, &paths)?;
+    let cached = given.has("cached");
+    let (old, new) = views(call, &revisions, cached)?;
+    let pairs = pairs(call, old, new, &pathspec, &options)?;
+    if !given.has("quiet") {
+        print(call, &pairs, &options)?;
+    }
+    let differs = !pairs.is_empty() && (given.has("quiet") || given.has("exit-code"));
+    Ok(i32::from(differs))
+}
+
+/// What a `git diff` compares.
+fn views(call: &mut Call<'_>, revisions: &[Vec<u8>], cached: bool) -> Run<(View, View)> {
+    let tree = |call: &mut Call<'_>, text: &[u8]| -> Run<View> {
+        let found = call.resolve(text)?;
+        let found = match found {
+            Some(oid) => call.peel(&oid, Some(ObjectKind::Tree))?.map(|_| oid),
+            None => None,
+        };
+        match found {
+            Some(oid) => Ok(View::Of(oid)),
+            None => unavailable("git diff of something else than commits and trees"),
+        }
+    };
+    if cached {
+        let old = match revisions {
+            [] => call.head_oid()?.map_or(View::Empty, View::Of),
+            [one] if range(one).is_none() => tree(call, one)?,
+            _ => return unavailable("git diff --cached of several revisions"),
+        };
+        return Ok((old, View::Index));
+    }
+    match revisions {
+        [] => Ok((View::Index, View::Work)),
+        [one] => match range(one) {
+            None if one.starts_with(b"^") => unavailable("git diff ^<revision>"),
+            None => Ok((tree(call, one)?, View::Work)),
+            Some((from, to, false)) => Ok((tree(call, &from)?, tree(call, &to)?)),
+            Some(_) => unavailable("git diff a...b"),
+        },
+        [from, to] if range(from).is_none() && range(to).is_none() && !from.starts_with(b"^") => {
+            Ok((tree(call, from)?, tree(call, to)?))
+        }
+        _ => unavailable("git diff of several revisions"),
+    }
+}
+
+/// The name of one side: of nothing, zeros.
+pub(crate) fn side_name(call: &mut Call<'_>, side: Option<&Version>) -> Run<Oid> {
+    match side {
+        Some(version) => Ok(call.site.name(version)?),
+        None => Ok(call.site.format().null_oid()),
+    }
+}

@@ -1,0 +1,107 @@
+//! How alike two contents are, as git measures it: what share of the one, counted in short lines and pieces of long ones, is in the other.
+
+use std::collections::HashMap;
+
+/// All of it.
+pub(crate) const FULL: u32 = 60_000;
+/// What two files must have in common to be a rename.
+pub(crate) const HALF: u32 = 30_000;
+/// Pieces are told apart by a number below this.
+const BUCKETS: u32 = 107_927;
+const PIECE_BYTES: u32 = 64;
+/// Where a file is looked at for NUL.
+const BINARY_BYTES: usize = 8000;
+
+/// Whether git takes a content for binary.
+pub(crate) fn is_binary(content: &[u8]) -> bool {
+    content.iter().take(BINARY_BYTES).any(|&byte| byte == 0)
+}
+
+/// How many bytes of each piece there are.
+pub(crate) struct Pieces(HashMap<u32, u64>);
+
+impl Pieces {
+    pub(crate) fn of(content: &[u8]) -> Self {
+        let text = !is_binary(content);
+        let mut counts = HashMap::new();
+        let (mut low, mut high, mut len) = (0u32, 0u32, 0u32);
+        let mut close = |low: &mut u32, high: &mut u32, len: &mut u32| {
+            let number = low.wrapping_add(high.wrapping_mul(0x61)) % BUCKETS;
+            *counts.entry(number).or_insert(0u64) += u64::from(*len);
+            (*low, *high, *len) = (0, 0, 0);
+        };
+        for (at, &byte) in content.iter().enumerate() {
+            if text && byte == b'\r' && content.get(at + 1) == Some(&b'\n') {
+                continue;
+            }
+            let before = low;
+            low = (low << 7) ^ (high >> 25);
+            high = (high << 7) ^ (before >> 25);
+            low = low.wrapping_add(u32::from(byte));
+            len += 1;
+            if len >= PIECE_BYTES || byte == b'\n' {
+                close(&mut low, &mut high, &mut len);
+            }
+        }
+        if len > 0 {
+            close(&mut low, &mut high, &mut len);
+        }
+        Pieces(counts)
+    }
+
+    /// Bytes of `self` that are in `new` too, and bytes of `new` that are not in `self`.
+    pub(crate) fn common(&self, new: &Pieces) -> (u64, u64) {
+        let (mut copied, mut added) = (0, 0);
+        for (piece, old) in &self.0 {
+            copied += (*old).min(new.0.get(piece).copied().unwrap_or(0));
+        }
+        for (piece, count) in &new.0 {
+            added += count.saturating_sub(self.0.get(piece).copied().unwrap_or(0));
+        }
+        (copied, added)
+    }
+}
+
+/// How alike two files of these sizes can be at most: whether it is worth a look.
+pub(crate) fn may_be_alike(old: u64, new: u64, minimum: u32) -> bool {
+    let (small, large) = (old.min(new), old.max(new));
+    large * u64::from(FULL - minimum) >= (large - small) * u64::from(FULL)
+}
+
+/// The score of two files.
+pub(crate) fn score(old: &Pieces, old_size: u64, new: &Pieces, new_size: u64) -> u32 {
+    if new_size == 0 {
+        return 0;
+    }
+    let (copied, _) = old.common(new);
+    u32::try_from(copied * u64::from(FULL) / old_size.max(new_size)).unwrap_or(0)
+}
+
+/// How much of a file is gone, if so much is different that it counts as written anew.
+pub(crate) fn rewritten(old: &[u8], new: &[u8]) -> Option<u32> {
+    let (old_size, new_size) = (old.len() as u64, new.len() as u64);
+    if old_size.max(new_size) < 400 || old_size == 0 {
+        return None;
+    }
+    let (copied, added) = Pieces::of(old).common(&Pieces::of(new));
+    let copied = copied.min(old_size);
+    let added = if new_size < added + copied {
+        new_size.saturating_sub(copied)
+    } else {
+        added
+    };
+    let removed = old_size - copied;
+    let share = |part: u64, whole: u64| part * u64::from(FULL) / whole;
+    let gone = share(removed, old_size);
+    let half = u64::from(HALF);
+    if gone <= half {
+        if share(removed + added, old_size.max(new_size)) < half {
+            return None;
+        }
+        if old_size * half < removed * u64::from(FULL) && added * 20 < removed && added * 20 < copied {
+            return None;
+        }
+    }
+    // What is broken up and less than this is put together again.
+    (gone >= 36_000).then(|| u32::try_from(gone).unwrap_or(FULL))
+}

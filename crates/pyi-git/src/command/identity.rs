@@ -1,0 +1,68 @@
+//! Who authors and commits: the environment, then the configuration, then PYI.
+
+use super::date::parse_date;
+use super::{Call, Run, unavailable};
+use crate::signature::Signature;
+
+/// Who signs what nobody else does.
+const NAME: &[u8] = b"PYI";
+const MAIL: &[u8] = b"pyi@localhost";
+
+/// In which capacity.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Capacity {
+    Author,
+    Committer,
+}
+
+impl Capacity {
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Capacity::Author => ("AUTHOR", "author"),
+            Capacity::Committer => ("COMMITTER", "committer"),
+        }
+    }
+}
+
+impl Call<'_> {
+    pub(crate) fn variable(&self, name: &str) -> Option<&[u8]> {
+        self.env.get(name.as_bytes()).map(Vec::as_slice)
+    }
+
+    /// Who does this now.
+    pub(crate) fn identity(&mut self, capacity: Capacity) -> Run<Signature> {
+        let (upper, lower) = capacity.words();
+        let given = |call: &Self, part: &str, key: &str| {
+            let env = call.variable(&format!("GIT_{upper}_{part}")).map(<[u8]>::to_vec);
+            let own = || call.config.value(lower, None, key).map(<[u8]>::to_vec);
+            let user = || call.config.value("user", None, key).map(<[u8]>::to_vec);
+            env.filter(|value| part == "NAME" || !value.is_empty())
+                .or_else(own)
+                .or_else(user)
+        };
+        let mail = given(self, "EMAIL", "email").or_else(|| self.variable("EMAIL").map(<[u8]>::to_vec));
+        let mail = mail.unwrap_or_else(|| MAIL.to_vec());
+        let name = given(self, "NAME", "name").unwrap_or_else(|| NAME.to_vec());
+        let (seconds, offset_minutes) = match self.variable(&format!("GIT_{upper}_DATE")) {
+            Some(text) if !text.is_empty() => {
+                let text = text.to_vec();
+                self.date(&text)?
+            }
+            _ => (self.site.now(), 0),
+        };
+        let signature = Signature::new(&name, &mail, seconds, offset_minutes);
+        if signature.name.is_empty() {
+            let mail = String::from_utf8_lossy(&signature.mail).into_owned();
+            return Err(self.die(format!("empty ident name (for <{mail}>) not allowed")));
+        }
+        Ok(signature)
+    }
+
+    /// A date that was given.
+    pub(crate) fn date(&mut self, text: &[u8]) -> Run<(i64, i32)> {
+        match parse_date(text) {
+            Some(date) => Ok(date),
+            None => unavailable(format!("the date {:?}", String::from_utf8_lossy(text))),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! `git log`.
+
+use super::args::{self, Given, Takes};
+use super::date::DateForm;
+use super::diff::{Format, Options, TABLE, pairs, print};
+use super::names::ReadCommit;
+use super::pathspec::Pathspec;
+use super::pretty::{Pretty, Style};
+use super::refs::Head;
+use super::revision::range;
+use super::walk::Walk;
+use super::{Call, Run, View, unavailable};
+use crate::ObjectKind;
+
+/// Options about how commits look.
+pub(crate) const LOOKS: &[(&str, Takes)] = &[
+    ("oneline", Takes::Nothing),
+    ("pretty", Takes::Optional),
+    ("format", Takes::Value),
+    ("abbrev-commit", Takes::Nothing),
+    ("no-abbrev-commit", Takes::Nothing),
+    ("date", Takes::Value),
+    ("decorate", Takes::Optional),
+    ("no-decorate", Takes::Nothing),
+    ("no-notes", Takes::Nothing),
+];
+
+pub(crate) fn style(call: &Call<'_>, given: &Given) -> Run<Style> {
+    let mut style = Style {
+        pretty: Pretty::Medium,
+        date: DateForm::Normal,
+        short_names: false,
+        decorate: false,
+    };
+    for (name, value) in &given.options {
+        match name.as_str() {
+            "oneline" => {
+                style.pretty = Pretty::Oneline { short: false };
+                style.short_names = true;
+            }
+            "pretty" | "format" => {
+                let text = value.as_deref().unwrap_or(b"medium");
+                style.pretty = match Pretty::from_name(text) {
+                    Some(pretty) => pretty,
+                    None => {
+                        return unavailable(format!(
+                            "git {} --{name}={}",
+                            call.command,
+                            String::from_utf8_lossy(text)
+                        ));
+                    }
+                };
+            }
+            "abbrev-commit" => style.short_names = true,
+            "no-abbrev-commit" => style.short_names = false,
+            "date" => {
+                let text = value.as_deref().unwrap_or_default();
+                style.date = match DateForm::from_name(text) {
+                    Some(form) => form,
+                    None => return unavailable(format!("--date={}", String::from_utf8_lossy(text))),
+                };
+            }
+            "decorate" => {
+                style.decorate = match value.as_deref() {
+                    None | Some(b"short") => true,
+                    Some(b"no" | b"auto") => false,
+                    Some(_) => return unavailable("--decorate=full"),
+                };
+            }
+            "no-decorate" => style.decorate = false,
+            _ => {}
+        }
+    }
+    Ok(style)
+}
+
+pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
+    let mut table: Vec<(&str, Takes)> = TABLE.to_vec();
+    table.extend_from_slice(LOOKS);
+    table.extend([
+        ("#", Takes::Value),
+        ("n|max-count", Takes::Value),
+        ("skip", Takes::Value),
+        ("reverse", Takes::Nothing),
+        ("first-parent", Takes::Nothing),
+        ("no-merges", Takes::Nothing),
+        ("merges", Takes::Nothing),
+        ("all", Takes::Nothing),
+    ]);
+    let given = args::parse(call, argv, &table)?;
+    let style = style(call, &given)?;
+    let options = Options::from(call, &given)?;
+    let limit = match given.last_of(&["#", "max-count"]) {
+        Some(name) => given.number(name)?,
+        None => None,
+    };
+    let (revisions, paths) = call.revisions_and_paths(&given.rest, given.dashes)?;
+    let pathspec = Pathspec::parse(call, &paths)?;
+    let mut walk = Walk::new(pathspec.clone(), given.has("first-parent"));
+    start(call, &mut walk, &revisions, given.has("all"))?;
+    let mut skip = given.number("skip")?.unwrap_or(0);
+    let mut shown = Vec::new();
+    while limit.is_none_or(|limit| shown.len() < limit) {
+        let Some(commit) = walk.next(call)? else { break };
+        let merge = commit.parents.len() > 1;
+        if (merge && given.has("no-merges")) || (!merge && given.has("merges")) {
+            continue;
+        }
+        if skip > 0 {
+            skip -= 1;
+            continue;
+        }
+        shown.push(commit);
+    }
+    if given.has("reverse") {
+        shown.reverse();
+    }
+    for (number, commit) in shown.iter().enumerate() {
+        if number > 0 {
+            separate(call, &style, &options);
+        }
+        show(call, commit, &style, &options, &pathspec)?;
+    }
+    Ok(0)
+}
+
+/// What stands between two commits.
+fn separate(call: &mut Call<'_>, style: &Style, options: &Options) {
+    let oneline = matches!(style.pretty, Pretty::Oneline { .. });
+    match &style.pretty {
+        Pretty::Format(_, false) => call.out.push(b'\n'),
+        Pretty::Format(_, true) if options.formats.is_empty() => {}
+        Pretty::Format(_, true) => {}
+        _ if oneline => {}
+        _ => call.out.push(b'\n'),
+    }
+}
+
+fn start(call: &mut Call<'_>, walk: &mut Walk, revisions: &[Vec<u8>], all: bool) -> Run<()> {
+    let mut tips = Vec::new();
+    let commit = |call: &mut Call<'_>, text: &[u8]| match call.resolve_commit(text)? {
+        Some(oid) => Ok(oid),
+        None => unavailable(format!("git log of {}", String::from_utf8_lossy(text))),
+    };
+    if revisions.is_empty() && !all {
+        match call.head_oid()? {
+            Some(head) => tips.push(head),
+            None => {
+                let Head::Branch(name) = call.head()? else {
+                    return Ok(());
+                };
+                let name = name.strip_prefix(super::refs::HEADS).unwrap_or(&name);
+                let message = format!(
+                    "your current branch '{}' does not have any commits yet",
+                    String::from_utf8_lossy(name)
+                );
+                return Err(call.die(message));
+            }
+        }
+    }
+    for text in revisions {
+        if let Some(text) = text.strip_prefix(b"^") {
+            let oid = commit(call, text)?;
+            walk.exclude(call, &oid)?;
+        } else if let Some((from, to, symmetric)) = range(text) {
+            if symmetric {
+                return unavailable("git log a...b");
+            }
+            let (from, to) = (commit(call, &from)?, commit(call, &to)?);
+            walk.exclude(call, &from)?;
+            tips.push(to);
+        } else {
+            tips.push(commit(call, text)?);
+        }
+    }
+    if all {
+        for (_, oid) in call.refs(b"refs/")? {
+            if let Some(commit) = call.peel(&oid, Some(ObjectKind::Commit))? {
+                tips.push(commit);
+            }
+        }
+        tips.extend(call.head_oid()?);
+    }
+    for tip in tips {
+        walk.add(call, &tip)?;
+    }
+    Ok(())
+}
+
+/// One commit, and its differences if they were asked for.
+pub(crate) fn show(
+    call: &mut Call<'_>,
+    commit: &ReadCommit,
+    style: &Style,
+    options: &Options,
+    pathspec: &Pathspec,
+) -> Run<()> {
+    call.show_commit(commit, style)?;
+    if options.formats.is_empty() || commit.parents.len() > 1 {
+        return Ok(());
+    }
+    let old = commit.parents.first().map_or(View::Empty, |parent| View::Of(*parent));
+    let pairs = pairs(call, old, View::Of(commit.oid), pathspec, options)?;
+    if pairs.is_empty() {
+        return Ok(());
+    }
+    match &style.pretty {
+        Pretty::Oneline { .. } => {}
+        Pretty::Format(_, false) => call.out.extend_from_slice(b"\n"),
+        Pretty::Format(_, true) => call.out.push(b'\n'),
+        _ => {
+            let both = options.has(Format::Patch) && options.has(Format::Stat);
+            if both {
+                call.out.extend_from_slice(b"---\n");
+            } else {
+                call.out.push(b'\n');
+            }
+        }
+    }
+    if options.zero {
+        return unavailable("git log -z");
+    }
+    print(call, &pairs, options)
+}

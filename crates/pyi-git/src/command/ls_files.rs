@@ -1,0 +1,88 @@
+//! `git ls-files`.
+
+use super::args::{self, Takes};
+use super::ignored::Ignored;
+use super::pathspec::Pathspec;
+use super::quote::quoted;
+use super::{Call, Run, View, say, unavailable};
+
+pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
+    let given = args::parse(
+        call,
+        argv,
+        &[
+            ("c|cached", Takes::Nothing),
+            ("s|stage", Takes::Nothing),
+            ("m|modified", Takes::Nothing),
+            ("d|deleted", Takes::Nothing),
+            ("o|others", Takes::Nothing),
+            ("exclude-standard", Takes::Nothing),
+            ("error-unmatch", Takes::Nothing),
+            ("z", Takes::Nothing),
+        ],
+    )?;
+    let pathspec = Pathspec::parse(call, &given.rest)?;
+    let zero = given.has("z");
+    let end: &[u8] = if zero { b"\0" } else { b"\n" };
+    let show = |path: &[u8]| if zero { path.to_vec() } else { quoted(path) };
+    let kinds = ["cached", "modified", "deleted", "others"];
+    let asked: Vec<&str> = kinds.into_iter().filter(|kind| given.has(kind)).collect();
+    if asked.len() > 1 || (given.has("stage") && !asked.is_empty()) {
+        return unavailable("git ls-files with several kinds of files");
+    }
+    let kind = asked.first().copied().unwrap_or("cached");
+    if given.has("error-unmatch") {
+        if kind != "cached" {
+            return unavailable("git ls-files --error-unmatch with other files");
+        }
+        let files = call.matching(&pathspec, View::Index)?;
+        let missing = pathspec.unmatched(files.iter().map(|(path, _)| path.as_slice()));
+        if let Some(item) = missing.first() {
+            let message = [
+                b"pathspec '",
+                item.given.as_slice(),
+                b"' did not match any file(s) known to git",
+            ]
+            .concat();
+            for (path, _) in &files {
+                say(&mut call.out, &[&show(path), end]);
+            }
+            call.error(message);
+            call.err.extend_from_slice(b"Did you forget to 'git add'?\n");
+            return Ok(1);
+        }
+    }
+    match kind {
+        "others" => {
+            let mut ignored = Ignored::new(call)?;
+            for change in call.site.changes(View::Index, View::Work)? {
+                if change.old.is_some() || !pathspec.matches(&change.path) {
+                    continue;
+                }
+                if given.has("exclude-standard") && ignored.is_ignored(call, &change.path, false)? {
+                    continue;
+                }
+                say(&mut call.out, &[&show(&change.path), end]);
+            }
+        }
+        "modified" | "deleted" => {
+            for change in call.site.changes(View::Index, View::Work)? {
+                let gone = change.new.is_none();
+                if change.old.is_some() && (gone || kind == "modified") && pathspec.matches(&change.path) {
+                    say(&mut call.out, &[&show(&change.path), end]);
+                }
+            }
+        }
+        _ => {
+            for (path, version) in call.matching(&pathspec, View::Index)? {
+                if given.has("stage") {
+                    let name = call.site.name(&version)?;
+                    let start = format!("{:06o} {name} 0\t", version.mode);
+                    call.out.extend_from_slice(start.as_bytes());
+                }
+                say(&mut call.out, &[&show(&path), end]);
+            }
+        }
+    }
+    Ok(0)
+}

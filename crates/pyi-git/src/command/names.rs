@@ -1,0 +1,119 @@
+//! Objects: reading commits, abbreviating names.
+
+use super::{Call, Run};
+use crate::commit::Commit;
+use crate::tag::Tag;
+use crate::{Object, ObjectKind, Oid};
+
+/// A commit that was read.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadCommit {
+    pub(crate) oid: Oid,
+    pub(crate) tree: Oid,
+    pub(crate) parents: Vec<Oid>,
+    pub(crate) author: Vec<u8>,
+    pub(crate) committer: Vec<u8>,
+    pub(crate) message: Vec<u8>,
+    pub(crate) encoding: Option<Vec<u8>>,
+    pub(crate) seconds: i64,
+}
+
+impl ReadCommit {
+    /// The first paragraph in one line.
+    pub(crate) fn subject(&self) -> Vec<u8> {
+        subject(&self.message)
+    }
+}
+
+/// The first paragraph of a message in one line.
+pub(crate) fn subject(message: &[u8]) -> Vec<u8> {
+    let mut lines = message
+        .split(|&byte| byte == b'\n')
+        .map(<[u8]>::trim_ascii_end)
+        .skip_while(|line| line.is_empty());
+    let mut out: Vec<u8> = Vec::new();
+    for line in lines.by_ref().take_while(|line| !line.is_empty()) {
+        if !out.is_empty() {
+            out.push(b' ');
+        }
+        out.extend_from_slice(line);
+    }
+    out
+}
+
+impl Call<'_> {
+    pub(crate) fn read(&mut self, oid: &Oid) -> Run<Object> {
+        match self.site.object(oid)? {
+            Some(object) => Ok(object),
+            None => Err(self.die(format!("bad object {oid}"))),
+        }
+    }
+
+    /// A commit.
+    pub(crate) fn commit(&mut self, oid: &Oid) -> Run<ReadCommit> {
+        let object = self.read(oid)?;
+        let parsed = match object.kind {
+            ObjectKind::Commit => Commit::parse(oid.format(), &object.data).ok(),
+            _ => None,
+        };
+        let Some(commit) = parsed else {
+            return Err(self.die(format!("bad object {oid}")));
+        };
+        Ok(ReadCommit {
+            oid: *oid,
+            tree: commit.tree,
+            author: commit.author.to_vec(),
+            committer: commit.committer.to_vec(),
+            message: commit.message.to_vec(),
+            encoding: commit.encoding().map(|name| name.into_owned()),
+            seconds: commit.committer().map_or(0, |who| who.seconds),
+            parents: commit.parents,
+        })
+    }
+
+    /// What a tag leads to in the end.
+    pub(crate) fn peel(&mut self, oid: &Oid, kind: Option<ObjectKind>) -> Run<Option<Oid>> {
+        let mut at = *oid;
+        for _ in 0..64 {
+            let Some(object) = self.site.object(&at)? else {
+                return Ok(None);
+            };
+            if Some(object.kind) == kind {
+                return Ok(Some(at));
+            }
+            match (object.kind, kind) {
+                (ObjectKind::Tag, _) => match Tag::parse(at.format(), &object.data) {
+                    Ok(tag) => at = tag.target,
+                    Err(_) => return Ok(None),
+                },
+                (_, None) => return Ok(Some(at)),
+                (ObjectKind::Commit, Some(ObjectKind::Tree)) => match Commit::parse(at.format(), &object.data) {
+                    Ok(commit) => at = commit.tree,
+                    Err(_) => return Ok(None),
+                },
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The shortest name of an object that git would print.
+    pub(crate) fn short(&mut self, oid: &Oid) -> Run<String> {
+        let len = self.site.abbreviation_len()?;
+        self.short_of(oid, len)
+    }
+
+    /// The same, of at least so many digits.
+    pub(crate) fn short_of(&mut self, oid: &Oid, len: usize) -> Run<String> {
+        let hex = oid.to_hex();
+        let mut len = len.clamp(4, hex.len());
+        while let Some(part) = hex.get(..len).filter(|part| part.len() < hex.len()) {
+            let others = self.site.with_prefix(part.as_bytes())?;
+            if others.iter().all(|other| other == oid) {
+                return Ok(part.to_owned());
+            }
+            len += 1;
+        }
+        Ok(hex)
+    }
+}

@@ -1,0 +1,117 @@
+//! `git restore`, and the paths that `git checkout` and `git reset` take from somewhere.
+
+use super::args::{self, Takes};
+use super::pathspec::Pathspec;
+use super::{Call, Found, Run, Stop, View, unavailable};
+
+pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
+    let given = args::parse(
+        call,
+        argv,
+        &[
+            ("S|staged", Takes::Nothing),
+            ("W|worktree", Takes::Nothing),
+            ("s|source", Takes::Value),
+            ("q|quiet", Takes::Nothing),
+        ],
+    )?;
+    if given.rest.is_empty() {
+        return Err(call.die("you must specify path(s) to restore"));
+    }
+    let staged = given.has("staged");
+    let work = given.has("worktree") || !staged;
+    let source = match given.value("source") {
+        Some(text) => {
+            let text = text.to_vec();
+            match call.resolve(&text)? {
+                Some(oid) => View::Of(oid),
+                None => {
+                    let text = String::from_utf8_lossy(&text).into_owned();
+                    return Err(call.die(format!("could not resolve {text}")));
+                }
+            }
+        }
+        None if staged => match call.head_oid()? {
+            Some(head) => View::Of(head),
+            None => return Err(call.die("could not resolve HEAD")),
+        },
+        None => View::Index,
+    };
+    let pathspec = Pathspec::parse(call, &given.rest)?;
+    put_paths(call, &pathspec, source, staged, work, false)?;
+    Ok(0)
+}
+
+/// Puts files of `source` into the index and the work tree; those that it has not go, unless they are to be kept. How many files
+/// were written.
+pub(crate) fn put_paths(
+    call: &mut Call<'_>,
+    pathspec: &Pathspec,
+    source: View,
+    index: bool,
+    work: bool,
+    keep: bool,
+) -> Run<usize> {
+    let files = call.matching(pathspec, source)?;
+    let tracked = if keep {
+        Vec::new()
+    } else {
+        call.matching(pathspec, View::Index)?
+    };
+    for item in &pathspec.items {
+        let known = files.iter().chain(&tracked).any(|(path, _)| item.matches(path));
+        if !known {
+            if item.path.is_empty() {
+                continue;
+            }
+            let message = [
+                b"pathspec '",
+                item.given.as_slice(),
+                b"' did not match any file(s) known to git",
+            ]
+            .concat();
+            call.error(message);
+            return Err(Stop::Exit(1));
+        }
+    }
+    let mut count = 0;
+    for (path, _) in &tracked {
+        if !files.iter().any(|(other, _)| other == path) {
+            if index {
+                call.site.stage(path, None)?;
+            }
+            if work && matches!(call.site.find(View::Work, path)?, Some(Found::File(_))) {
+                call.site.put(path, None)?;
+            }
+        }
+    }
+    for (path, version) in &files {
+        let mut changed = false;
+        if index {
+            let there = call.site.find(View::Index, path)?;
+            let same = match there {
+                Some(Found::File(there)) => !call.differs(Some(&there), Some(version))?,
+                _ => false,
+            };
+            if !same {
+                call.site.stage(path, Some(version))?;
+                changed = true;
+            }
+        }
+        if work {
+            let there = call.site.find(View::Work, path)?;
+            let same = match &there {
+                Some(Found::File(there)) => !call.differs(Some(there), Some(version))?,
+                Some(Found::Directory) => return unavailable("putting a file where a directory is"),
+                None => false,
+            };
+            if !same {
+                super::attributes::check_written(call, path, version)?;
+                call.site.put(path, Some(version))?;
+                changed = true;
+            }
+        }
+        count += usize::from(changed);
+    }
+    Ok(count)
+}

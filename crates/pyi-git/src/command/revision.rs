@@ -1,0 +1,278 @@
+//! Which object a revision names: gitrevisions(7), as far as agents use it.
+
+use super::refs::Head;
+use super::{Call, Found, Run, View, unavailable};
+use crate::{ObjectKind, Oid};
+
+/// Arguments.
+pub(crate) type Words = Vec<Vec<u8>>;
+
+/// Where a short name is looked for, in order.
+const PLACES: [&[u8]; 5] = [b"", b"refs/", b"refs/tags/", b"refs/heads/", b"refs/remotes/"];
+
+impl Call<'_> {
+    /// The full name of the ref that a name means, and its object.
+    pub(crate) fn find_ref(&mut self, name: &[u8]) -> Run<Option<(Vec<u8>, Oid)>> {
+        if name == b"HEAD" || name == b"@" {
+            return Ok(self.head_oid()?.map(|oid| (b"HEAD".to_vec(), oid)));
+        }
+        for place in PLACES {
+            let full = [place, name].concat();
+            if full.starts_with(b"refs/")
+                && let Some(oid) = self.read_ref(&full)?
+            {
+                return Ok(Some((full, oid)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The object that a revision names; `None` if it names none.
+    pub(crate) fn resolve(&mut self, text: &[u8]) -> Run<Option<Oid>> {
+        if let Some(path) = text.strip_prefix(b":") {
+            let path = path.strip_prefix(b"0:").unwrap_or(path);
+            if path.is_empty() || path.starts_with(b"/") || path.starts_with(b"(") || path.starts_with(b"!") {
+                return Ok(None);
+            }
+            return self.in_view(View::Index, path);
+        }
+        if let Some(colon) = text.iter().position(|&byte| byte == b':')
+            && let Some(tree) = self.resolve(text.get(..colon).unwrap_or_default())?
+        {
+            let path = text.get(colon + 1..).unwrap_or_default();
+            let Some(tree) = self.peel(&tree, Some(ObjectKind::Tree))? else {
+                return Ok(None);
+            };
+            let path = path.strip_prefix(b"./").unwrap_or(path);
+            let path = path.strip_suffix(b"/").unwrap_or(path);
+            return if path.is_empty() {
+                Ok(Some(tree))
+            } else {
+                self.in_view(View::Of(tree), path)
+            };
+        }
+        let end = text
+            .iter()
+            .position(|byte| matches!(byte, b'^' | b'~'))
+            .unwrap_or(text.len());
+        let Some(mut oid) = self.base(text.get(..end).unwrap_or_default())? else {
+            return Ok(None);
+        };
+        let mut rest = text.get(end..).unwrap_or_default();
+        while let Some((&sign, after)) = rest.split_first() {
+            if sign == b'^' && after.starts_with(b"{") {
+                let Some(close) = after.iter().position(|&byte| byte == b'}') else {
+                    return Ok(None);
+                };
+                let kind = match after.get(1..close).unwrap_or_default() {
+                    b"" => None,
+                    word if word.starts_with(b"/") => return unavailable("a revision ^{/text}"),
+                    b"object" => {
+                        rest = after.get(close + 1..).unwrap_or_default();
+                        continue;
+                    }
+                    word => match ObjectKind::from_bytes(word) {
+                        Some(kind) => Some(kind),
+                        None => return Ok(None),
+                    },
+                };
+                let Some(peeled) = self.peel(&oid, kind)? else {
+                    return Ok(None);
+                };
+                oid = peeled;
+                rest = after.get(close + 1..).unwrap_or_default();
+                continue;
+            }
+            let digits = after.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let number = std::str::from_utf8(after.get(..digits).unwrap_or_default()).unwrap_or("");
+            let number: usize = if number.is_empty() {
+                1
+            } else {
+                number.parse().unwrap_or(usize::MAX)
+            };
+            rest = after.get(digits..).unwrap_or_default();
+            let Some(mut commit) = self.peel(&oid, Some(ObjectKind::Commit))? else {
+                return Ok(None);
+            };
+            if sign == b'~' {
+                for _ in 0..number {
+                    match self.commit(&commit)?.parents.first() {
+                        Some(parent) => commit = *parent,
+                        None => return Ok(None),
+                    }
+                }
+            } else if sign == b'^' && number > 0 {
+                match self.commit(&commit)?.parents.get(number - 1) {
+                    Some(parent) => commit = *parent,
+                    None => return Ok(None),
+                }
+            } else if sign != b'^' {
+                return Ok(None);
+            }
+            oid = commit;
+        }
+        Ok(Some(oid))
+    }
+
+    fn in_view(&mut self, view: View, path: &[u8]) -> Run<Option<Oid>> {
+        match self.site.find(view, path)? {
+            Some(Found::File(version)) => Ok(Some(self.site.name(&version)?)),
+            Some(Found::Directory) if view != View::Index => unavailable("the name of a tree inside a commit"),
+            _ => Ok(None),
+        }
+    }
+
+    fn base(&mut self, name: &[u8]) -> Run<Option<Oid>> {
+        if let Some(at) = name.windows(2).position(|pair| pair == b"@{") {
+            let (base, inner) = (
+                name.get(..at).unwrap_or_default(),
+                name.get(at + 2..).unwrap_or_default(),
+            );
+            let number = inner
+                .strip_suffix(b"}")
+                .and_then(|inner| std::str::from_utf8(inner).ok()?.parse::<u64>().ok());
+            let Some(number) = number else {
+                return unavailable(format!("the revision {}", String::from_utf8_lossy(name)));
+            };
+            let full = match (base, self.head()?) {
+                (b"", Head::Branch(branch)) => branch,
+                (b"" | b"@", _) => b"HEAD".to_vec(),
+                (base, _) => match self.find_ref(base)? {
+                    Some((full, _)) => full,
+                    None => return Ok(None),
+                },
+            };
+            if let Some(entry) = self.logged(&full, number)? {
+                return Ok(Some(entry.new));
+            }
+            let oldest = match number.checked_sub(1) {
+                Some(before) => self.logged(&full, before)?,
+                None => None,
+            };
+            return match oldest {
+                Some(entry) if !entry.old.is_null() => Ok(Some(entry.old)),
+                _ => unavailable(format!(
+                    "the revision {}, which the reflog does not reach,",
+                    String::from_utf8_lossy(name)
+                )),
+            };
+        }
+        let is_hex = name.iter().all(u8::is_ascii_hexdigit);
+        if is_hex && name.len() == self.site.format().hex_len() {
+            return Ok(Oid::from_hex(name).ok());
+        }
+        if let Some((_, oid)) = self.find_ref(name)? {
+            return Ok(Some(oid));
+        }
+        if is_hex && name.len() >= 4 {
+            let found = self.site.with_prefix(&name.to_ascii_lowercase())?;
+            return match found[..] {
+                [one] => Ok(Some(one)),
+                [] => Ok(None),
+                _ => unavailable(format!("the ambiguous name {}", String::from_utf8_lossy(name))),
+            };
+        }
+        Ok(None)
+    }
+
+    /// The commit that a revision names, through tags.
+    pub(crate) fn resolve_commit(&mut self, text: &[u8]) -> Run<Option<Oid>> {
+        match self.resolve(text)? {
+            Some(oid) => self.peel(&oid, Some(ObjectKind::Commit)),
+            None => Ok(None),
+        }
+    }
+
+    /// Git's complaint about an argument that is neither a revision nor a path.
+    pub(crate) fn ambiguous(&mut self, text: &[u8]) -> super::Stop {
+        self.die(
+            [
+                b"ambiguous argument '",
+                text,
+                b"': unknown revision or path not in the working tree.\nUse '--' to separate paths from revisions, like this:\n'git <command> [<revision>...] -- [<file>...]'",
+            ]
+            .concat(),
+        )
+    }
+
+    /// Splits arguments into revisions and paths, as git guesses: the first that is no revision must be a path, and all after it.
+    pub(crate) fn revisions_and_paths(&mut self, rest: &[Vec<u8>], dashes: Option<usize>) -> Run<(Words, Words)> {
+        let mut revisions = Vec::new();
+        let mut at = 0;
+        let end = dashes.unwrap_or(rest.len());
+        while let Some(word) = rest.get(..end).and_then(|rest| rest.get(at)) {
+            if !self.is_revision(word)? {
+                if dashes.is_some() {
+                    let word = String::from_utf8_lossy(word).into_owned();
+                    return Err(self.die(format!("bad revision '{word}'")));
+                }
+                break;
+            }
+            if dashes.is_none() && self.site.find(View::Work, word).ok().flatten().is_some() {
+                let word = String::from_utf8_lossy(word).into_owned();
+                return Err(self.die(format!("ambiguous argument '{word}': both revision and filename\nUse '--' to separate paths from revisions, like this:\n'git <command> [<revision>...] -- [<file>...]'")));
+            }
+            revisions.push(word.clone());
+            at += 1;
+        }
+        let paths = rest.get(at..).unwrap_or_default();
+        if dashes.is_none() {
+            for (number, path) in paths.iter().enumerate() {
+                if self.is_there(path)? {
+                    continue;
+                }
+                if number > 0 {
+                    let path = String::from_utf8_lossy(path).into_owned();
+                    if self.is_revision(path.as_bytes())? {
+                        return unavailable("a revision after a path");
+                    }
+                }
+                return Err(self.ambiguous(path));
+            }
+        }
+        Ok((revisions, paths.to_vec()))
+    }
+
+    fn is_there(&mut self, path: &[u8]) -> Run<bool> {
+        if path.iter().any(|byte| b"*?[".contains(byte)) || path.starts_with(b":") {
+            return Ok(true);
+        }
+        let parts: Vec<&[u8]> = path
+            .split(|&byte| byte == b'/')
+            .filter(|part| !part.is_empty() && *part != b".")
+            .collect();
+        if path.starts_with(b"/") || parts.contains(&&b".."[..]) {
+            return unavailable(format!("the path {:?}", String::from_utf8_lossy(path)));
+        }
+        Ok(parts.is_empty() || self.site.find(View::Work, &parts.join(&b'/'))?.is_some())
+    }
+
+    fn is_revision(&mut self, word: &[u8]) -> Run<bool> {
+        let word = word.strip_prefix(b"^").unwrap_or(word);
+        if let Some((from, to, _)) = range(word) {
+            let from = self.resolve(&from)?;
+            return Ok(from.is_some() && self.resolve(&to)?.is_some());
+        }
+        Ok(self.resolve(word)?.is_some())
+    }
+}
+
+/// The ends of `a..b` and `a...b` (then `true`); an end that is not there is HEAD.
+pub(crate) fn range(text: &[u8]) -> Option<(Vec<u8>, Vec<u8>, bool)> {
+    let at = text.windows(2).position(|pair| pair == b"..")?;
+    let symmetric = text.get(at + 2) == Some(&b'.');
+    let end = |part: &[u8]| {
+        if part.is_empty() {
+            b"HEAD".to_vec()
+        } else {
+            part.to_vec()
+        }
+    };
+    let from = text.get(..at).unwrap_or_default();
+    let to = text.get(at + 2 + usize::from(symmetric)..).unwrap_or_default();
+    // `..` alone is a path.
+    if from.is_empty() && to.is_empty() {
+        return None;
+    }
+    Some((end(from), end(to), symmetric))
+}

@@ -1,0 +1,184 @@
+//! What a command works on: a work tree, an index, refs and objects, wherever they are.
+
+use ::bytes::Bytes;
+
+use crate::{Object, ObjectFormat, ObjectKind, Oid};
+
+/// What went wrong below the commands: not git's affair, but the caller's.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// One version of a file, symlink or submodule.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// As in git's trees.
+    pub mode: u32,
+    /// Names the content, by the site's own hash; a submodule's commit, zero-padded. Zero while `unsaved` is there.
+    pub id: [u8; 32],
+    /// Bytes of the content.
+    pub size_bytes: u64,
+    /// The content if the site has not stored it yet.
+    pub unsaved: Option<Bytes>,
+}
+
+impl Version {
+    /// Whether two versions have the same content; O(content) only where neither was stored yet. Two that are equal and stored differently may count as
+    /// different: the site sees to that.
+    #[must_use]
+    pub fn same_content(&self, other: &Version) -> bool {
+        match (&self.unsaved, &other.unsaved) {
+            (None, None) => self.id == other.id,
+            (Some(a), Some(b)) => a == b,
+            _ => false,
+        }
+    }
+
+    /// The kind of file that the mode says.
+    #[must_use]
+    pub const fn kind(&self) -> u32 {
+        self.mode & 0o170_000
+    }
+}
+
+/// A set of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// No file.
+    Empty,
+    /// The work tree.
+    Work,
+    /// The index.
+    Index,
+    /// A tree, or the tree of a commit.
+    Of(Oid),
+}
+
+/// A path whose versions differ between two views.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The path.
+    pub path: Vec<u8>,
+    /// What the old view has there.
+    pub old: Option<Version>,
+    /// What the new view has there.
+    pub new: Option<Version>,
+}
+
+/// What stands at a path.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// A file, symlink or submodule.
+    File(Version),
+    /// A directory.
+    Directory,
+}
+
+/// A repository with a work tree. Nothing that a command changes is seen by others before the command ends.
+pub trait Site {
+    /// The hash that names objects.
+    fn format(&self) -> ObjectFormat;
+
+    /// The time, seconds since 1970.
+    fn now(&self) -> i64;
+
+    /// What differs between two views, in the byte order of whole paths. O(difference).
+    ///
+    /// # Errors
+    /// What the site says, here and in all other calls.
+    fn changes(&mut self, old: View, new: View) -> Result<Vec<Change>, Failure>;
+
+    /// All files below a directory (`""`: all), in the byte order of whole paths. O(files below).
+    ///
+    /// # Errors
+    /// What the site says.
+    fn files(&mut self, view: View, below: &[u8]) -> Result<Vec<(Vec<u8>, Version)>, Failure>;
+
+    /// What stands at a path of a view. O(depth).
+    ///
+    /// # Errors
+    /// What the site says.
+    fn find(&mut self, view: View, path: &[u8]) -> Result<Option<Found>, Failure>;
+
+    /// The content of a version; of a submodule, what git shows for it.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn content(&mut self, version: &Version) -> Result<Bytes, Failure>;
+
+    /// The git name of a version's content. O(1) if it was ever named.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn name(&mut self, version: &Version) -> Result<Oid, Failure>;
+
+    /// An object; `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn object(&mut self, oid: &Oid) -> Result<Option<Object>, Failure>;
+
+    /// Up to two objects whose names begin with these hexadecimal digits.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn with_prefix(&mut self, hex: &[u8]) -> Result<Vec<Oid>, Failure>;
+
+    /// Digits of an abbreviated name, where they are unambiguous.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn abbreviation_len(&mut self) -> Result<usize, Failure>;
+
+    /// Keeps a commit (whose tree is the index's) or a tag.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn keep_object(&mut self, kind: ObjectKind, raw: Vec<u8>) -> Result<Oid, Failure>;
+
+    /// The git name of the index's tree. O(changed directories).
+    ///
+    /// # Errors
+    /// What the site says.
+    fn index_tree(&mut self) -> Result<Oid, Failure>;
+
+    /// Puts a version into the index, or takes the path out. Whatever stands in the way goes.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn stage(&mut self, path: &[u8], version: Option<&Version>) -> Result<(), Failure>;
+
+    /// The index becomes what a view is. O(1).
+    ///
+    /// # Errors
+    /// What the site says.
+    fn set_index(&mut self, view: View) -> Result<(), Failure>;
+
+    /// Puts a version into the work tree, or takes the path out, and directories that are empty then.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn put(&mut self, path: &[u8], version: Option<&Version>) -> Result<(), Failure>;
+
+    /// A file of the git directory: `HEAD`, `refs/heads/main`, `config`, ...
+    ///
+    /// # Errors
+    /// What the site says.
+    fn admin(&mut self, name: &[u8]) -> Result<Option<Bytes>, Failure>;
+
+    /// The names of all files of the git directory below one of its directories, in byte order.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn admin_names(&mut self, below: &[u8]) -> Result<Vec<Vec<u8>>, Failure>;
+
+    /// Writes or removes a file of the git directory.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn set_admin(&mut self, name: &[u8], content: Option<Bytes>) -> Result<(), Failure>;
+
+    /// The command made this commit, with this message: it becomes a checkpoint too.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn committed(&mut self, oid: &Oid, message: &[u8]) -> Result<(), Failure>;
+}

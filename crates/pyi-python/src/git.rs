@@ -1,0 +1,71 @@
+//! `GitResult`, and the variables that a git command sees.
+
+use pyi_engine::git::{Environment, Outcome};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::convert::PathArg;
+
+/// The variables that commands look at.
+const NAMES: [&str; 8] = [
+    "GIT_AUTHOR_NAME",
+    "GIT_AUTHOR_EMAIL",
+    "GIT_AUTHOR_DATE",
+    "GIT_COMMITTER_NAME",
+    "GIT_COMMITTER_EMAIL",
+    "GIT_COMMITTER_DATE",
+    "EMAIL",
+    "COLUMNS",
+];
+
+/// What a git command answered.
+#[pyclass(frozen, module = "pyi._native")]
+pub(crate) struct GitResult {
+    pub(crate) outcome: Outcome,
+}
+
+#[pymethods]
+impl GitResult {
+    /// Standard output.
+    #[getter]
+    fn stdout<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.outcome.stdout)
+    }
+
+    /// Standard error.
+    #[getter]
+    fn stderr<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.outcome.stderr)
+    }
+
+    /// The exit status.
+    #[getter]
+    fn returncode(&self) -> i32 {
+        self.outcome.status
+    }
+
+    fn __repr__(&self) -> String {
+        let (out, err) = (self.outcome.stdout.len(), self.outcome.stderr.len());
+        format!("<GitResult {}, {out} + {err} bytes>", self.outcome.status)
+    }
+}
+
+/// The variables that were given, or those of the process that commands look at.
+pub(crate) fn environment(py: Python<'_>, given: Option<Bound<'_, PyAny>>) -> PyResult<Environment> {
+    let mut environment = Environment::new();
+    if let Some(given) = given {
+        for pair in given.call_method0("items")?.try_iter()? {
+            let (name, value): (PathArg, PathArg) = pair?.extract()?;
+            environment.insert(name.0, value.0);
+        }
+        return Ok(environment);
+    }
+    let process = py.import("os")?.getattr("environ")?;
+    for name in NAMES {
+        let value = process.call_method1("get", (name,))?;
+        if let Some(value) = value.extract::<Option<PathArg>>()? {
+            environment.insert(name.as_bytes().to_vec(), value.0);
+        }
+    }
+    Ok(environment)
+}
