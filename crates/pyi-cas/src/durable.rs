@@ -92,11 +92,10 @@ impl Shared {
         result.map_err(|error| Error::storage("flush", &self.directory, error))
     }
 
-    /// Makes the name of a segment durable, if it may not be. Errors: `Storage`. One flush or none.
-    pub(crate) fn flush_name(&self, number: u64) -> Result<()> {
-        let segment = self.segment_numbered(number);
-        let is_named = |segment: &Segment| segment.marks.named.load(Ordering::Acquire);
-        if segment.as_deref().is_some_and(is_named) {
+    /// Makes the name of a segment durable, if it may not be; of one that is not in the table, if `None`. Takes no lock. Errors: `Storage`. One
+    /// flush or none.
+    pub(crate) fn flush_name(&self, segment: Option<&Segment>) -> Result<()> {
+        if segment.is_some_and(|segment| segment.marks.named.load(Ordering::Acquire)) {
             return Ok(());
         }
         self.vfs

@@ -384,7 +384,7 @@ pub(crate) fn write_index(shared: &Shared, number: u64, file: &dyn VfsFile) -> R
     let found = scan(file, SEGMENT_HEADER_BYTES, u64::MAX).map_err(failed("read"))?;
     let head = check_header(file, number, &shared.store, &path.display().to_string())?;
     file.sync_data().map_err(failed("flush"))?;
-    shared.flush_name(number)?;
+    shared.flush_name(None)?;
     let damaged = found.gaps.len() as u64 + u64::from(head != HeaderState::Good);
     let index_path = shared.index_path(number);
     write_whole(

@@ -188,7 +188,7 @@ impl Output {
             ..Scan::default()
         };
         // Who sees the index takes the segment for durable.
-        shared.flush_name(number)?;
+        shared.flush_name(None)?;
         let index_path = shared.index_path(number);
         write_whole(shared.vfs.as_ref(), &index_path, &encode_index(number, &scan, 0), true)
             .map_err(|error| Error::storage("write", &index_path, error))?;

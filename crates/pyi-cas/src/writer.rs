@@ -428,6 +428,11 @@ impl Retired {
     pub(crate) fn seal(self, shared: &Shared) -> Result<()> {
         let path = shared.segment_path(self.number);
         let failed = |operation| move |error| Error::storage(operation, shared.segment_path(self.number), error);
+        // A fork need not wait for the flushes below, so no lock is taken there: it could be held in the child for ever.
+        let segment = {
+            let _gate = fork::enter_unless(&shared.awaits_sealing);
+            shared.segment_numbered(self.number)
+        };
         let header = check_header(
             self.file.as_ref(),
             self.number,
@@ -435,10 +440,7 @@ impl Retired {
             &path.display().to_string(),
         )?;
         let result = scan(self.file.as_ref(), SEGMENT_HEADER_BYTES, u64::MAX).map_err(failed("read"))?;
-        if shared
-            .segment_numbered(self.number)
-            .is_some_and(|segment| shared.is_failed(&segment))
-        {
+        if segment.as_ref().is_some_and(|segment| shared.is_failed(segment)) {
             return Ok(());
         }
         let damaged = result.gaps.len() as u64 + u64::from(header == HeaderState::Damaged);
@@ -447,18 +449,17 @@ impl Retired {
             self.file.set_len(result.end).map_err(failed("cut the torn tail of"))?;
         }
         if let Err(error) = self.file.sync_data() {
-            if let Some(segment) = shared.segment_numbered(self.number) {
-                shared.note_failed(&segment);
+            if let Some(segment) = &segment {
+                shared.note_failed(segment);
             }
             return Err(failed("flush")(error));
         }
-        shared.flush_name(self.number)?;
+        shared.flush_name(segment.as_deref())?;
         let index_path = shared.index_path(self.number);
         let bytes = index::encode_index(self.number, &result, damaged);
         self.remove_debris(shared);
         write_whole(shared.vfs.as_ref(), &index_path, &bytes, true)
             .map_err(|error| Error::storage("write", &index_path, error))?;
-        // Only from here on locks are taken: a fork need not wait for the flush.
         let _gate = fork::enter_unless(&shared.awaits_sealing);
         if let Some(segment) = shared.adopt_into_table(self.number)? {
             for (offset, length) in &result.gaps {

@@ -326,7 +326,7 @@ fn a_child_of_a_busy_process_works() {
             let pid = unsafe { libc::fork() };
             if pid == 0 {
                 // SAFETY: no arguments that could be wrong.
-                unsafe { libc::alarm(5) };
+                unsafe { libc::alarm(20) };
                 let works = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     let id = put(&store, &content(900_000_000 + round, 300));
                     assert!(store.get(Kind::Blob, &id).unwrap().is_some());
