@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct World {
     coming: Vec<(Key, Coming)>,
     /// The name that is being opened: its lease moves.
     opening: Option<u8>,
+    /// Who does not die in this step, and the process that it is at the moment.
+    spared: (Option<usize>, Arc<AtomicU64>),
     /// Whose collection runs.
     collecting: Option<usize>,
     next: u64,
@@ -82,7 +85,10 @@ fn same(what: &str, found: &View, expected: &View) -> Checked<()> {
 }
 
 fn open(disk: &Disk) -> Checked<(Process, Repository)> {
-    let process = disk.process();
+    open_as(disk.process())
+}
+
+fn open_as(process: Process) -> Checked<(Process, Repository)> {
     let store = FileStore::open(Arc::new(process.clone()), Path::new(STORE), Driver::options())
         .map_err(|error| format!("does not open: {error:?}"))?;
     let options = RepositoryOptions {
@@ -110,6 +116,7 @@ impl World {
             model: Model::default(),
             coming: Vec::new(),
             opening: None,
+            spared: (None, Arc::default()),
             collecting: None,
             next: 0,
             died: false,
@@ -121,7 +128,12 @@ impl World {
         if let Some((_, repository)) = &self.repositories[who] {
             return Ok(repository.clone());
         }
-        let opened = open(&self.disk)?;
+        let process = self.disk.process();
+        if self.spared.0 == Some(who) {
+            // It was opened anew while the other one is to die.
+            self.spared.1.store(process.id(), Ordering::SeqCst);
+        }
+        let opened = open_as(process)?;
         let repository = opened.1.clone();
         self.repositories[who] = Some(opened);
         // Nothing stays but what is named.
@@ -179,6 +191,10 @@ impl World {
         let saved = &mut self.model.saved[at];
         match result {
             Ok(found) => {
+                if saved.fate == Fate::Perhaps {
+                    // What a collection had taken of it somebody may have stored again, and not flushed.
+                    saved.durable = false;
+                }
                 saved.fate = Fate::Sure;
                 Ok(Some(found))
             }
@@ -216,9 +232,10 @@ impl World {
         let Some(who) = who else { return Ok(()) };
         self.repository(1 - who)?;
         let living = self.repositories[1 - who].as_ref().map(|(process, _)| process.id());
-        let mut call = 0;
+        self.spared = (Some(1 - who), Arc::new(AtomicU64::new(living.unwrap_or(u64::MAX))));
+        let (mut call, spared) = (0, self.spared.1.clone());
         self.disk.set_faults(move |there| {
-            if Some(there.process) == living {
+            if there.process == spared.load(Ordering::SeqCst) {
                 return Fault::None;
             }
             call += 1;
@@ -230,6 +247,7 @@ impl World {
         });
         let ended = until_killed(|| self.work(&step.work));
         self.disk.clear_faults();
+        self.spared.0 = None;
         self.collecting = None;
         match ended {
             Some(ended) => {
