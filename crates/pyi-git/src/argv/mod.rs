@@ -8,14 +8,13 @@
 //! use pyi_git::argv;
 //!
 //! let words = ["-C", "sub", "log", "--max-count=3", "-p", "--no-notes", "main", "--", "src"];
-//! let parsed = argv::parse(&words)?;
+//! let parsed = argv::parse(&words).unwrap();
 //! assert_eq!(parsed.command(), Some("log"));
 //! assert_eq!(parsed.global("C").and_then(|given| given.value), Some(&b"sub"[..]));
 //! assert_eq!(parsed.value("max-count"), Some(&b"3"[..]));
 //! assert_eq!((parsed.flag("patch"), parsed.flag("notes"), parsed.flag("raw")), (Some(true), Some(false), None));
 //! assert_eq!(parsed.operands().collect::<Vec<_>>(), [&b"main"[..], b"src"]);
 //! assert_eq!(parsed.separator(), Some(1));
-//! # Ok::<(), argv::Refusal<'_>>(())
 //! ```
 //!
 //! One vector is allocated for all that was given. O(words x log options).
