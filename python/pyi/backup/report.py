@@ -45,8 +45,8 @@ class ScrubReport:
     damaged: list[str]
     """Ids of objects without a whole copy: damaged, or missing though something names them. Repaired ones stay."""
     affected: dict[str, list[str]]
-    """Whom that affects: `branches`, `workspaces`, `superpositions`, `tags`, `kept`, `checkpoints` that cannot be read in
-    full, and `histories`: branches, workspaces and tags that are whole but for earlier checkpoints."""
+    """Whom that affects: `branches`, `workspaces`, `superpositions`, `tags`, `kept`, `checkpoints` that cannot be read
+    in full, and `histories`: branches, workspaces and tags that are whole but for earlier checkpoints."""
     affected_by: dict[str, dict[str, list[str]]]
     """The same for each damaged id."""
     places: list[dict[str, Any]]
