@@ -51,6 +51,11 @@ impl Segment {
             shared.note_failed(self);
             return Err(failed(error));
         }
+        // Before anybody is told: whoever flushes may die in between, and what has no name is lost with the power.
+        if let Err(error) = shared.flush_name(Some(self)) {
+            shared.note_failed(self);
+            return Err(error);
+        }
         self.marks.raise_durable(committed);
         if let Some(control) = &shared.control {
             control.note_durable(self.number, committed, shared.boot_tag);
