@@ -19,8 +19,8 @@ use crate::shared::Shared;
 use crate::store::ObjectStore;
 use crate::survey::{Victim, expand, places, read_record, sealed_indexes, segment_in, survey};
 
-/// How often the collector starts again because something came back to life, before it leaves it for another day.
-const ROUNDS: usize = 16;
+/// How often the collector starts again because something came back to life, before it lets nothing more come back.
+const ROUNDS: usize = 3;
 /// Bytes of an id in a ref's value.
 const ID_BYTES: usize = 32;
 
@@ -126,11 +126,12 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         let _ = self.store.refs.keep_trail(false);
         end(self.gc);
+        self.store.collector.end();
     }
 }
 
 /// Takes back what is condemned; what is gone is gone.
-fn end(gc: &GcFile) {
+pub(crate) fn end(gc: &GcFile) {
     if gc.phase() != Phase::Idle {
         gc.set(Phase::Idle, &[]);
         gc.move_epoch();
@@ -182,6 +183,7 @@ pub(crate) fn collect(store: &FileStore, mark: &mut dyn Mark, options: &CollectO
         ..Collected::default()
     };
     store.refs.keep_trail(true)?;
+    store.collector.begin();
     let running = Running { store, gc };
     let mut collection = Collection {
         store,
@@ -270,7 +272,7 @@ impl Collection<'_> {
         if options.compact {
             self.compact(mark)?;
         }
-        self.copy("copy")?;
+        self.copy(Some("copy"))?;
         // A segment in which something that lives cannot be read stays: somebody may still be able to repair it.
         self.victims.retain(|victim| victim.removable);
         if self.victims.is_empty() {
@@ -281,32 +283,39 @@ impl Collection<'_> {
             self.progress("condemned", round as f64 / ROUNDS as f64);
             self.gc.set(Phase::Condemned, &numbers);
             unstuck(self.peers.grace())?;
-            loop {
-                self.mark(mark)?;
-                if self.copy("condemned")? == 0 {
-                    break;
-                }
-            }
+            self.mark(mark)?;
+            self.copy(Some("condemned"))?;
             self.progress("closing", round as f64 / ROUNDS as f64);
             let vetoes = self.gc.vetoes();
             self.gc.set_phase(Phase::Closing);
             unstuck(self.peers.grace())?;
             self.mark(mark)?;
-            if self.copy("closing")? > 0 {
-                continue;
+            if self.copy(Some("closing"))? == 0 {
+                self.gc.set_phase(Phase::Removing);
+                if self.gc.vetoes() == vetoes {
+                    return self.remove(collected);
+                }
             }
-            self.gc.set_phase(Phase::Removing);
-            if self.gc.vetoes() != vetoes {
-                continue;
-            }
-            if !self.gc.says(Phase::Removing, numbers.len()) {
-                return Err(Stop::GaveUp("the gc file was damaged meanwhile; repeat".into()));
-            }
-            return Ok(self.remove(collected)?);
         }
-        Err(Stop::GaveUp(
-            "what was to be removed kept being used again; repeat when there is less going on".into(),
-        ))
+        self.decide(mark)?;
+        self.remove(collected)
+    }
+
+    /// Takes a last look at what is alive, while those who find something in victims by its id wait. Their pins were set before, and no section relies on
+    /// victims without one, so nothing new can come up: this ends. O(what was found since the look before).
+    fn decide(&mut self, mark: &mut dyn Mark) -> Step<()> {
+        // Who waits keeps a fork waiting, and the fork would keep the collector waiting. Nobody is called meanwhile who may wait for the fork.
+        let _gate = fork::enter();
+        self.gc.set_phase(Phase::Deciding);
+        loop {
+            let vetoes = self.gc.vetoes();
+            self.mark(mark)?;
+            if self.copy(None)? == 0 && self.gc.vetoes() == vetoes {
+                break;
+            }
+        }
+        self.gc.set_phase(Phase::Removing);
+        Ok(())
     }
 
     /// Adds to `live` what is live now: what refs reach, what pins reach, and what refs reached at any time since the collection began,
@@ -335,8 +344,9 @@ impl Collection<'_> {
         Ok(())
     }
 
-    /// Copies what lives in victims and has no whole copy elsewhere; returns how many objects. O(objects in victims + bytes copied).
-    fn copy(&mut self, phase: &'static str) -> Step<u64> {
+    /// Copies what lives in victims and has no whole copy elsewhere; returns how many objects. Says how far it is, if there is a phase to be told. O(objects in victims +
+    /// bytes copied).
+    fn copy(&mut self, phase: Option<&'static str>) -> Step<u64> {
         let numbers: HashSet<u64> = self.victims.iter().map(|victim| victim.number).collect();
         let (mut copied, mut unreadable) = (0, Vec::new());
         for at in 0..self.victims.len() {
@@ -360,7 +370,9 @@ impl Collection<'_> {
                 }
                 self.placed.insert(entry.id);
             }
-            self.progress(phase, (at + 1) as f64 / self.victims.len() as f64);
+            if let Some(phase) = phase {
+                self.progress(phase, (at + 1) as f64 / self.victims.len() as f64);
+            }
         }
         self.outputs.publish()?;
         for (id, at) in unreadable {
@@ -387,7 +399,10 @@ impl Collection<'_> {
     }
 
     /// Removes the victims. From here on nothing is taken back.
-    fn remove(&mut self, collected: &mut Collected) -> Result<()> {
+    fn remove(&mut self, collected: &mut Collected) -> Step<()> {
+        if !self.gc.says(Phase::Removing, self.victims.len()) {
+            return Err(Stop::GaveUp("the gc file was damaged meanwhile; repeat".into()));
+        }
         self.progress("remove", 0.0);
         self.store.settle()?;
         let vfs = self.shared.vfs.as_ref();
@@ -417,6 +432,6 @@ impl Collection<'_> {
         }
         collected.segments_removed = gone.len() as u64;
         collected.objects_removed = removed.len() as u64;
-        failure.map_or(Ok(()), Err)
+        failure.map_or(Ok(()), |error| Err(Stop::Error(error)))
     }
 }

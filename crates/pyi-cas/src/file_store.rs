@@ -27,6 +27,7 @@ use crate::prefix::HexPrefix;
 use crate::segment::Damage;
 use crate::session::{Pin, Section, Sessions};
 use crate::shared::Shared;
+use crate::sparing::{Collector, Found};
 use crate::store::{Committed, ObjectStore, RefStore, StoreStats};
 use crate::survey;
 use crate::vfs::Vfs;
@@ -78,6 +79,8 @@ pub struct FileStore {
     /// Threads that seal, each with the process generation it was started in: after a fork they exist in the parent only.
     sealing: Mutex<Vec<(u64, JoinHandle<()>)>>,
     closed: AtomicBool,
+    /// The thread that collects here.
+    pub(crate) collector: Collector,
 }
 
 impl std::fmt::Debug for FileStore {
@@ -160,6 +163,7 @@ impl FileStore {
             lost,
             sealing: Mutex::default(),
             closed: AtomicBool::new(false),
+            collector: Collector::default(),
         })
     }
 
@@ -191,20 +195,6 @@ impl FileStore {
         if let Some(writer) = self.writer.lock().take() {
             writer.release();
         }
-    }
-
-    /// Whether an object, or something that it is read through, is only where a collector has decided to remove it; one that has not is told
-    /// to spare it. One load as a rule.
-    fn goes(&self, id: &Id) -> Result<bool> {
-        if !self.shared.needs_condemned(id) {
-            return Ok(false);
-        }
-        // A copy of it may be there already.
-        self.shared.refresh_since(self.shared.seen())?;
-        if !self.shared.needs_condemned(id) {
-            return Ok(false);
-        }
-        Ok(self.sessions.current().is_some_and(|taken| !taken.gc.veto()))
     }
 
     /// Seals the segment of this store and those of dead writers, small as they may be. What cannot be sealed now stays as it is.
@@ -339,7 +329,7 @@ impl ObjectStore for FileStore {
         match self.shared.read_known(kind, id) {
             Ok(None) => {}
             // A checkpoint that somebody found by its id may get a new ref, so a collector has to know.
-            Ok(_) if kind == Kind::Checkpoint && self.goes(id)? => return Ok(None),
+            Ok(_) if kind == Kind::Checkpoint && self.goes(id, Found::ByName)? => return Ok(None),
             Ok(found) => return Ok(found),
             // Another writer may have stored a whole copy meanwhile.
             Err(error) => {
@@ -362,7 +352,7 @@ impl ObjectStore for FileStore {
         self.check_open()?;
         let seen = self.shared.seen();
         let known = self.shared.knows(id)? || self.shared.refresh_since(seen)? && self.shared.knows(id)?;
-        Ok(known && !self.goes(id)?)
+        Ok(known && !self.goes(id, Found::Below)?)
     }
 
     fn contains_hint(&self, id: &Id) -> bool {

@@ -33,6 +33,19 @@ pub(crate) enum Phase {
     Closing = 2,
     /// It has: the victims go.
     Removing = 3,
+    /// As in `Closing`, and who looks for something that is in victims only waits for what comes of it.
+    Deciding = 4,
+}
+
+/// What the collector makes of something in victims only that somebody has found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// This collector spares it; what one before it did is to be seen in the directory.
+    Spared,
+    /// Not known yet.
+    Open,
+    /// It goes.
+    TooLate,
 }
 
 /// The mapped file.
@@ -105,6 +118,7 @@ impl GcFile {
             1 => Phase::Condemned,
             2 => Phase::Closing,
             3 => Phase::Removing,
+            4 => Phase::Deciding,
             _ => Phase::Idle,
         }
     }
@@ -150,14 +164,20 @@ impl GcFile {
         self.word(VETOES).load(SeqCst)
     }
 
-    /// Asks the collector to spare an object that is in victims only, because the caller found it by its id. `false`: too
-    /// late, it goes. The request is written before the phase is read, and the collector writes the phase before it reads the requests.
-    pub(crate) fn veto(&self) -> bool {
-        if matches!(self.phase(), Phase::Idle | Phase::Condemned) {
-            return true;
+    /// Asks the collector to spare an object that is in victims only, because the caller found it by its id. The request is written before the
+    /// phase is read, and the collector writes the phase before it reads the requests. The collector itself is always in time until it removes.
+    pub(crate) fn veto(&self, is_collector: bool) -> Verdict {
+        let mut phase = self.phase();
+        if phase == Phase::Closing || is_collector && phase == Phase::Deciding {
+            self.word(VETOES).fetch_add(1, SeqCst);
+            phase = self.phase();
         }
-        self.word(VETOES).fetch_add(1, SeqCst);
-        self.phase() != Phase::Removing
+        match phase {
+            Phase::Idle | Phase::Condemned | Phase::Closing => Verdict::Spared,
+            Phase::Deciding if is_collector => Verdict::Spared,
+            Phase::Deciding => Verdict::Open,
+            Phase::Removing => Verdict::TooLate,
+        }
     }
 }
 
@@ -194,17 +214,21 @@ mod tests {
     fn a_veto_is_in_time_before_the_removal() {
         let directory = tempfile::tempdir().unwrap();
         let gc = GcFile::open(&OsFs, &directory.path().join("gc")).unwrap();
-        for (phase, in_time, counted) in [
-            (Phase::Idle, true, 0),
-            (Phase::Condemned, true, 0),
-            (Phase::Closing, true, 1),
-            (Phase::Removing, false, 1),
+        for (phase, verdict, counted) in [
+            (Phase::Idle, Verdict::Spared, 0),
+            (Phase::Condemned, Verdict::Spared, 0),
+            (Phase::Closing, Verdict::Spared, 1),
+            (Phase::Deciding, Verdict::Open, 0),
+            (Phase::Removing, Verdict::TooLate, 0),
         ] {
             gc.set_phase(phase);
             let before = gc.vetoes();
-            assert_eq!(gc.veto(), in_time, "{phase:?}");
+            assert_eq!(gc.veto(false), verdict, "{phase:?}");
             assert_eq!(gc.vetoes() - before, counted, "{phase:?}");
         }
+        gc.set_phase(Phase::Deciding);
+        let before = gc.vetoes();
+        assert_eq!((gc.veto(true), gc.vetoes()), (Verdict::Spared, before + 1));
     }
 
     #[test]

@@ -72,6 +72,7 @@ mod sealed;
 mod segment;
 mod session;
 mod shared;
+mod sparing;
 mod splice;
 mod store;
 mod survey;

@@ -1,5 +1,6 @@
 //! What a collector reads of all sessions of a store: whether sections of an epoch still run, and what is pinned.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +23,15 @@ struct Peer {
     name: String,
     file: Arc<dyn VfsFile>,
     words: Arc<dyn SharedWords>,
+}
+
+/// What a session's file turned out to be.
+enum Look {
+    Living(Peer),
+    Unborn,
+    /// Its owner has ended, or died.
+    Gone,
+    Damaged(Stuck),
 }
 
 /// The sessions of a store.
@@ -51,39 +61,64 @@ impl<'a> Peers<'a> {
     }
 
     /// The living sessions; removes what dead ones left behind. O(sessions).
+    ///
+    /// A pin can go from one session to a new one, and the old one end, between the listing and a look into it. So where one is gone, those that
+    /// came meanwhile are looked for, until none is.
     fn living(&self) -> Result<std::result::Result<Vec<Peer>, Stuck>> {
-        let names = match self.vfs.list(&self.directory) {
-            Ok(names) => names,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(Error::storage("list", &self.directory, error)),
-        };
-        let mut living = Vec::new();
-        for name in names {
-            let path = self.directory.join(&name);
-            let file = match self.vfs.open(&path, OpenMode::ReadWrite) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(self.failed(&name)(error)),
+        let mut living: Vec<Peer> = Vec::new();
+        let mut known = HashSet::new();
+        loop {
+            let names = match self.vfs.list(&self.directory) {
+                Ok(names) => names,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                Err(error) => return Err(Error::storage("list", &self.directory, error)),
             };
-            if is_dead(self.vfs, file.as_ref(), &path).map_err(self.failed(&name))? {
-                continue;
+            let mut is_one_gone = false;
+            for name in names {
+                if known.contains(&name) {
+                    continue;
+                }
+                match self.look(&name)? {
+                    Look::Living(peer) => {
+                        living.push(peer);
+                        known.insert(name);
+                    }
+                    Look::Unborn => {}
+                    Look::Gone => is_one_gone = true,
+                    Look::Damaged(stuck) => return Ok(Err(stuck)),
+                }
             }
-            let length = file.len().map_err(self.failed(&name))?;
-            if length < FIRST_BYTES as u64 {
-                // Its owner is making it, so its first section will see this epoch.
-                continue;
+            if !is_one_gone {
+                return Ok(Ok(living));
             }
-            let length = usize::try_from(length).unwrap_or(FIRST_BYTES) & !7;
-            let words = file.map_shared(length).map_err(self.failed(&name))?;
-            if words.words()[0].load(SeqCst) != MAGIC {
-                return Ok(Err(format!(
-                    "{} is damaged; remove it once its process has ended",
-                    path.display()
-                )));
-            }
-            living.push(Peer { name, file, words });
         }
-        Ok(Ok(living))
+    }
+
+    fn look(&self, name: &str) -> Result<Look> {
+        let path = self.directory.join(name);
+        let file = match self.vfs.open(&path, OpenMode::ReadWrite) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Look::Gone),
+            Err(error) => return Err(self.failed(name)(error)),
+        };
+        if is_dead(self.vfs, file.as_ref(), &path).map_err(self.failed(name))? {
+            return Ok(Look::Gone);
+        }
+        let length = file.len().map_err(self.failed(name))?;
+        if length < FIRST_BYTES as u64 {
+            // Its owner is making it, so its first section will see this epoch.
+            return Ok(Look::Unborn);
+        }
+        let length = usize::try_from(length).unwrap_or(FIRST_BYTES) & !7;
+        let words = file.map_shared(length).map_err(self.failed(name))?;
+        if words.words()[0].load(SeqCst) != MAGIC {
+            return Ok(Look::Damaged(format!(
+                "{} is damaged; remove it once its process has ended",
+                path.display()
+            )));
+        }
+        let name = name.to_owned();
+        Ok(Look::Living(Peer { name, file, words }))
     }
 
     /// Moves the epoch and waits until every section that began before has ended.

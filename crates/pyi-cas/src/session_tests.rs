@@ -164,3 +164,31 @@ fn a_damaged_session_stops_collectors_until_its_process_ends() {
     assert!(peers(&other, &gc).pins(0).unwrap().unwrap().is_empty());
     assert_eq!(std::fs::read_dir(other.sessions_path()).unwrap().count(), 0);
 }
+
+/// What is handed on from one session to the next, while the one before ends, is pinned all the time.
+#[test]
+fn a_pin_that_is_handed_on_is_always_seen() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, _) = sessions(directory.path());
+    let gc = GcFile::open(&OsFs, &first.gc_path()).unwrap();
+    let since = gc.epoch();
+    gc.set(Phase::Condemned, &[7]);
+    gc.move_epoch();
+    let mut holder = (first.pin(&id(1)), first);
+    let stop = AtomicBool::new(false);
+    let (reader, _) = sessions(directory.path());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let (next, _) = sessions(directory.path());
+                let (pin, before) = std::mem::replace(&mut holder, (next.pin(&id(1)), next));
+                before.close();
+                drop(pin);
+            }
+        });
+        let seen = (0..2_000).filter(|_| peers(&reader, &gc).pins(since).unwrap().unwrap() == [id(1)]);
+        let seen = seen.count();
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(seen, 2_000);
+    });
+}
