@@ -4,8 +4,10 @@
 //! changed is put into the workspace at the end, wholly or not at all; if the workspace changed meanwhile, the command runs again.
 //! `docs/design/015-git-on-workspaces.md` has the layout of the git directory.
 
+mod copy;
 mod directory;
 mod objects;
+mod received;
 mod site;
 
 use std::sync::Arc;
@@ -19,7 +21,10 @@ use crate::conflicts::kept_in;
 use crate::engine::Engine;
 use crate::workspace::{Content, Workspace};
 use crate::{Error, Result};
-pub(crate) use directory::{OwnCommit, git_directory, head_of, own_commit, with_directory};
+pub(crate) use copy::copy_to;
+pub(crate) use directory::KEY as GIT_DIRECTORY;
+pub(crate) use directory::{OwnCommit, format_of, git_directory, head_of, own_commit, with_directory};
+pub(crate) use received::{Arrived, receive};
 use site::WorkSite;
 
 /// How often a command runs again because the workspace changed under it.
