@@ -82,13 +82,15 @@ pub(crate) fn run(verb: &Verb, args: &[OsString], mut leading: Leading) -> Resul
         .extend(matches.get_many::<PathBuf>("directory").into_iter().flatten().cloned());
     leading.enter()?;
     let store = matches.get_one::<PathBuf>("store").cloned().or(leading.store);
-    let store = store.or_else(|| {
-        std::env::var_os("PYI_STORE")
-            .filter(|store| !store.is_empty())
-            .map(PathBuf::from)
-    });
-    let context = Context::new(store, leading.json || matches.get_flag("json"));
+    let context = Context::new(store.or_else(named_store), leading.json || matches.get_flag("json"));
     (verb.run)(&matches, &context).map_err(|failure| failure.or_see(&name))
+}
+
+/// The store that the environment names.
+pub(crate) fn named_store() -> Option<PathBuf> {
+    std::env::var_os("PYI_STORE")
+        .filter(|store| !store.is_empty())
+        .map(PathBuf::from)
 }
 
 /// The parser of one verb, common options included.
@@ -141,7 +143,13 @@ fn wrong_usage(name: &str, error: &clap::Error) -> Failure {
 
 /// The whole command as one parser, for completion.
 pub(crate) fn whole() -> Command {
-    let mut command = Command::new("pyi").about(ABOUT).version(env!("CARGO_PKG_VERSION"));
+    let mut command = Command::new("pyi").about(ABOUT).version(env!("CARGO_PKG_VERSION")).arg(
+        Arg::new("workspace")
+            .short('w')
+            .long("workspace")
+            .value_name("NAME")
+            .help("Run a git command on this workspace"),
+    );
     for verb in commands::VERBS {
         command = command.subcommand(parser(verb));
     }
@@ -161,8 +169,9 @@ pub(crate) fn print_version() -> Result<u8> {
 
 /// The list of verbs; on stderr and with the status of wrong usage if there was no verb at all.
 pub(crate) fn print_help(missing: bool) -> Result<u8> {
-    let mut text =
-        format!("{ABOUT}.\n\nUsage: pyi [-C DIR] [--store DIR] VERB [ARGUMENTS]\n       pyi GIT-COMMAND [ARGUMENTS]\n");
+    let mut text = format!(
+        "{ABOUT}.\n\nUsage: pyi [-C DIR] [--store DIR] VERB [ARGUMENTS]\n       pyi GIT-COMMAND [ARGUMENTS]\n       pyi -w WORKSPACE GIT-COMMAND [ARGUMENTS]\n"
+    );
     for (title, group) in commands::GROUPS {
         let _ = write!(text, "\n{title}:\n");
         for name in *group {
@@ -175,6 +184,7 @@ pub(crate) fn print_help(missing: bool) -> Result<u8> {
     }
     text.push_str(
         "\nEverything else is git's: `pyi status`, `pyi log`, `pyi commit` do what git does, with its exit status.\n\
+         `pyi -w WORKSPACE status` does it on a named workspace, without a directory.\n\
          \n`pyi VERB --help` and `pyi help VERB` tell more. Engine verbs take --json, --store DIR (or PYI_STORE) and -C DIR.\n\
          Exit status: 0 done, 1 a negative answer, 2 wrong usage, 3 a failed run.\n",
     );

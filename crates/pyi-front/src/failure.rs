@@ -49,6 +49,11 @@ impl Failure {
         self
     }
 
+    /// With another status.
+    pub(crate) fn with_status(self, status: u8) -> Self {
+        Failure { status, ..self }
+    }
+
     /// The reason as one line.
     pub(crate) fn line(&self) -> String {
         self.message

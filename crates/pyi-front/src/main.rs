@@ -25,7 +25,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use cli::Leading;
-use failure::{Failure, Result};
+use failure::Result;
 
 fn main() -> ExitCode {
     // Whoever reads our output and has enough ends us without a word, as it ends git; and git and Python, which take
@@ -69,8 +69,13 @@ fn dispatch(args: &[OsString]) -> Result<u8> {
             let status = sandbox_exec::run(rest);
             return Ok(u8::try_from(status).unwrap_or(failure::FAILED));
         }
-        Some("-w" | "--workspace") => return Err(virtual_git(rest.first())),
-        Some(word) if word.starts_with("--workspace=") => return Err(virtual_git(None)),
+        Some("-w" | "--workspace") => {
+            return commands::workspace_git(rest.first(), rest.get(1..).unwrap_or_default(), leading);
+        }
+        Some(word) if word.starts_with("--workspace=") => {
+            let name = OsString::from(word.trim_start_matches("--workspace="));
+            return commands::workspace_git(Some(&name), rest, leading);
+        }
         Some(name) => {
             if let Some(verb) = commands::python_verb(name) {
                 return python::run(verb.name, rest, &leading);
@@ -83,11 +88,4 @@ fn dispatch(args: &[OsString]) -> Result<u8> {
     }
     // Git's names always mean git; a word that nobody knows is git's to complain about.
     git::run(args)
-}
-
-fn virtual_git(name: Option<&OsString>) -> Failure {
-    let name = name.map_or_else(|| "NAME".into(), |name| name.to_string_lossy());
-    Failure::usage(format!(
-        "git commands on a workspace without a directory are not there yet; `pyi materialize {name} DIR`, then use git in DIR"
-    ))
 }

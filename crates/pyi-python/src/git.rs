@@ -1,22 +1,10 @@
 //! `GitResult`, and the variables that a git command sees.
 
-use pyi_engine::git::{Environment, Outcome};
+use pyi_engine::git::{ENVIRONMENT, Environment, Outcome};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::convert::PathArg;
-
-/// The variables that commands look at.
-const NAMES: [&str; 8] = [
-    "GIT_AUTHOR_NAME",
-    "GIT_AUTHOR_EMAIL",
-    "GIT_AUTHOR_DATE",
-    "GIT_COMMITTER_NAME",
-    "GIT_COMMITTER_EMAIL",
-    "GIT_COMMITTER_DATE",
-    "EMAIL",
-    "COLUMNS",
-];
 
 /// What a git command answered.
 #[pyclass(frozen, module = "pyi._native")]
@@ -61,7 +49,7 @@ pub(crate) fn environment(py: Python<'_>, given: Option<Bound<'_, PyAny>>) -> Py
         return Ok(environment);
     }
     let process = py.import("os")?.getattr("environ")?;
-    for name in NAMES {
+    for name in ENVIRONMENT {
         let value = process.call_method1("get", (name,))?;
         if let Some(value) = value.extract::<Option<PathArg>>()? {
             environment.insert(name.as_bytes().to_vec(), value.0);

@@ -29,7 +29,7 @@ pub use export::ExportOptions;
 pub use import::History;
 pub(crate) use map::GitMap;
 pub use odb::ObjectDatabase;
-pub use pyi_git::command::{Environment, Outcome};
+pub use pyi_git::command::{ENVIRONMENT, Environment, Outcome, REMEDY, reads_input};
 pub use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 pub use ref_files::RefValue;
 pub use source::GitSource;

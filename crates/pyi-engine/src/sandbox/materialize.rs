@@ -105,12 +105,13 @@ impl Workspace {
     /// refuses or takes for the same; `Storage` (a full disk), `Git` if the source is gone. Nothing is left behind then.
     pub fn materialize(&self, directory: &Path, options: &MaterializeOptions) -> Result<MaterializeReport> {
         self.engine.open()?;
-        let (files, git, pins) = {
+        let (content, pins) = {
             let content = self.content.lock();
-            (content.files.clone(), content.git.clone(), content.all_pins())
+            (content.clone(), content.all_pins())
         };
+        let files = content.files.clone();
         let source = if options.git {
-            private_git::source(&self.engine, &git)?
+            private_git::source(&self.engine, &content)?
         } else {
             None
         };
@@ -205,7 +206,7 @@ fn finish(
 ) -> Result<MaterializeReport> {
     made.files.sort_unstable_by(|a, b| walk_order(&a.path, &b.path));
     if let Some(source) = source {
-        private_git::create(&target.path, source, workspace.name(), &made.files)?;
+        private_git::create(&workspace.engine, &target.path, source, workspace.name(), &made.files)?;
     }
     let mut cache = StatWriter::default();
     for file in &made.files {

@@ -2,7 +2,8 @@
 //!
 //! `HEAD` is a branch of its own at the imported commit, and the index lists that commit's files with what `stat` said of
 //! those that are as they were there: so `git status` shows exactly what the workspace changed since the import, and reads
-//! nothing else. What is written here (objects of commits, refs, reflogs) stays here.
+//! nothing else. Of a workspace in which git commands were run, HEAD, refs, reflogs and index are copied instead, with the objects that the source lacks.
+//! What is written here (objects of commits, refs, reflogs) stays here.
 
 use std::fs;
 use std::io;
@@ -21,6 +22,8 @@ use super::materialize::Written;
 use super::os::Stat;
 use crate::engine::Engine;
 use crate::git::GitSource;
+use crate::git::work::{copy_to, format_of, git_directory};
+use crate::workspace::Content;
 use crate::{Error, Result};
 
 /// The branch of a workspace without a name.
@@ -31,24 +34,37 @@ const DEPTH_MAX: usize = 2048;
 /// Where content came from.
 pub(super) struct Source {
     pub(super) format: ObjectFormat,
-    commit: Oid,
-    tree: Oid,
-    repository: Arc<GitSource>,
+    /// Whose objects are borrowed; a workspace that has commits of its own need not come from anywhere.
+    repository: Option<Arc<GitSource>>,
+    start: Start,
 }
 
-/// What `git` (of a checkpoint's root) says about the source; `None` if the content is not from git.
+/// What the git directory starts with.
+enum Start {
+    /// A branch at a commit, and the index of its tree.
+    Imported { commit: Oid, tree: Oid },
+    /// What git commands left in the workspace.
+    Own(Box<Content>),
+}
+
+/// Where the content of a workspace came from; `None` if it is not from git.
 ///
 /// # Errors
 /// `Git` if neither the recorded repository nor the one that the store stands in has the commit.
-pub(super) fn source(engine: &Engine, git: &Value) -> Result<Option<Source>> {
+pub(super) fn source(engine: &Engine, content: &Content) -> Result<Option<Source>> {
+    let git = &content.git;
     let text = |key: &str| git.get(key).and_then(Value::as_text);
-    let (Some(commit), Some(tree)) = (text("commit"), text("tree")) else {
-        return Ok(None);
+    let is_own = content.git_directory.is_some() || git_directory(git).is_some();
+    let imported = match (text("commit"), text("tree")) {
+        (Some(commit), Some(tree)) => {
+            let name = |hex: &str| {
+                Oid::from_hex(hex.as_bytes())
+                    .map_err(|error| Error::corrupt(format!("checkpoint: git: {hex:?}: {error}")))
+            };
+            Some((name(commit)?, name(tree)?))
+        }
+        _ => None,
     };
-    let name = |hex: &str| {
-        Oid::from_hex(hex.as_bytes()).map_err(|error| Error::corrupt(format!("checkpoint: git: {hex:?}: {error}")))
-    };
-    let (commit, tree) = (name(commit)?, name(tree)?);
     let recorded = git.get("source").and_then(Value::as_bytes).map(path_of);
     // A repository that was moved took the store in it along.
     let places = recorded.iter().chain(&engine.git_dir);
@@ -56,19 +72,35 @@ pub(super) fn source(engine: &Engine, git: &Value) -> Result<Option<Source>> {
         let Ok(repository) = engine.git_map.source(place) else {
             continue;
         };
-        if repository.objects().contains(&commit)? {
+        if is_own && repository.format() == format_of(git) {
+            return Ok(Some(Source {
+                format: repository.format(),
+                repository: Some(repository),
+                start: Start::Own(Box::new(content.clone())),
+            }));
+        }
+        if let Some((commit, tree)) = imported
+            && repository.objects().contains(&commit)?
+        {
             return Ok(Some(Source {
                 format: commit.format(),
-                commit,
-                tree,
-                repository,
+                repository: Some(repository),
+                start: Start::Imported { commit, tree },
             }));
         }
     }
-    Err(Error::git(format!(
-        "commit {commit} is not in {}, which this was imported from; bring it back, or materialize with git=False",
-        recorded.map_or_else(|| "the repository".to_owned(), |path| path.display().to_string())
-    )))
+    match (imported, recorded) {
+        (None, None) if is_own => Ok(Some(Source {
+            format: format_of(git),
+            repository: None,
+            start: Start::Own(Box::new(content.clone())),
+        })),
+        (None, _) => Ok(None),
+        (Some((commit, _)), recorded) => Err(Error::git(format!(
+            "commit {commit} is not in {}, which this was imported from; bring it back, or materialize with git=False",
+            recorded.map_or_else(|| "the repository".to_owned(), |path| path.display().to_string())
+        ))),
+    }
 }
 
 /// The (common) git directory that content came from, if it is still there.
@@ -85,33 +117,64 @@ fn path_of(bytes: &[u8]) -> PathBuf {
 }
 
 /// Makes `<directory>/.git`. On an error nothing of it is left. `written` is in the order of a walk.
-pub(super) fn create(directory: &Path, source: &Source, name: Option<&str>, written: &[Written]) -> Result<()> {
+pub(super) fn create(
+    engine: &Arc<Engine>,
+    directory: &Path,
+    source: &Source,
+    name: Option<&str>,
+    written: &[Written],
+) -> Result<()> {
     let git = directory.join(".git");
     fs::create_dir(&git).map_err(|error| Error::io("create", &git, &error))?;
-    let filled = fill(&git, source, name.unwrap_or(BRANCH), written);
+    let filled = fill(engine, &git, source, name.unwrap_or(BRANCH), written);
     if filled.is_err() {
         let _ = fs::remove_dir_all(&git);
     }
     filled
 }
 
-fn fill(git: &Path, source: &Source, branch: &str, written: &[Written]) -> Result<()> {
-    let from = source.repository.common_dir();
-    let head = format!("refs/heads/{branch}");
-    write(&git.join("objects/info/alternates"), &alternates(&from.join("objects")))?;
-    write(&git.join(&head), format!("{}\n", source.commit).as_bytes())?;
-    write(&git.join("config"), &config(source))?;
-    for copied in ["info/exclude", "info/attributes", "shallow"] {
-        if let Some(text) = read(&from.join(copied))? {
-            write(&git.join(copied), &text)?;
+fn fill(engine: &Arc<Engine>, git: &Path, source: &Source, branch: &str, written: &[Written]) -> Result<()> {
+    let objects = git.join("objects/info");
+    fs::create_dir_all(&objects).map_err(|error| Error::io("create", &objects, &error))?;
+    if let Some(repository) = &source.repository {
+        let from = repository.common_dir();
+        write(&objects.join("alternates"), &alternates(&from.join("objects")))?;
+        for copied in ["info/exclude", "info/attributes", "shallow"] {
+            if let Some(text) = read(&from.join(copied))? {
+                write(&git.join(copied), &text)?;
+            }
         }
     }
-    let index = index(source, written)?;
+    let index = match &source.start {
+        Start::Imported { commit, tree } => {
+            let head = format!("refs/heads/{branch}");
+            write(&git.join(&head), format!("{commit}\n").as_bytes())?;
+            write(&git.join("config"), &config(source, &[]))?;
+            write(&git.join("HEAD"), format!("ref: {head}\n").as_bytes())?;
+            match &source.repository {
+                Some(repository) => index(repository, tree, written)?,
+                None => Index::new(source.format),
+            }
+        }
+        Start::Own(content) => {
+            // The configuration says which hash the objects have.
+            write(&git.join("config"), &config(source, &[]))?;
+            let path = fs::canonicalize(git).map_err(|error| Error::io("open", git, &error))?;
+            let target = GitSource::open_git_dir(path)?;
+            let copied = copy_to(engine, content, &target)?;
+            write(&git.join("config"), &config(source, &copied.user))?;
+            fs::create_dir_all(git.join("refs/heads")).map_err(|error| Error::io("create", git, &error))?;
+            for (name, text) in &copied.files {
+                write(&git.join(std::ffi::OsStr::from_bytes(name)), text)?;
+            }
+            target.objects().refresh()?;
+            index(&target, &copied.index, written)?
+        }
+    };
     let index = index
         .encode(IndexVersion::Lowest)
         .map_err(|error| Error::git(error.to_string()))?;
-    write(&git.join("index"), &index)?;
-    write(&git.join("HEAD"), format!("ref: {head}\n").as_bytes())
+    write(&git.join("index"), &index)
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<()> {
@@ -154,7 +217,8 @@ fn alternates(objects: &Path) -> Vec<u8> {
     line
 }
 
-fn config(source: &Source) -> Vec<u8> {
+/// The configuration; who commits is `user`, else who the source says.
+fn config(source: &Source, own: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let sha256 = source.format == ObjectFormat::Sha256;
     let mut text = format!(
         "[core]\n\trepositoryformatversion = {}\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n[gc]\n\tauto = 0\n",
@@ -164,14 +228,14 @@ fn config(source: &Source) -> Vec<u8> {
     if sha256 {
         text.extend_from_slice(b"[extensions]\n\tobjectFormat = sha256\n");
     }
-    let theirs = read(&source.repository.common_dir().join("config"))
-        .ok()
-        .flatten()
-        .unwrap_or_default();
+    let theirs = source.repository.as_ref();
+    let theirs = theirs.and_then(|theirs| read(&theirs.common_dir().join("config")).ok().flatten());
+    let theirs = theirs.unwrap_or_default();
     let theirs = Config::parse(&theirs).unwrap_or_default();
     let mut user = Vec::new();
     for key in ["name", "email"] {
-        if let Some(value) = theirs.value("user", None, key) {
+        let own = own.iter().find(|(known, _)| *known == key);
+        if let Some(value) = own.map(|(_, value)| &value[..]).or(theirs.value("user", None, key)) {
             user.extend_from_slice(format!("\t{key} = \"").as_bytes());
             for byte in value {
                 match byte {
@@ -190,17 +254,17 @@ fn config(source: &Source) -> Vec<u8> {
     text
 }
 
-/// The index of the imported commit: its files, and what is known of those that are on disk as they are there.
-fn index(source: &Source, written: &[Written]) -> Result<Index> {
-    let mut index = Index::new(source.format);
+/// The index of a tree: its files, and what is known of those that are on disk as they are there.
+fn index(repository: &GitSource, tree: &Oid, written: &[Written]) -> Result<Index> {
+    let mut index = Index::new(repository.format());
     index.entries.reserve_exact(written.len());
     let mut listing = Listing {
-        source,
+        repository,
         index,
         written,
         at: 0,
     };
-    let root = listing.tree(&source.tree, &mut Vec::new(), Vec::new(), 0)?;
+    let root = listing.tree(tree, &mut Vec::new(), Vec::new(), 0)?;
     let mut index = listing.index;
     // A walk and the index order siblings differently where one's name begins with the other's.
     index.entries.sort_unstable_by(IndexEntry::compare);
@@ -210,7 +274,7 @@ fn index(source: &Source, written: &[Written]) -> Result<Index> {
 }
 
 struct Listing<'a> {
-    source: &'a Source,
+    repository: &'a GitSource,
     index: Index,
     written: &'a [Written],
     /// The entry of `written` that comes next.
@@ -220,22 +284,22 @@ struct Listing<'a> {
 impl Listing<'_> {
     /// Adds the files of a tree and what is below it; returns what the index's extension says of it.
     fn tree(&mut self, oid: &Oid, path: &mut Vec<u8>, name: Vec<u8>, depth: usize) -> Result<CacheTree> {
-        let repository = &self.source.repository;
+        let repository = self.repository;
         let object = match repository.objects().read(oid)? {
             Some(object) if object.kind == ObjectKind::Tree && depth < DEPTH_MAX => object,
             // Every repository has the empty tree, whether it is stored or not.
-            None if *oid == self.source.format.empty_tree() => {
+            None if *oid == repository.format().empty_tree() => {
                 return Ok(CacheTree {
                     name,
                     tree: Some((0, *oid)),
                     children: Vec::new(),
                 });
             }
-            _ => return Err(repository.missing(oid, "of the imported commit")),
+            _ => return Err(repository.missing(oid, "of a commit")),
         };
         let before = self.index.entries.len();
         let mut children = Vec::new();
-        for entry in TreeIter::new(self.source.format, &object.data) {
+        for entry in TreeIter::new(repository.format(), &object.data) {
             let entry = entry.map_err(|error| Error::git(format!("tree {oid}: {error}")))?;
             let length = path.len();
             path.extend_from_slice(entry.name);

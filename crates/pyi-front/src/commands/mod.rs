@@ -27,6 +27,7 @@ mod stats;
 mod swarm;
 mod token;
 mod undo;
+mod workspace_git;
 mod workspaces;
 
 use clap::{ArgMatches, Command};
@@ -36,6 +37,7 @@ use crate::context::Context;
 use crate::failure::Result;
 use crate::json::{Json, object};
 use crate::text;
+pub(crate) use workspace_git::run as workspace_git;
 
 /// A verb that runs in this process.
 pub(crate) struct Verb {

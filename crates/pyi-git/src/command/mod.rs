@@ -40,10 +40,36 @@ use std::collections::BTreeMap;
 
 pub use site::{Change, Failure, Found, Site, Version, View};
 
+use crate::Oid;
 use crate::config::{Config, ConfigEntry};
 
 /// The variables that a command sees.
 pub type Environment = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The variables of a process that commands look at.
+pub const ENVIRONMENT: [&str; 8] = [
+    "GIT_AUTHOR_NAME",
+    "GIT_AUTHOR_EMAIL",
+    "GIT_AUTHOR_DATE",
+    "GIT_COMMITTER_NAME",
+    "GIT_COMMITTER_EMAIL",
+    "GIT_COMMITTER_DATE",
+    "EMAIL",
+    "COLUMNS",
+];
+
+/// What an answer about something that is not done tells people to do, in words of the Python API.
+pub const REMEDY: &str = "ws.materialize(directory) makes a real work tree, run git there";
+
+/// Whether a command may look at its standard input: for callers that have to wait for it. O(arguments).
+#[must_use]
+pub fn reads_input(argv: &[Vec<u8>]) -> bool {
+    argv.iter().any(|word| {
+        matches!(word.as_slice(), b"-" | b"-F-" | b"--file=-" | b"--pathspec-from-file=-")
+            || word.starts_with(b"--batch")
+            || word.starts_with(b"--stdin")
+    })
+}
 
 /// What a command answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -149,10 +175,7 @@ pub fn run(site: &mut dyn Site, argv: &[Vec<u8>], input: &[u8], env: &Environmen
         outcome.status = 128;
         outcome.unavailable = true;
         let what = what.replace(['\n', '\r'], " ");
-        outcome.stderr = format!(
-            "pyi: {what} is not available on a virtual workspace yet; ws.materialize(directory) makes a real work tree, run git there\n"
-        )
-        .into_bytes();
+        outcome.stderr = format!("pyi: {what} is not available on a virtual workspace yet; {REMEDY}\n").into_bytes();
         return Ok(outcome);
     }
     outcome.stdout = call.out;
@@ -160,14 +183,43 @@ pub fn run(site: &mut dyn Site, argv: &[Vec<u8>], input: &[u8], env: &Environmen
     Ok(outcome)
 }
 
-/// Global options, then the command.
-fn start(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
+/// Moves HEAD's branch (or a HEAD that is on none) to a commit that was pushed, as receive-pack does, with its line in the reflogs. Index and work tree
+/// are the caller's.
+///
+/// # Errors
+/// What the site says; a configuration that cannot be read.
+pub fn receive(site: &mut dyn Site, new: &Oid) -> Result<(), Failure> {
+    let mut call = Call {
+        site,
+        out: Vec::new(),
+        err: Vec::new(),
+        input: &[],
+        env: &Environment::default(),
+        config: Config::default(),
+        command: "receive-pack".to_owned(),
+    };
+    let moved = read_config(&mut call).and_then(|()| call.move_head(new, b"push"));
+    match moved {
+        Ok(()) => Ok(()),
+        Err(Stop::Failure(failure)) => Err(failure),
+        Err(Stop::Unavailable(what)) => Err(what.into()),
+        Err(Stop::Exit(_)) => Err(String::from_utf8_lossy(&call.err).trim_end().to_owned().into()),
+    }
+}
+
+fn read_config(call: &mut Call<'_>) -> Run<()> {
     if let Some(file) = call.site.admin(b"config")? {
         match Config::parse(&file) {
             Ok(config) => call.config = config,
             Err(error) => return Err(call.die(format!("bad config: {error}"))),
         }
     }
+    Ok(())
+}
+
+/// Global options, then the command.
+fn start(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
+    read_config(call)?;
     let mut at = 0;
     while let Some(word) = argv.get(at) {
         match word.as_slice() {

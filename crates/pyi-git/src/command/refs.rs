@@ -87,8 +87,10 @@ impl Call<'_> {
         self.site
             .set_admin(name, Some(format!("{new}\n").into_bytes().into()))?;
         let null = self.site.format().null_oid();
+        // A ref that stays where it is has nothing to log; HEAD, if it is that branch, has.
+        let moved = old != Some(*new);
         let old = old.unwrap_or(null);
-        if name.starts_with(HEADS) || name == b"refs/stash" {
+        if moved && (name.starts_with(HEADS) || name == b"refs/stash") {
             self.add_log(name, &old, new, message)?;
         }
         if head == Head::Branch(name.to_vec()) {

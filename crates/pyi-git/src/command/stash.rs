@@ -72,6 +72,7 @@ fn push(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let work = store(call, &[head, index], &author, &committer, &text)?;
     call.update_ref(STASH, Some(&work), &text)?;
     super::reset::hard(call, &head)?;
+    call.move_head(&head, b"reset: moving to HEAD")?;
     if !given.has("quiet") {
         call.line(&[b"Saved working directory and index state ", &text]);
     }

@@ -163,7 +163,11 @@ impl GitRemote {
         };
         let mut waiting = vec![head];
         while let Some(oid) = waiting.pop() {
-            if self.shared.registry.lock().made(&oid).is_some() {
+            let known = self.shared.registry.lock().made(&oid).map(|made| made.raw.clone());
+            if let Some(raw) = &known
+                && let Ok(commit) = Commit::parse(self.format, raw)
+                && engine.git_map.by_oid(&commit.tree).is_some()
+            {
                 continue;
             }
             let Some(commit) = own_commit(engine, &directory, &oid)? else {
@@ -177,7 +181,12 @@ impl GitRemote {
                 exporter.tree(commit.files.root())?;
                 exporter.keep_names();
                 let uncommon = std::mem::take(&mut exporter.uncommon);
+                let is_odd = !uncommon.is_empty();
                 self.shared.registry.lock().add_trees(uncommon);
+                // The map never knows an odd tree: what was before it was looked at with it.
+                if is_odd && known.is_some() {
+                    continue;
+                }
             }
             self.shared.registry.lock().add(oid, commit.raw.clone(), *id);
             waiting.extend(&parsed.parents);

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use pyi_cas::{Bytes, Committed, Id, Kind};
 use pyi_git::commit::Commit;
 use pyi_git::{ObjectKind, Oid};
-use pyi_tree::CheckpointRoot;
 use pyi_tree::cbor::Value;
+use pyi_tree::refs::Origin;
+use pyi_tree::{CheckpointRoot, Tree, seal};
 
 use super::GitRemote;
 use super::oid_set::OidMap;
@@ -20,6 +21,8 @@ use crate::engine::now_ns;
 use crate::git::import::{about, message};
 use crate::git::map::{MapEntry, MapKind};
 use crate::git::tree_import::{Importer, ObjectReader};
+use crate::git::work::{Arrived, GIT_DIRECTORY, git_directory, own_commit, receive};
+use crate::hold::Held;
 use crate::{Error, ErrorKind, Result};
 
 /// More new commits than this in one push are refused.
@@ -28,9 +31,17 @@ const COMMITS_MAX: usize = 1_000_000;
 /// What a checkpoint takes over from where the push lands.
 #[derive(Clone, Default)]
 pub(crate) struct Onto {
+    /// The workspace, if it is one.
+    pub(crate) workspace: Option<Arc<Receiver>>,
     pub(crate) head: Option<Id>,
     pub(crate) state: Option<Id>,
     pub(crate) journal: Option<Id>,
+}
+
+/// A workspace that is pushed to.
+pub(crate) struct Receiver {
+    pub(crate) held: Arc<Held>,
+    pub(crate) origin: Option<Origin>,
 }
 
 /// A commit that landed.
@@ -68,6 +79,7 @@ impl GitRemote {
         let mut importer = Importer::new(engine, quarantine);
         let mut done: OidMap<(Id, Onto)> = OidMap::default();
         let mut fresh = Vec::new();
+        let mut arrived = Vec::new();
         let mut follows = onto.is_none();
         for (number, oid) in order.iter().enumerate() {
             let object = quarantine.read_object(oid)?.ok_or_else(|| missing(oid))?;
@@ -91,6 +103,7 @@ impl GitRemote {
                 let root = engine.root(&id)?;
                 source = source.or(root.git.get("source").cloned());
                 carried.get_or_insert(Onto {
+                    workspace: None,
                     head: None,
                     state: root.state,
                     journal: root.journal,
@@ -110,6 +123,19 @@ impl GitRemote {
             });
             let carried = carried.unwrap_or_default();
             let imported = importer.tree(&commit.tree)?;
+            let mut directory = None;
+            if let Some(receiver) = onto.and_then(|onto| onto.workspace.as_ref()) {
+                arrived.push(Arrived {
+                    oid: *oid,
+                    raw: Bytes::copy_from_slice(&object.data),
+                    files: imported.row.id,
+                });
+                if number + 1 == order.len() {
+                    // The trees have to be in the store to be looked at.
+                    importer.flush()?;
+                    directory = self.receive_directory(receiver, &arrived, tip)?;
+                }
+            }
             let id = importer.seal(|engine, sealer| {
                 let text = |text: String| Value::Text(text);
                 let mut git = vec![
@@ -120,6 +146,10 @@ impl GitRemote {
                 git.extend(source.map(|source| ("source".to_owned(), source)));
                 if !imported.odd.is_empty() {
                     git.push(("odd".to_owned(), imported.odd.store(engine, sealer)?));
+                }
+                if let Some(directory) = &mut directory {
+                    let id = seal(directory.root_mut(), sealer)?;
+                    git.push((GIT_DIRECTORY.to_owned(), Value::Bytes(id.0.to_vec())));
                 }
                 let mut told = about(&commit);
                 told.push(("raw".to_owned(), Value::Bytes(object.data.to_vec())));
@@ -155,6 +185,63 @@ impl GitRemote {
             checkpoint,
             place: Some((stored.segment, stored.offset_end)),
         })
+    }
+
+    /// The git directory of a workspace after a push: what it was, with HEAD's branch and the index at the pushed commit, and the commits that came. `None`
+    /// if there was none and none is needed. Commits that were made for checkpoints and that the push is built on are kept in it too: nobody else can
+    /// tell what they are.
+    fn receive_directory(&self, receiver: &Receiver, arrived: &[Arrived], tip: &Oid) -> Result<Option<Tree>> {
+        let engine = self.engine();
+        let known = match git_directory(&receiver.held.root.git) {
+            Some(id) => Some(engine.tree(&id)?),
+            None => None,
+        };
+        let mut below = Vec::new();
+        let mut seen: OidMap<()> = arrived.iter().map(|one| (one.oid, ())).collect();
+        let mut waiting = Vec::new();
+        for one in arrived {
+            waiting.extend(parse_raw(self, &one.oid, &one.raw)?.parents);
+        }
+        while let Some(oid) = waiting.pop() {
+            if seen.insert(oid, ()).is_some() {
+                continue;
+            }
+            if let Some(known) = &known
+                && own_commit(engine, known, &oid)?.is_some()
+            {
+                continue;
+            }
+            let made = self
+                .shared
+                .registry
+                .lock()
+                .made(&oid)
+                .map(|made| (made.raw.clone(), made.checkpoint));
+            let Some((raw, checkpoint)) = made else { continue };
+            let root = engine.root(&checkpoint)?;
+            let told = root.metadata.get("git").and_then(|git| git.get("raw"));
+            if told.and_then(Value::as_bytes) == Some(&raw[..]) {
+                // It was pushed itself: its checkpoint has the bytes.
+                continue;
+            }
+            let commit = parse_raw(self, &oid, &raw)?;
+            let named = engine
+                .git_map
+                .by_oid(&commit.tree)
+                .filter(|entry| entry.kind == MapKind::Tree);
+            let files = match named {
+                Some(entry) if engine.store().contains(&entry.id)? => entry.id,
+                _ if self.tree_of(&checkpoint, &root)? == commit.tree => root.files,
+                _ => continue,
+            };
+            waiting.extend(commit.parents);
+            below.push(Arrived { oid, raw, files });
+        }
+        if below.is_empty() && known.is_none() {
+            return Ok(None);
+        }
+        below.extend(arrived.iter().cloned());
+        receive(engine, &receiver.held, receiver.origin.as_ref(), &below, tip).map(Some)
     }
 
     /// The new commits up to `tip`, parents first; `tip` is always the last one. No recursion: histories are long.
@@ -224,9 +311,13 @@ fn entry(oid: &Oid, id: &Id) -> MapEntry {
     }
 }
 
+fn parse_raw<'a>(remote: &GitRemote, oid: &Oid, raw: &'a [u8]) -> Result<Commit<'a>> {
+    Commit::parse(remote.format, raw).map_err(|error| Error::git(format!("commit {oid}: {error}")))
+}
+
 fn parse<'a>(remote: &GitRemote, oid: &Oid, object: &'a pyi_git::Object) -> Result<Commit<'a>> {
     if object.kind != ObjectKind::Commit {
         return Err(Error::git(format!("{oid} is a {}, not a commit", object.kind)));
     }
-    Commit::parse(remote.format, &object.data).map_err(|error| Error::git(format!("commit {oid}: {error}")))
+    parse_raw(remote, oid, &object.data)
 }

@@ -1,6 +1,7 @@
 //! The answers of receive-pack: a push moves branches, tags, or a workspace, each by compare-and-swap, or says why not in git's words.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use pyi_cas::{Bytes, Guard, Id, RefOutcome, RefTransaction};
 use pyi_git::Oid;
@@ -9,7 +10,7 @@ use pyi_git::refname::{RefNameOptions, check_ref_format};
 use pyi_git::remote::push::{PushCommand, PushRequest};
 use pyi_tree::refs::{Lease, WorkspaceRecord, branch_key, decode_branch, tag_key, workspace_key};
 
-use super::land::Onto;
+use super::land::{Onto, Receiver};
 use super::quarantine::{Quarantine, Spool};
 use super::refs::workspace_branch;
 use super::{GitRemote, View};
@@ -416,6 +417,10 @@ impl GitRemote {
             head: Some(record.head),
             state: held.root.state,
             journal: record.journal.or(held.root.journal),
+            workspace: Some(Arc::new(Receiver {
+                held,
+                origin: record.origin.clone(),
+            })),
         };
         let landed = self.land(&command.new, quarantine, Some(&onto))?;
         let lease = Lease {

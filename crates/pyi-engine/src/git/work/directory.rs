@@ -24,7 +24,7 @@ use crate::Result;
 use crate::engine::Engine;
 
 /// Where a checkpoint's `git` names it.
-const KEY: &str = "dir";
+pub(crate) const KEY: &str = "dir";
 /// The branch of what came from nowhere.
 const BRANCH: &str = "main";
 
@@ -48,7 +48,7 @@ pub(crate) fn with_directory(git: &Arc<Value>, id: &Id) -> Arc<Value> {
 }
 
 /// The hash that a workspace's commits have.
-pub(super) fn format_of(git: &Value) -> ObjectFormat {
+pub(crate) fn format_of(git: &Value) -> ObjectFormat {
     let name = git.get("format").and_then(Value::as_text);
     name.and_then(|name| ObjectFormat::from_name(name.as_bytes()))
         .unwrap_or_default()

@@ -4,13 +4,14 @@
 //! changed is put into the workspace at the end, wholly or not at all; if the workspace changed meanwhile, the command runs again.
 //! `docs/design/015-git-on-workspaces.md` has the layout of the git directory.
 
+mod copy;
 mod directory;
 mod objects;
+mod received;
 mod site;
 
 use std::sync::Arc;
 
-use pyi_git::Oid;
 use pyi_git::command::{self, Environment, Outcome};
 use pyi_tree::Tree;
 use pyi_tree::cbor::Value;
@@ -20,7 +21,10 @@ use crate::conflicts::kept_in;
 use crate::engine::Engine;
 use crate::workspace::{Content, Workspace};
 use crate::{Error, Result};
-pub(crate) use directory::{OwnCommit, git_directory, head_of, own_commit, with_directory};
+pub(crate) use copy::copy_to;
+pub(crate) use directory::KEY as GIT_DIRECTORY;
+pub(crate) use directory::{OwnCommit, format_of, git_directory, head_of, own_commit, with_directory};
+pub(crate) use received::{Arrived, receive};
 use site::WorkSite;
 
 /// How often a command runs again because the workspace changed under it.
@@ -54,6 +58,20 @@ impl Workspace {
     /// `Conflict` if others change the workspace all the time; `LeaseLost`; `Git` if the history's source is not there; `Corrupt`;
     /// `Storage`. Nothing was changed then.
     pub fn git(&self, argv: &[Vec<u8>], input: &[u8], env: &Environment) -> Result<Outcome> {
+        self.run_git(argv, input, env, None)
+    }
+
+    /// As [`Workspace::git`]; and whatever the command changed is a checkpoint when this returns, with this message where the command has none of
+    /// its own. For callers that do not keep the workspace: what they did is there for the next one. A command that changes nothing makes no checkpoint
+    /// and takes no lease.
+    ///
+    /// # Errors
+    /// As [`Workspace::git`].
+    pub fn git_kept(&self, argv: &[Vec<u8>], input: &[u8], env: &Environment, message: &str) -> Result<Outcome> {
+        self.run_git(argv, input, env, Some(message))
+    }
+
+    fn run_git(&self, argv: &[Vec<u8>], input: &[u8], env: &Environment, keep: Option<&str>) -> Result<Outcome> {
         self.engine.open()?;
         for _ in 0..TRIES {
             let start = Start {
@@ -75,7 +93,7 @@ impl Workspace {
             if outcome.unavailable || !site.is_changed() {
                 return Ok(outcome);
             }
-            if self.take_over(&start, site)? {
+            if self.take_over(&start, site, keep)? {
                 return Ok(outcome);
             }
         }
@@ -85,9 +103,15 @@ impl Workspace {
     }
 
     /// Puts in what a command changed; `false` if the workspace changed meanwhile.
-    fn take_over(&self, start: &Start, site: WorkSite<'_>) -> Result<bool> {
-        let commit = site.commit.clone();
-        if commit.is_some() {
+    fn take_over(&self, start: &Start, site: WorkSite<'_>, keep: Option<&str>) -> Result<bool> {
+        let kept = match &site.commit {
+            Some((oid, message)) => Some((
+                Value::Map(vec![("git_commit".to_owned(), Value::Text(oid.to_hex()))]),
+                message.clone(),
+            )),
+            None => keep.map(|message| (Value::Null, message.to_owned())),
+        };
+        if kept.is_some() {
             self.engine.make_room();
         }
         let mut content = self.content.lock();
@@ -106,10 +130,10 @@ impl Workspace {
         content.files = files;
         content.git_directory = Some(git_directory);
         content.dirty = true;
-        let Some((oid, message)) = commit else {
+        let Some((metadata, message)) = kept else {
             return Ok(true);
         };
-        let made = self.make_checkpoint(&mut content, &oid, &message);
+        let made = self.make_checkpoint(&mut content, metadata, &message);
         if made.is_err() {
             (content.files, content.git_directory, content.dirty) = before;
         }
@@ -120,9 +144,8 @@ impl Workspace {
         Ok(true)
     }
 
-    /// The checkpoint of a commit.
-    fn make_checkpoint(&self, content: &mut Content, oid: &Oid, message: &str) -> Result<()> {
-        let metadata = Value::Map(vec![("git_commit".to_owned(), Value::Text(oid.to_hex()))]);
+    /// The checkpoint of what a command changed.
+    fn make_checkpoint(&self, content: &mut Content, metadata: Value, message: &str) -> Result<()> {
         let mut batch = self.engine.take_batch();
         let stored = store_checkpoint(&self.engine, content, message, metadata, &mut batch);
         self.engine.give_batch(batch);

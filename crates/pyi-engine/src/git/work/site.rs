@@ -121,6 +121,10 @@ impl<'e> WorkSite<'e> {
         self.changed
     }
 
+    pub(super) fn index_root(&self) -> &Arc<pyi_tree::Node> {
+        self.index.root()
+    }
+
     /// Puts what was named into the map.
     pub(super) fn keep_names(&mut self) {
         self.engine.git_map.append(&self.fresh);
