@@ -10,7 +10,7 @@ use pyi_tree::refs::{SuperpositionRecord, WorkspaceRecord, decode_branch, decode
 use pyi_tree::{CheckpointRoot, Mode, Node};
 
 use crate::engine::Engine;
-use crate::git::work::git_directory;
+use crate::mark::trees_of;
 use crate::repository::name_of;
 use crate::retention::Retention;
 use crate::superposition::is_living;
@@ -245,10 +245,7 @@ impl Walker<'_> {
             {
                 Some(Ok(root)) => {
                     let mut below = BTreeSet::new();
-                    for node in [Some(root.files), root.state, root.journal, git_directory(&root.git)]
-                        .into_iter()
-                        .flatten()
-                    {
+                    for node in trees_of(&root).into_iter().flatten() {
                         below.extend(self.node(node)?.iter().flat_map(|found| found.iter().copied()));
                     }
                     from_parent.extend(root.parents.iter().copied());

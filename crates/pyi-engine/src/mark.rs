@@ -115,18 +115,8 @@ impl<'a> Marker<'a> {
     }
 
     fn trees(&mut self, root: &CheckpointRoot, newer: Option<&CheckpointRoot>) -> Result<()> {
-        let parts = [
-            (Some(root.files), newer.map(|newer| newer.files)),
-            (root.state, newer.and_then(|newer| newer.state)),
-            (root.journal, newer.and_then(|newer| newer.journal)),
-            (odd_trees(&root.git), newer.and_then(|newer| odd_trees(&newer.git))),
-            (kept_in(&root.git), newer.and_then(|newer| kept_in(&newer.git))),
-            (
-                git_directory(&root.git),
-                newer.and_then(|newer| git_directory(&newer.git)),
-            ),
-        ];
-        for (node, newer) in parts {
+        let newer = newer.map_or([None; 6], trees_of);
+        for (node, newer) in trees_of(root).into_iter().zip(newer) {
             if let Some(node) = node {
                 self.all_below((Kind::Node, node, newer))?;
             }
@@ -232,6 +222,18 @@ impl<'a> Marker<'a> {
         self.waiting.extend(ids.into_iter().rev().map(|id| (kind, id, None)));
         Ok(())
     }
+}
+
+/// The root nodes of all that a checkpoint holds: its files, state and journal, odd trees, kept conflicts and git directory. O(1).
+pub(crate) fn trees_of(root: &CheckpointRoot) -> [Option<Id>; 6] {
+    [
+        Some(root.files),
+        root.state,
+        root.journal,
+        odd_trees(&root.git),
+        kept_in(&root.git),
+        git_directory(&root.git),
+    ]
 }
 
 /// A thing in a checkpoint's `git` that is in the store, beside kept conflicts: odd trees, bit for bit (see `git::odd`).

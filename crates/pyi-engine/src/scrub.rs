@@ -8,7 +8,7 @@ use std::time::Instant;
 use pyi_cas::{Fault, FileStore, Flaw, Id, Kind, ObjectStore, OpenOptions, OsFs, StoreFile};
 
 use crate::closure::{Affected, Reached, Scope, walk};
-use crate::git::work::git_directory;
+use crate::mark::trees_of;
 use crate::repository::{Repository, name_of};
 use crate::{Error, ErrorKind, Result};
 
@@ -213,10 +213,7 @@ impl Repository {
             report.refs += 1;
             match self.engine.root(&head) {
                 Ok(root) => {
-                    for node in [Some(root.files), root.state, root.journal, git_directory(&root.git)]
-                        .into_iter()
-                        .flatten()
-                    {
+                    for node in trees_of(&root).into_iter().flatten() {
                         if !store.contains(&node)? {
                             report.broken.push((key.clone(), node));
                         }
