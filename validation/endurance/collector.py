@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyi
 from validation.endurance.children import Say
+from validation.endurance.opening import open_store
 
 __all__ = ["Rounds", "collect"]
 
@@ -31,7 +31,7 @@ class Rounds:
 def collect(rounds: Rounds, say: Say) -> None:
     """Collect until killed."""
     begin = time.perf_counter()
-    with pyi.open(rounds.store) as repo:
+    with open_store(rounds.store) as repo:
         say("opened", time.perf_counter() - begin)
         source = random.Random()
         while True:

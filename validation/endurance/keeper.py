@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyi
 from validation.endurance.children import Say
+from validation.endurance.opening import open_store
 
 __all__ = ["Duty", "keep_backups"]
 
@@ -31,7 +31,7 @@ class Duty:
 
 def keep_backups(duty: Duty, say: Say) -> None:
     """Back up until killed."""
-    with pyi.open(duty.store) as repo:
+    with open_store(duty.store) as repo:
         number, next_at = 0, time.monotonic()
         heard_at = next_at
         while True:

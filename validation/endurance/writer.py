@@ -13,6 +13,7 @@ import pyi
 from validation.endurance.children import Say
 from validation.endurance.content import Draft
 from validation.endurance.model import Model, Young
+from validation.endurance.opening import open_store
 
 __all__ = ["Job", "prepare", "write"]
 
@@ -50,7 +51,7 @@ def prepare(store: Path, say: Say, *, age_s: float, heads: int = 3, history: int
 def write(job: Job, model: Model, say: Say) -> None:
     """Write until killed. `model` is what was known when this process began."""
     begin = time.perf_counter()
-    repo = pyi.open(job.store)
+    repo = open_store(job.store)
     say("opened", time.perf_counter() - begin)
     life = _Life(repo, job, model, say)
     actions: list[tuple[float, Callable[[], None]]] = [
