@@ -43,6 +43,11 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         }
         fresh = kept;
     }
+    if !update && let Some(directory) = missing_directory(call, &pathspec, &mut ignored)? {
+        let directory = String::from_utf8_lossy(&directory).into_owned();
+        let warning = format!("warning: could not open directory '{directory}': No such file or directory\n");
+        call.err.extend_from_slice(warning.as_bytes());
+    }
     let refused = match update {
         true => {
             for item in &pathspec.items {
@@ -87,6 +92,17 @@ fn check(
 ) -> Run<Vec<Vec<u8>>> {
     let mut refused: Vec<Vec<u8>> = Vec::new();
     for item in &pathspec.items {
+        if item.wild && !force && call.site.find(View::Work, b".gitignore")?.is_some() {
+            return unavailable("git add of a pattern beside ignore rules");
+        }
+        // A directory that is ignored hides what is in it, tracked or not.
+        if !force
+            && !item.wild
+            && let Some(directory) = ignored_directory(call, ignored, item)?
+        {
+            refused.push(directory);
+            continue;
+        }
         if item.path.is_empty()
             || fresh.iter().any(|change| item.matches(&change.path))
             || call.means_something(item, View::Index)?
@@ -98,9 +114,8 @@ fn check(
             let message = [b"pathspec '", item.given.as_slice(), b"' did not match any files"].concat();
             return Err(call.die(message));
         };
-        let directory = matches!(there, Found::Directory);
-        if !force && let Some(path) = ignored_part(call, ignored, item, directory)? {
-            refused.push(path);
+        if !force && !item.wild && matches!(there, Found::File(_)) && ignored.is_ignored(call, &item.path, false)? {
+            refused.push(item.path.clone());
         }
     }
     refused.sort();
@@ -108,17 +123,61 @@ fn check(
     Ok(refused)
 }
 
-/// The path, or the directory above it, that is ignored.
-fn ignored_part(call: &mut Call<'_>, ignored: &mut Ignored, item: &Item, directory: bool) -> Run<Option<Vec<u8>>> {
-    let path = &item.path;
-    let ends = path
+/// The directory that all paths are in, if it is gone and one above it is there: git looks into it, and says so.
+fn missing_directory(call: &mut Call<'_>, pathspec: &Pathspec, ignored: &mut Ignored) -> Run<Option<Vec<u8>>> {
+    let Some((first, others)) = pathspec.items.split_first() else {
+        return Ok(None);
+    };
+    if pathspec.items.iter().any(|item| item.wild) {
+        return Ok(None);
+    }
+    let whole = |item: &Item| {
+        let slash: &[u8] = if item.given.ends_with(b"/") && !item.path.is_empty() {
+            b"/"
+        } else {
+            b""
+        };
+        [item.path.as_slice(), slash].concat()
+    };
+    let mut common = whole(first);
+    for item in others {
+        let other = whole(item);
+        let same = common.iter().zip(&other).take_while(|(a, b)| a == b).count();
+        common.truncate(same);
+    }
+    let Some(end) = common.iter().rposition(|&byte| byte == b'/') else {
+        return Ok(None);
+    };
+    common.truncate(end);
+    let mut ends = common
         .iter()
         .enumerate()
         .filter(|(_, byte)| **byte == b'/')
         .map(|(at, _)| at);
-    for end in ends.chain([path.len()]) {
+    let top = ends.next().and_then(|end| common.get(..end)).unwrap_or_default();
+    let is_directory = |call: &mut Call<'_>, path: &[u8]| -> Run<bool> {
+        Ok(matches!(call.site.find(View::Work, path)?, Some(Found::Directory)))
+    };
+    if top.is_empty() || !is_directory(call, top)? || is_directory(call, &common)? {
+        return Ok(None);
+    }
+    if ignored.is_ignored(call, &common, true)? {
+        return unavailable("git add of a path in an ignored directory that is gone");
+    }
+    common.push(b'/');
+    Ok(Some(common))
+}
+
+/// The topmost directory of the work tree, of those above a path and the path itself, that is ignored.
+fn ignored_directory(call: &mut Call<'_>, ignored: &mut Ignored, item: &Item) -> Run<Option<Vec<u8>>> {
+    let path = &item.path;
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    for end in slashes.map(|(at, _)| at).chain([path.len()]) {
         let part = path.get(..end).unwrap_or_default();
-        if ignored.is_ignored(call, part, end < path.len() || directory)? {
+        if part.is_empty() || !matches!(call.site.find(View::Work, part)?, Some(Found::Directory)) {
+            break;
+        }
+        if ignored.is_ignored(call, part, true)? {
             return Ok(Some(part.to_vec()));
         }
     }

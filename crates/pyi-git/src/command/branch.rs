@@ -24,6 +24,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             ("show-current", Takes::Nothing),
             ("no-color", Takes::Nothing),
             ("v|verbose", Takes::Nothing),
+            ("format", Takes::Value),
         ],
     )?;
     if given.has("show-current") {
@@ -38,7 +39,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     if given.has("move") || given.has("M") {
         return rename(call, &given);
     }
-    if given.rest.is_empty() || given.has("list") {
+    if given.rest.is_empty() || given.has("list") || given.has("format") {
         return list(call, &given);
     }
     if given.has("verbose") || given.has("all") {
@@ -63,6 +64,16 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         }
     }
     let Some(oid) = call.resolve_commit(&start)? else {
+        if let Some(found) = call.resolve(&start)? {
+            let kind = call.read(&found)?.kind;
+            call.error(format!("object {found} is a {kind}, not a commit"));
+            let start = String::from_utf8_lossy(&start).into_owned();
+            return Err(call.die(format!("not a valid branch point: '{start}'")));
+        }
+        let start = match (rest.first(), call.head()?) {
+            (None, Head::Branch(name)) => name.strip_prefix(HEADS).unwrap_or(&name).to_vec(),
+            _ => start,
+        };
         let start = String::from_utf8_lossy(&start).into_owned();
         return Err(call.die(format!("not a valid object name: '{start}'")));
     };
@@ -96,16 +107,10 @@ fn list(call: &mut Call<'_>, given: &Given) -> Run<i32> {
     let head = call.head()?;
     let wanted = |name: &[u8]| {
         given.rest.is_empty()
-            || given.rest.iter().any(|pattern| {
-                wildmatch(
-                    pattern,
-                    name,
-                    WildOptions {
-                        pathname: true,
-                        ..WildOptions::default()
-                    },
-                )
-            })
+            || given
+                .rest
+                .iter()
+                .any(|pattern| wildmatch(pattern, name, WildOptions::default()))
     };
     let mut rows: Vec<(bool, Vec<u8>, Oid)> = Vec::new();
     if let Head::Detached(oid) = head
@@ -123,6 +128,16 @@ fn list(call: &mut Call<'_>, given: &Given) -> Run<i32> {
         if wanted(name) {
             rows.push((head == Head::Branch(full.clone()), name.to_vec(), oid));
         }
+    }
+    if let Some(format) = given.value("format") {
+        if given.has("verbose") || matches!(head, Head::Detached(_)) {
+            return unavailable("git branch --format with -v, or detached");
+        }
+        for (_, name, oid) in rows {
+            let line = call.format_ref(format, &[HEADS, name.as_slice()].concat(), &oid)?;
+            call.line(&[&line]);
+        }
+        return Ok(0);
     }
     let width = rows.iter().map(|(_, name, _)| name.len()).max().unwrap_or(0);
     for (current, name, oid) in rows {

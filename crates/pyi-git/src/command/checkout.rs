@@ -59,9 +59,18 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
                     let Some(tree) = call.peel(&oid, Some(crate::ObjectKind::Tree))? else {
                         return unavailable("git checkout from something else than a commit");
                     };
-                    let _ = tree;
-                    paths(call, &given, View::Of(oid), rest, true)
+                    let from = call.peel(&oid, None)?.unwrap_or(tree);
+                    paths(call, &given, View::Of(from), rest, true)
                 }
+                None if dashes == Some(1) => {
+                    let text = String::from_utf8_lossy(&first).into_owned();
+                    Err(call.die(format!("invalid reference: {text}")))
+                }
+                None if given.has("detach") => {
+                    let text = String::from_utf8_lossy(&first).into_owned();
+                    Err(call.die(format!("git checkout: --detach does not take a path argument '{text}'")))
+                }
+                None if first == b"-" => go(call, &given, &first, false),
                 None => paths(call, &given, View::Index, &given.rest, dashes.is_none()),
             }
         }
@@ -127,7 +136,11 @@ fn new_branch(call: &mut Call<'_>, given: &Given, name: &[u8], force: bool) -> R
             }
             return Ok(0);
         }
+        let there = call.resolve(&start)?.is_some();
         let start = String::from_utf8_lossy(&start).into_owned();
+        if call.command == "switch" && there {
+            return Err(call.die(format!("Cannot switch branch to a non-commit '{start}'")));
+        }
         if call.command == "switch" {
             return Err(call.die(format!("invalid reference: {start}")));
         }
@@ -135,18 +148,21 @@ fn new_branch(call: &mut Call<'_>, given: &Given, name: &[u8], force: bool) -> R
             "'{start}' is not a commit and a branch '{text}' cannot be created from it"
         )));
     };
-    let moved = head != Some(oid) || !given.rest.is_empty();
+    let moved = head != Some(oid) || !given.rest.is_empty() || (force && call.command == "checkout");
     let from = from_name(call)?;
     if moved {
         switch_tree(call, head, &oid, given.has("force"))?;
         show_changes_of(call, given, &oid)?;
     }
     let existed = call.read_ref(&full)?.is_some();
+    let head_before = call.head()?;
     let full = create(call, name, &start, &oid, force)?;
     let message = [b"checkout: moving from ", from.as_slice(), b" to ", name].concat();
-    call.set_head(&Head::Branch(full), &message)?;
+    call.set_head(&Head::Branch(full.clone()), &message)?;
     if !given.has("quiet") {
-        let what = if existed {
+        let what = if head_before == Head::Branch(full.clone()) {
+            "Reset branch"
+        } else if existed {
             "Switched to and reset branch"
         } else {
             "Switched to a new branch"
@@ -179,14 +195,33 @@ fn from_name(call: &mut Call<'_>) -> Run<Vec<u8>> {
 
 /// Goes to a branch or commit.
 fn go(call: &mut Call<'_>, given: &Given, name: &[u8], switch: bool) -> Run<i32> {
-    if name == b"-" || name.starts_with(b"@{-") {
-        return unavailable("going to the branch before (-)");
+    if !given.has("detach") && !switch && (name == b"HEAD" || name == b"@") && call.head_oid()?.is_some() {
+        // HEAD stays what it is, on a branch or not.
+        if given.has("force")
+            && let Some(head) = call.head_oid()?
+        {
+            super::reset::hard(call, &head)?;
+        }
+        let Some(head) = call.head_oid()? else { return Ok(0) };
+        return show_changes_of(call, given, &head).map(|()| 0);
     }
+    let before = match name {
+        b"-" => call.branch_before(1)?,
+        _ => match super::revision::before(name) {
+            Some(number) => call.branch_before(number)?,
+            None => None,
+        },
+    };
+    let unknown: &[u8] = if switch && name == b"-" { b"@{-1}" } else { name };
+    let name = before.as_deref().unwrap_or(unknown);
     let full = [HEADS, name].concat();
     let text = String::from_utf8_lossy(name).into_owned();
     let to_branch = !given.has("detach") && call.read_ref(&full)?.is_some();
     let Some(oid) = call.resolve_commit(name)? else {
-        if switch {
+        if call.resolve(name)?.is_some() {
+            return Err(call.die(format!("Cannot switch branch to a non-commit '{text}'")));
+        }
+        if switch || given.dashes.is_some() {
             return Err(call.die(format!("invalid reference: {text}")));
         }
         call.error(format!("pathspec '{text}' did not match any file(s) known to git"));
@@ -215,10 +250,8 @@ fn go(call: &mut Call<'_>, given: &Given, name: &[u8], switch: bool) -> Run<i32>
         }
     }
     if to_branch {
-        if !same {
-            let message = [b"checkout: moving from ", from.as_slice(), b" to ", name].concat();
-            call.set_head(&Head::Branch(full), &message)?;
-        }
+        let message = [b"checkout: moving from ", from.as_slice(), b" to ", name].concat();
+        call.set_head(&Head::Branch(full), &message)?;
         if !quiet {
             let what = if same { "Already on" } else { "Switched to branch" };
             call.err.extend_from_slice(format!("{what} '{text}'\n").as_bytes());
@@ -271,7 +304,8 @@ pub(crate) fn switch_tree(call: &mut Call<'_>, from: Option<Oid>, to: &Oid, forc
     }
     let old = from.map_or(View::Empty, View::Of);
     let changes = call.site.changes(old, View::Of(*to))?;
-    let (mut local, mut fresh, mut writes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut staged, mut local, mut fresh, mut writes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut ignored = super::ignored::Ignored::new(call)?;
     let file = |found: Option<Found>| match found {
         Some(Found::File(version)) => Some(version),
         _ => None,
@@ -285,12 +319,15 @@ pub(crate) fn switch_tree(call: &mut Call<'_>, from: Option<Oid>, to: &Oid, forc
             return unavailable("a checkout in which a directory becomes a file");
         }
         let (index, work) = (file(index_found), file(work_found));
+        if change.new.is_none() && index.is_none() && work.is_some() {
+            return unavailable("a checkout without a file that is not tracked any more and is still there");
+        }
         if !call.differs(index.as_ref(), change.new.as_ref())? {
             // It is so already.
             continue;
         }
         if call.differs(index.as_ref(), change.old.as_ref())? {
-            local.push(change.path.clone());
+            staged.push(change.path.clone());
         } else if index.is_some() && call.differs(work.as_ref(), index.as_ref())? {
             // A file that was deleted is simply written again.
             if work.is_some() || change.new.is_none() && work.is_some() {
@@ -299,7 +336,9 @@ pub(crate) fn switch_tree(call: &mut Call<'_>, from: Option<Oid>, to: &Oid, forc
             }
             writes.push(change);
         } else if index.is_none() && work.is_some() {
-            if call.differs(work.as_ref(), change.new.as_ref())? {
+            let is_lost = call.differs(work.as_ref(), change.new.as_ref())?;
+            // What is ignored may be overwritten.
+            if is_lost && !ignored.is_ignored(call, &change.path, false)? {
                 fresh.push(change.path.clone());
             } else {
                 writes.push(change);
@@ -311,8 +350,21 @@ pub(crate) fn switch_tree(call: &mut Call<'_>, from: Option<Oid>, to: &Oid, forc
             writes.push(change);
         }
     }
+    // Git meets them name by name in its trees, in the order of whole paths in its index.
+    let by_names = |path: &Vec<u8>| path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).collect::<Vec<_>>();
+    for paths in [&staged, &local, &fresh] {
+        let mut sorted = paths.clone();
+        sorted.sort_by_cached_key(by_names);
+        if sorted != *paths {
+            return unavailable("a refused checkout of files whose order is git's own");
+        }
+    }
     let mut refused = false;
     for (paths, what) in [
+        (
+            &staged,
+            "Your local changes to the following files would be overwritten by checkout:",
+        ),
         (
             &local,
             "Your local changes to the following files would be overwritten by checkout:",
@@ -330,10 +382,10 @@ pub(crate) fn switch_tree(call: &mut Call<'_>, from: Option<Oid>, to: &Oid, forc
         for path in paths {
             say(&mut call.err, &[b"\t", path, b"\n"]);
         }
-        let hint: &[u8] = if std::ptr::eq(paths, &raw const local) {
-            b"Please commit your changes or stash them before you switch branches.\n"
-        } else {
+        let hint: &[u8] = if std::ptr::eq(paths, &raw const fresh) {
             b"Please move or remove them before you switch branches.\n"
+        } else {
+            b"Please commit your changes or stash them before you switch branches.\n"
         };
         call.err.extend_from_slice(hint);
     }

@@ -41,7 +41,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let head = call.head_oid()?;
     let amended = match (given.has("amend"), head) {
         (false, _) => None,
-        (true, None) => return Err(call.die("You have nothing yet to amend.")),
+        (true, None) => return Err(call.die("You have nothing to amend.")),
         (true, Some(head)) => Some(call.commit(&head)?),
     };
     if given.has("reset-author") && amended.is_none() {
@@ -227,33 +227,15 @@ fn summary(call: &mut Call<'_>, oid: &Oid, base: Option<Oid>, dated: bool) -> Ru
         return Ok(());
     }
     let changes = call.site.changes(base.map_or(View::Empty, View::Of), View::Of(*oid))?;
-    let mut pairs: Vec<Pair> = changes.into_iter().map(Pair::of).collect();
+    let pairs: Vec<Pair> = changes.into_iter().map(Pair::of).collect();
     let mut options = Options::new(call)?;
     options.formats = vec![Format::ShortStat, Format::Summary];
-    mark_rewritten(call, &mut pairs)?;
-    let how = super::diff::Renames {
-        basenames: false,
-        ..super::diff::Renames::default()
-    };
+    let how = super::diff::Renames::default();
     let pairs = match options.renames {
         Some(_) => super::diff::find_renames(call, pairs, &how)?,
         None => pairs,
     };
     print(call, &pairs, &options)
-}
-
-fn mark_rewritten(call: &mut Call<'_>, pairs: &mut [Pair]) -> Run<()> {
-    for pair in pairs {
-        let (Some(old), Some(new)) = (&pair.old, &pair.new) else {
-            continue;
-        };
-        if old.kind() != 0o100_000 || new.kind() != 0o100_000 || old.size_bytes.max(new.size_bytes) < 400 {
-            continue;
-        }
-        let (old, new) = (call.site.content(old)?, call.site.content(new)?);
-        pair.rewritten = super::diff::rewritten(&old, &new).unwrap_or(0);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -86,6 +86,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         ("no-merges", Takes::Nothing),
         ("merges", Takes::Nothing),
         ("all", Takes::Nothing),
+        ("grep", Takes::Value),
+        ("author", Takes::Value),
+        ("i|regexp-ignore-case", Takes::Nothing),
     ]);
     let given = args::parse(call, argv, &table)?;
     let style = style(call, &given)?;
@@ -98,12 +101,16 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let pathspec = Pathspec::parse(call, &paths)?;
     let mut walk = Walk::new(pathspec.clone(), given.has("first-parent"));
     start(call, &mut walk, &revisions, given.has("all"))?;
+    let wanted = Wanted::of(&given)?;
     let mut skip = given.number("skip")?.unwrap_or(0);
     let mut shown = Vec::new();
     while limit.is_none_or(|limit| shown.len() < limit) {
         let Some(commit) = walk.next(call)? else { break };
         let merge = commit.parents.len() > 1;
         if (merge && given.has("no-merges")) || (!merge && given.has("merges")) {
+            continue;
+        }
+        if !wanted.is(&commit) {
             continue;
         }
         if skip > 0 {
@@ -124,6 +131,52 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     Ok(0)
 }
 
+/// Which commits are asked for by what they say.
+struct Wanted {
+    messages: Vec<Vec<u8>>,
+    authors: Vec<Vec<u8>>,
+    ignore_case: bool,
+}
+
+impl Wanted {
+    fn of(given: &Given) -> Run<Self> {
+        let texts = |name: &str| -> Run<Vec<Vec<u8>>> {
+            let values = given.values(name);
+            // What means itself in a pattern too.
+            let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b" _-:/#@<>,;=!\"'%&~".contains(byte);
+            if values.iter().any(|text| text.is_empty() || !text.iter().all(plain)) {
+                return unavailable(format!("git log --{name} of a pattern"));
+            }
+            Ok(values.into_iter().map(<[u8]>::to_vec).collect())
+        };
+        Ok(Wanted {
+            messages: texts("grep")?,
+            authors: texts("author")?,
+            ignore_case: given.has("regexp-ignore-case"),
+        })
+    }
+
+    fn is(&self, commit: &ReadCommit) -> bool {
+        let found = |texts: &[Vec<u8>], text: &[u8]| {
+            texts.is_empty()
+                || texts.iter().any(|wanted| {
+                    let same = |part: &[u8]| match self.ignore_case {
+                        true => part.eq_ignore_ascii_case(wanted),
+                        false => part == wanted.as_slice(),
+                    };
+                    text.windows(wanted.len()).any(same)
+                })
+        };
+        // The time is no part of who it was.
+        let end = commit
+            .author
+            .iter()
+            .rposition(|&byte| byte == b'>')
+            .map_or(0, |at| at + 1);
+        found(&self.messages, &commit.message) && found(&self.authors, commit.author.get(..end).unwrap_or_default())
+    }
+}
+
 /// What stands between two commits.
 fn separate(call: &mut Call<'_>, style: &Style, options: &Options) {
     let oneline = matches!(style.pretty, Pretty::Oneline { .. });
@@ -136,7 +189,8 @@ fn separate(call: &mut Call<'_>, style: &Style, options: &Options) {
     }
 }
 
-fn start(call: &mut Call<'_>, walk: &mut Walk, revisions: &[Vec<u8>], all: bool) -> Run<()> {
+/// Where a walk begins and what it leaves out.
+pub(crate) fn start(call: &mut Call<'_>, walk: &mut Walk, revisions: &[Vec<u8>], all: bool) -> Run<()> {
     let mut tips = Vec::new();
     let commit = |call: &mut Call<'_>, text: &[u8]| match call.resolve_commit(text)? {
         Some(oid) => Ok(oid),
@@ -163,11 +217,15 @@ fn start(call: &mut Call<'_>, walk: &mut Walk, revisions: &[Vec<u8>], all: bool)
             let oid = commit(call, text)?;
             walk.exclude(call, &oid)?;
         } else if let Some((from, to, symmetric)) = range(text) {
-            if symmetric {
-                return unavailable("git log a...b");
-            }
             let (from, to) = (commit(call, &from)?, commit(call, &to)?);
-            walk.exclude(call, &from)?;
+            if symmetric {
+                for base in call.merge_bases(&from, &to)? {
+                    walk.exclude(call, &base)?;
+                }
+                tips.push(from);
+            } else {
+                walk.exclude(call, &from)?;
+            }
             tips.push(to);
         } else {
             tips.push(commit(call, text)?);

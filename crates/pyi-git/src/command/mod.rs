@@ -9,26 +9,34 @@ mod attributes;
 mod branch;
 mod cat_file;
 mod checkout;
+mod clean;
 mod commit;
 mod config;
 mod date;
 mod diff;
+mod for_each_ref;
 mod identity;
 mod ignored;
 mod log;
 mod ls_files;
+mod ls_tree;
+mod merge_base;
 mod mv;
 mod names;
 mod pathspec;
 mod pretty;
 mod quote;
+mod ref_format;
+mod reflog;
 mod refs;
 mod reset;
 mod restore;
+mod rev_list;
 mod rev_parse;
 mod revision;
 mod rm;
 mod show;
+mod show_ref;
 mod site;
 mod stash;
 mod status;
@@ -234,6 +242,7 @@ fn start(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
                 call.config.push(entry);
             }
             b"--no-pager" | b"-P" | b"--no-optional-locks" => {}
+            b"-C" if argv.get(at + 1).is_some_and(|place| place == b"." || place.is_empty()) => at += 1,
             word if word.starts_with(b"-") => {
                 return unavailable(format!("git {}", String::from_utf8_lossy(word)));
             }
@@ -268,6 +277,14 @@ fn start(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         b"tag" => tag::run(call, rest),
         b"config" => config::run(call, rest),
         b"stash" => stash::run(call, rest),
+        b"merge-base" => merge_base::run(call, rest),
+        b"rev-list" => rev_list::run(call, rest),
+        b"for-each-ref" => for_each_ref::run(call, rest),
+        b"show-ref" => show_ref::run(call, rest),
+        b"symbolic-ref" => show_ref::run_symbolic(call, rest),
+        b"ls-tree" => ls_tree::run(call, rest),
+        b"reflog" => reflog::run(call, rest),
+        b"clean" => clean::run(call, rest),
         _ => unavailable(format!("git {}", call.command)),
     }
 }

@@ -36,7 +36,8 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         return Err(call.die(format!("destination '{target}' is not a directory")));
     }
     let slash = given.rest.last().is_some_and(|word| word.ends_with(b"/"));
-    let mut moves: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let (dry, verbose) = (given.has("dry-run"), given.has("verbose"));
+    let mut moves: Vec<Move> = Vec::new();
     for source in sources {
         let name = source.rsplit(|&byte| byte == b'/').next().unwrap_or(source);
         let to = if into {
@@ -44,63 +45,134 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         } else {
             target.clone()
         };
-        let there = call.site.find(View::Work, source)?;
-        let bad = match there {
-            None => Some("bad source"),
-            Some(Found::Directory) => {
-                if to.starts_with(source) && to.get(source.len()) == Some(&b'/') || to == *source {
-                    Some("can not move directory into itself")
-                } else if call.site.files(View::Index, source)?.is_empty() {
-                    Some("source directory is empty")
-                } else {
-                    None
-                }
+        moves.push(Move {
+            from: source.clone(),
+            to,
+            inside: false,
+        });
+    }
+    let mut at = 0;
+    while let Some(one) = moves.get(at).cloned() {
+        at += 1;
+        if dry {
+            call.line(&[b"Checking rename of '", &one.from, b"' to '", &one.to, b"'"]);
+        }
+        // What is in a directory goes with it.
+        if one.inside {
+            if call.site.find(View::Work, &one.from)?.is_none() {
+                let message = [b"bad source, source=", one.from.as_slice(), b", destination=", &one.to].concat();
+                return Err(call.die(message));
             }
-            Some(Found::File(_)) => {
-                let tracked = matches!(call.site.find(View::Index, source)?, Some(Found::File(_)));
-                let taken = call.site.find(View::Work, &to)?;
-                match (tracked, taken) {
-                    (false, _) => Some("not under version control"),
-                    (_, Some(Found::File(_))) if !given.has("force") => Some("destination exists"),
-                    (_, Some(Found::Directory)) => return unavailable("git mv onto a directory"),
-                    _ => None,
-                }
-            }
-        };
-        if slash && !into && bad.is_none() && matches!(there, Some(Found::File(_))) {
+            continue;
+        }
+        let there = call.site.find(View::Work, &one.from)?;
+        if slash && !into && matches!(there, Some(Found::File(_))) {
             return unavailable("git mv to a directory that is not there");
         }
-        if let Some(bad) = bad {
-            let message = [bad.as_bytes(), b", source=", source, b", destination=", &to].concat();
+        if let Some(bad) = refuse(call, &one, there.as_ref(), given.has("force"), verbose)? {
+            let message = [bad.as_bytes(), b", source=", &one.from, b", destination=", &one.to].concat();
             return Err(call.die(message));
         }
-        if let Some(end) = to.iter().rposition(|&byte| byte == b'/') {
-            let above = to.get(..end).unwrap_or_default();
+        if matches!(there, Some(Found::Directory)) {
+            for (path, _) in call.site.files(View::Index, &one.from)? {
+                let rest = path.get(one.from.len()..).unwrap_or_default();
+                let to = [one.to.as_slice(), rest].concat();
+                moves.push(Move {
+                    from: path,
+                    to,
+                    inside: true,
+                });
+            }
+        }
+    }
+    for (number, one) in moves.iter().enumerate() {
+        if dry || verbose {
+            call.line(&[b"Renaming ", &one.from, b" to ", &one.to]);
+        }
+        if dry || one.inside {
+            continue;
+        }
+        if let Some(end) = one.to.iter().rposition(|&byte| byte == b'/') {
+            let above = one.to.get(..end).unwrap_or_default();
             if !matches!(call.site.find(View::Work, above)?, Some(Found::Directory)) {
-                let message = [b"renaming '".as_slice(), source, b"' failed: No such file or directory"].concat();
+                if number > 0 {
+                    return unavailable("git mv that fails after the first file");
+                }
+                let message = [
+                    b"renaming '".as_slice(),
+                    &one.from,
+                    b"' failed: No such file or directory",
+                ]
+                .concat();
                 return Err(call.die(message));
             }
         }
-        moves.push((source.clone(), to));
-    }
-    for (from, to) in moves {
-        if given.has("dry-run") {
-            return unavailable("git mv --dry-run");
-        }
-        if given.has("verbose") {
-            call.line(&[b"Renaming ", &from, b" to ", &to]);
-        }
-        let index = call.site.files(View::Index, &from)?;
-        let work = call.site.files(View::Work, &from)?;
-        let new = |path: &[u8]| [to.as_slice(), path.get(from.len()..).unwrap_or_default()].concat();
-        for (path, version) in &work {
-            call.site.put(path, None)?;
-            call.site.put(&new(path), Some(version))?;
-        }
-        for (path, version) in &index {
-            call.site.stage(path, None)?;
-            call.site.stage(&new(path), Some(version))?;
-        }
+        rename(call, one)?;
     }
     Ok(0)
+}
+
+/// One file or directory that is to be moved.
+#[derive(Clone)]
+struct Move {
+    from: Vec<u8>,
+    to: Vec<u8>,
+    /// It is in a directory that is moved.
+    inside: bool,
+}
+
+/// Why something cannot be moved.
+fn refuse(
+    call: &mut Call<'_>,
+    one: &Move,
+    there: Option<&Found>,
+    force: bool,
+    verbose: bool,
+) -> Run<Option<&'static str>> {
+    let (from, to) = (&one.from, &one.to);
+    let Some(there) = there else {
+        return Ok(Some("bad source"));
+    };
+    let below = to.strip_prefix(from.as_slice());
+    if below.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/")) {
+        return Ok(Some("can not move directory into itself"));
+    }
+    let taken = call.site.find(View::Work, to)?;
+    if matches!(there, Found::Directory) {
+        if taken.is_some() {
+            return Ok(Some("destination already exists"));
+        }
+        let empty = call.site.files(View::Index, from)?.is_empty();
+        return Ok(empty.then_some("source directory is empty"));
+    }
+    if !matches!(call.site.find(View::Index, from)?, Some(Found::File(_))) {
+        return Ok(Some("not under version control"));
+    }
+    match taken {
+        None => Ok(None),
+        Some(Found::Directory) => unavailable("git mv onto a directory"),
+        Some(Found::File(_)) if !force => Ok(Some("destination exists")),
+        Some(Found::File(_)) => {
+            if verbose {
+                let message = [b"warning: overwriting '", to.as_slice(), b"'\n"].concat();
+                call.err.extend_from_slice(&message);
+            }
+            Ok(None)
+        }
+    }
+}
+
+fn rename(call: &mut Call<'_>, one: &Move) -> Run<()> {
+    let index = call.site.files(View::Index, &one.from)?;
+    let work = call.site.files(View::Work, &one.from)?;
+    let new = |path: &[u8]| [one.to.as_slice(), path.get(one.from.len()..).unwrap_or_default()].concat();
+    for (path, version) in &work {
+        call.site.put(path, None)?;
+        call.site.put(&new(path), Some(version))?;
+    }
+    for (path, version) in &index {
+        call.site.stage(path, None)?;
+        call.site.stage(&new(path), Some(version))?;
+    }
+    Ok(())
 }

@@ -10,7 +10,8 @@ pub(crate) struct Item {
     pub(crate) given: Vec<u8>,
     /// Without `./`, and without a slash at the end.
     pub(crate) path: Vec<u8>,
-    wild: bool,
+    /// It has wildcards.
+    pub(crate) wild: bool,
     /// It ended with a slash: only a directory will do.
     directory: bool,
 }

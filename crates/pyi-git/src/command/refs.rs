@@ -128,8 +128,11 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// HEAD becomes a branch or a commit.
+    /// HEAD becomes a branch or a commit; one that stays at its commit has nothing to log.
     pub(crate) fn set_head(&mut self, head: &Head, message: &[u8]) -> Run<()> {
+        if matches!(head, Head::Detached(_)) && self.head()? == *head {
+            return Ok(());
+        }
         let null = self.site.format().null_oid();
         let old = self.head_oid()?.unwrap_or(null);
         let text = match head {
@@ -160,7 +163,9 @@ impl Call<'_> {
 
     pub(crate) fn add_log(&mut self, name: &[u8], old: &Oid, new: &Oid, message: &[u8]) -> Run<()> {
         let who = self.identity(Capacity::Committer)?.to_bytes();
-        let message: Vec<u8> = message.split(|&byte| byte == b'\n').next().unwrap_or_default().to_vec();
+        // One line, in which white space is single spaces.
+        let words = message.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        let message = words.collect::<Vec<_>>().join(&b' ');
         let line = [format!("{old} {new} ").as_bytes(), &who, b"\t", &message, b"\n"].concat();
         let number = self.log_len(name)?;
         self.site.set_admin(&log_name(name, number), Some(line.into()))?;
@@ -185,6 +190,24 @@ impl Call<'_> {
         };
         let message = line.get(tab + 1..).unwrap_or_default().trim_ascii_end().to_vec();
         Ok(Some(Logged { old, new, message }))
+    }
+
+    /// The branch, or the name of the commit, that HEAD was at `number` checkouts ago.
+    pub(crate) fn branch_before(&mut self, number: u64) -> Run<Option<Vec<u8>>> {
+        let (mut back, mut left) = (0, number);
+        while let Some(entry) = self.logged(b"HEAD", back)? {
+            back += 1;
+            if let Some(names) = entry.message.strip_prefix(b"checkout: moving from ") {
+                left -= 1;
+                if left == 0 {
+                    let end = names.windows(4).position(|part| part == b" to ");
+                    return Ok(Some(
+                        names.get(..end.unwrap_or(names.len())).unwrap_or_default().to_vec(),
+                    ));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Takes the newest entry of a reflog away.

@@ -3,7 +3,6 @@
 use super::args::{self, Takes};
 use super::diff::{Options, pairs};
 use super::pathspec::Pathspec;
-use super::quote::quoted;
 use super::{Call, Found, Run, View, say, unavailable};
 use crate::Oid;
 
@@ -78,6 +77,10 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             return Ok(0);
         }
         let text = String::from_utf8_lossy(&revision).into_owned();
+        if let Some(oid) = call.resolve(&revision)? {
+            let kind = call.read(&oid)?.kind;
+            call.error(format!("object {oid} is a {kind}, not a commit"));
+        }
         return Err(call.die(format!("Could not parse object '{text}'.")));
     };
     match mode {
@@ -89,7 +92,8 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         call.site
             .set_admin(b"ORIG_HEAD", Some(format!("{head}\n").into_bytes().into()))?;
     }
-    let message = [b"reset: moving to ", revision.as_slice()].concat();
+    let shown: &[u8] = if revision == b"@" { b"HEAD" } else { &revision };
+    let message = [b"reset: moving to ", shown].concat();
     call.move_head(&target, &message)?;
     if quiet {
         return Ok(0);
@@ -118,7 +122,8 @@ fn show_unstaged(call: &mut Call<'_>) -> Run<()> {
     }
     for pair in pairs {
         let letter = [pair.letter()];
-        call.line(&[&letter, b"\t", &quoted(pair.path())]);
+        // Git does not quote here.
+        call.line(&[&letter, b"\t", pair.path()]);
     }
     Ok(())
 }

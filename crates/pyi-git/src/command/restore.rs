@@ -24,7 +24,10 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         Some(text) => {
             let text = text.to_vec();
             match call.resolve(&text)? {
-                Some(oid) => View::Of(oid),
+                Some(oid) => match call.peel(&oid, Some(crate::ObjectKind::Tree))? {
+                    Some(_) => View::Of(call.peel(&oid, None)?.unwrap_or(oid)),
+                    None => return unavailable("git restore from something else than a commit"),
+                },
                 None => {
                     let text = String::from_utf8_lossy(&text).into_owned();
                     return Err(call.die(format!("could not resolve {text}")));
@@ -61,9 +64,6 @@ pub(crate) fn put_paths(
     for item in &pathspec.items {
         let known = files.iter().chain(&tracked).any(|(path, _)| item.matches(path));
         if !known {
-            if item.path.is_empty() {
-                continue;
-            }
             let message = [
                 b"pathspec '",
                 item.given.as_slice(),

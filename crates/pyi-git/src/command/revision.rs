@@ -77,7 +77,7 @@ impl Call<'_> {
                     },
                 };
                 let Some(peeled) = self.peel(&oid, kind)? else {
-                    return Ok(None);
+                    return unavailable(format!("{} of another kind of object", String::from_utf8_lossy(text)));
                 };
                 oid = peeled;
                 rest = after.get(close + 1..).unwrap_or_default();
@@ -128,6 +128,14 @@ impl Call<'_> {
                 name.get(..at).unwrap_or_default(),
                 name.get(at + 2..).unwrap_or_default(),
             );
+            if base.is_empty()
+                && let Some(number) = before(name)
+            {
+                return match self.branch_before(number)? {
+                    Some(branch) => self.resolve_commit(&branch),
+                    None => Ok(None),
+                };
+            }
             let number = inner
                 .strip_suffix(b"}")
                 .and_then(|inner| std::str::from_utf8(inner).ok()?.parse::<u64>().ok());
@@ -185,6 +193,11 @@ impl Call<'_> {
 
     /// Git's complaint about an argument that is neither a revision nor a path.
     pub(crate) fn ambiguous(&mut self, text: &[u8]) -> super::Stop {
+        match self.misspelt(text) {
+            Ok(Some(message)) => return self.die(message),
+            Ok(None) => {}
+            Err(stop) => return stop,
+        }
         self.die(
             [
                 b"ambiguous argument '",
@@ -193,6 +206,54 @@ impl Call<'_> {
             ]
             .concat(),
         )
+    }
+
+    /// What is wrong with `<revision>:<path>`.
+    fn misspelt(&mut self, text: &[u8]) -> Run<Option<Vec<u8>>> {
+        let Some(colon) = text.iter().position(|&byte| byte == b':') else {
+            return Ok(None);
+        };
+        let (revision, path) = (
+            text.get(..colon).unwrap_or_default(),
+            text.get(colon + 1..).unwrap_or_default(),
+        );
+        let on_disk = match self.site.find(View::Work, path.strip_suffix(b"/").unwrap_or(path)) {
+            Ok(found) => found.is_some() && !path.is_empty(),
+            Err(_) => return unavailable("a path that cannot be"),
+        };
+        if revision.is_empty() {
+            let known = self.means_path(View::Index, path)?;
+            if path.starts_with(b"/") || path.first().is_some_and(u8::is_ascii_digit) || known {
+                return unavailable("such a path of the index");
+            }
+            let what: &[u8] = match on_disk {
+                true => b"' exists on disk, but not in the index",
+                false => b"' does not exist (neither on disk nor in the index)",
+            };
+            return Ok(Some([b"path '", path, what].concat()));
+        }
+        if path.starts_with(b"./") || path.starts_with(b"../") {
+            return unavailable("a path relative to a directory in a revision");
+        }
+        let Some(oid) = self.resolve(revision)? else {
+            if revision.len() >= 4 && revision.iter().all(u8::is_ascii_hexdigit) {
+                return unavailable("an abbreviated name that is not known here");
+            }
+            return Ok(Some([b"invalid object name '", revision, b"'."].concat()));
+        };
+        if self.peel(&oid, Some(ObjectKind::Tree))?.is_none() {
+            return unavailable("a path in something else than a commit or tree");
+        }
+        let what: &[u8] = if on_disk {
+            b"' exists on disk, but not in '"
+        } else {
+            b"' does not exist in '"
+        };
+        Ok(Some([b"path '", path, what, revision, b"'"].concat()))
+    }
+
+    fn means_path(&mut self, view: View, path: &[u8]) -> Run<bool> {
+        Ok(matches!(self.site.find(view, path), Ok(Some(_))))
     }
 
     /// Splits arguments into revisions and paths, as git guesses: the first that is no revision must be a path, and all after it.
@@ -250,11 +311,28 @@ impl Call<'_> {
     fn is_revision(&mut self, word: &[u8]) -> Run<bool> {
         let word = word.strip_prefix(b"^").unwrap_or(word);
         if let Some((from, to, _)) = range(word) {
-            let from = self.resolve(&from)?;
-            return Ok(from.is_some() && self.resolve(&to)?.is_some());
+            for end in [&from, &to] {
+                if self.resolve(end)?.is_none() {
+                    if end.len() >= 4 && end.iter().all(u8::is_ascii_hexdigit) {
+                        return unavailable("an abbreviated name that is not known here");
+                    }
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
         }
         Ok(self.resolve(word)?.is_some())
     }
+}
+
+/// The number of `@{-<number>}`.
+pub(crate) fn before(text: &[u8]) -> Option<u64> {
+    let digits = text.strip_prefix(b"@{-")?.strip_suffix(b"}")?;
+    std::str::from_utf8(digits)
+        .ok()?
+        .parse()
+        .ok()
+        .filter(|number| *number > 0)
 }
 
 /// The ends of `a..b` and `a...b` (then `true`); an end that is not there is HEAD.

@@ -4,7 +4,7 @@ use super::args::{self, Takes};
 use super::diff::{Options, TABLE};
 use super::log::{LOOKS, show, style};
 use super::pathspec::Pathspec;
-use super::{Call, Run, say, unavailable};
+use super::{Call, Run, View, say, unavailable};
 use crate::tree::TreeIter;
 use crate::{ObjectKind, Oid};
 
@@ -43,6 +43,16 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
                 let commit = call.commit(&oid)?;
                 if commit.parents.len() > 1 && !options.formats.is_empty() {
                     return unavailable("git show of a merge");
+                }
+                let old = commit.parents.first().map_or(View::Empty, |parent| View::Of(*parent));
+                if !pathspec.is_empty() {
+                    if commit.parents.len() > 1 {
+                        return unavailable("git show of a merge with paths");
+                    }
+                    let changes = call.site.changes(old, View::Of(oid))?;
+                    if !changes.iter().any(|change| pathspec.matches(&change.path)) {
+                        continue;
+                    }
                 }
                 show(call, &commit, &style, &options, &pathspec)?;
             }

@@ -39,7 +39,9 @@ fn push(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         return unavailable("git stash push of paths");
     }
     let Some(head) = call.head_oid()? else {
-        call.err.extend_from_slice(b"You do not have the initial commit yet\n");
+        if !given.has("quiet") {
+            call.err.extend_from_slice(b"You do not have the initial commit yet\n");
+        }
         return Err(Stop::Exit(1));
     };
     let status = collect(call, Some(head), &Pathspec::default(), Untracked::No)?;

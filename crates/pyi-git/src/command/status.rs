@@ -72,9 +72,10 @@ pub(crate) fn list_untracked(call: &mut Call<'_>, pathspec: &Pathspec, collapse:
         if ignored.is_ignored(call, &change.path, false)? {
             continue;
         }
-        let shown = if collapse { collapsed(call, &change.path)? } else { None };
-        let shown = shown
-            .filter(|directory| pathspec.is_empty() || pathspec.matches(directory) || pathspec.matches(&change.path));
+        let shown = match collapse {
+            true => collapsed(call, pathspec, &change.path)?,
+            false => None,
+        };
         found.push(shown.unwrap_or(change.path));
     }
     found.sort();
@@ -82,8 +83,8 @@ pub(crate) fn list_untracked(call: &mut Call<'_>, pathspec: &Pathspec, collapse:
     Ok(found)
 }
 
-/// The topmost directory above a path in which nothing is tracked, with a slash.
-fn collapsed(call: &mut Call<'_>, path: &[u8]) -> Run<Option<Vec<u8>>> {
+/// The topmost directory above a path in which nothing is tracked and all is meant, with a slash.
+fn collapsed(call: &mut Call<'_>, pathspec: &Pathspec, path: &[u8]) -> Run<Option<Vec<u8>>> {
     let ends = path
         .iter()
         .enumerate()
@@ -91,8 +92,9 @@ fn collapsed(call: &mut Call<'_>, path: &[u8]) -> Run<Option<Vec<u8>>> {
         .map(|(at, _)| at);
     for end in ends {
         let above = path.get(..end).unwrap_or_default();
-        if !matches!(call.site.find(View::Index, above)?, Some(Found::Directory)) {
-            return Ok(Some([above, b"/"].concat()));
+        let directory = [above, b"/"].concat();
+        if pathspec.matches(&directory) && !matches!(call.site.find(View::Index, above)?, Some(Found::Directory)) {
+            return Ok(Some(directory));
         }
     }
     Ok(None)
@@ -140,6 +142,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         },
         _ => Form::Long,
     };
+    if zero && given.has("long") {
+        return unavailable("git status --long -z");
+    }
     if zero && form == Form::Long {
         form = Form::Porcelain;
     }

@@ -14,7 +14,6 @@ use super::{Call, Change, Found, Run, Version, View, args, unavailable};
 use crate::{ObjectKind, Oid};
 pub(crate) use options::{Format, Options, TABLE};
 pub(crate) use rename::{Renames, find_renames};
-pub(crate) use similarity::rewritten;
 use stat::summary_line;
 
 /// What happened to a file.
@@ -27,8 +26,6 @@ pub(crate) struct Pair {
     /// How alike a renamed file is, of 60,000.
     pub(crate) score: u32,
     pub(crate) renamed: bool,
-    /// How much of a rewritten file is gone, of 60,000; 0: it was not rewritten.
-    pub(crate) rewritten: u32,
 }
 
 impl Pair {
@@ -40,7 +37,6 @@ impl Pair {
             new: change.new,
             score: 0,
             renamed: false,
-            rewritten: 0,
         }
     }
 
@@ -133,8 +129,9 @@ pub(crate) fn print(call: &mut Call<'_>, pairs: &[Pair], options: &Options) -> R
         }
         if options.has(Format::Stat) {
             stat::graph(call, &stats, options);
+            stat::short(call, &stats);
         }
-        if options.has(Format::ShortStat) || options.has(Format::Stat) {
+        if options.has(Format::ShortStat) {
             stat::short(call, &stats);
         }
         before = true;
@@ -143,9 +140,9 @@ pub(crate) fn print(call: &mut Call<'_>, pairs: &[Pair], options: &Options) -> R
         for pair in pairs {
             if let Some(line) = summary_line(pair) {
                 call.line(&[&line]);
+                before = true;
             }
         }
-        before = true;
     }
     if options.has(Format::Patch) {
         if before && !pairs.is_empty() {
@@ -186,7 +183,10 @@ fn views(call: &mut Call<'_>, revisions: &[Vec<u8>], cached: bool) -> Run<(View,
     let tree = |call: &mut Call<'_>, text: &[u8]| -> Run<View> {
         let found = call.resolve(text)?;
         let found = match found {
-            Some(oid) => call.peel(&oid, Some(ObjectKind::Tree))?.map(|_| oid),
+            Some(oid) => match call.peel(&oid, Some(ObjectKind::Tree))? {
+                Some(_) => call.peel(&oid, None)?,
+                None => None,
+            },
             None => None,
         };
         match found {
@@ -208,7 +208,19 @@ fn views(call: &mut Call<'_>, revisions: &[Vec<u8>], cached: bool) -> Run<(View,
             None if one.starts_with(b"^") => unavailable("git diff ^<revision>"),
             None => Ok((tree(call, one)?, View::Work)),
             Some((from, to, false)) => Ok((tree(call, &from)?, tree(call, &to)?)),
-            Some(_) => unavailable("git diff a...b"),
+            Some((from, to, true)) => {
+                let (Some(a), Some(b)) = (call.resolve_commit(&from)?, call.resolve_commit(&to)?) else {
+                    return unavailable("git diff a...b of something else than commits");
+                };
+                match call.merge_bases(&a, &b)?[..] {
+                    [base] => Ok((View::Of(base), View::Of(b))),
+                    [] => {
+                        let text = String::from_utf8_lossy(one).into_owned();
+                        Err(call.die(format!("{text}: no merge base")))
+                    }
+                    _ => unavailable("git diff a...b with several merge bases"),
+                }
+            }
         },
         [from, to] if range(from).is_none() && range(to).is_none() && !from.starts_with(b"^") => {
             Ok((tree(call, from)?, tree(call, to)?))

@@ -126,6 +126,10 @@ impl Options {
             options.nothing = false;
             options.formats.push(format);
         }
+        let has_name = |name: &str| given.has(name);
+        if has_name("no-patch") && (has_name("name-only") || has_name("name-status")) {
+            return unavailable("--name-only or --name-status with -s");
+        }
         let names = [Format::NameOnly, Format::NameStatus]
             .into_iter()
             .filter(|format| options.has(*format))

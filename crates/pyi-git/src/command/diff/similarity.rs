@@ -76,32 +76,3 @@ pub(crate) fn score(old: &Pieces, old_size: u64, new: &Pieces, new_size: u64) ->
     let (copied, _) = old.common(new);
     u32::try_from(copied * u64::from(FULL) / old_size.max(new_size)).unwrap_or(0)
 }
-
-/// How much of a file is gone, if so much is different that it counts as written anew.
-pub(crate) fn rewritten(old: &[u8], new: &[u8]) -> Option<u32> {
-    let (old_size, new_size) = (old.len() as u64, new.len() as u64);
-    if old_size.max(new_size) < 400 || old_size == 0 {
-        return None;
-    }
-    let (copied, added) = Pieces::of(old).common(&Pieces::of(new));
-    let copied = copied.min(old_size);
-    let added = if new_size < added + copied {
-        new_size.saturating_sub(copied)
-    } else {
-        added
-    };
-    let removed = old_size - copied;
-    let share = |part: u64, whole: u64| part * u64::from(FULL) / whole;
-    let gone = share(removed, old_size);
-    let half = u64::from(HALF);
-    if gone <= half {
-        if share(removed + added, old_size.max(new_size)) < half {
-            return None;
-        }
-        if old_size * half < removed * u64::from(FULL) && added * 20 < removed && added * 20 < copied {
-            return None;
-        }
-    }
-    // What is broken up and less than this is put together again.
-    (gone >= 36_000).then(|| u32::try_from(gone).unwrap_or(FULL))
-}

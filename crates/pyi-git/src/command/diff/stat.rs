@@ -1,6 +1,6 @@
 //! `--stat` and the like.
 
-use super::hunks::{changes, lines};
+use super::hunks::changes;
 use super::patch::contents;
 use super::similarity::is_binary;
 use super::{Options, Pair, side_name};
@@ -40,8 +40,6 @@ pub(crate) fn stats(call: &mut Call<'_>, pairs: &[Pair], _options: &Options) -> 
         let (old, new) = contents(call, pair)?;
         if is_binary(&old) || is_binary(&new) {
             stat.binary = Some(if same { (0, 0) } else { (old.len(), new.len()) });
-        } else if pair.rewritten > 0 {
-            (stat.removed, stat.added) = (lines(&old).len(), lines(&new).len());
         } else if !same {
             for change in changes(&old, &new) {
                 stat.removed += change.old.len();
@@ -259,14 +257,6 @@ pub(crate) fn summary_line(pair: &Pair) -> Option<Vec<u8>> {
                     score.as_bytes(),
                 ]
                 .concat();
-                if changed {
-                    say(&mut line, &[b"\n", change.as_bytes()]);
-                }
-                return Some(line);
-            }
-            if pair.rewritten > 0 {
-                let score = format!(" ({}%)", pair.rewritten * 100 / 60_000);
-                let mut line = [b" rewrite ", quoted(&pair.new_path).as_slice(), score.as_bytes()].concat();
                 if changed {
                     say(&mut line, &[b"\n", change.as_bytes()]);
                 }
