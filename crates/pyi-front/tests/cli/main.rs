@@ -10,3 +10,4 @@ mod router;
 mod store;
 mod usage;
 mod verbs;
+mod work_tree;

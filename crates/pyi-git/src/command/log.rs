@@ -136,7 +136,7 @@ fn separate(call: &mut Call<'_>, style: &Style, options: &Options) {
     }
 }
 
-fn start(call: &mut Call<'_>, walk: &mut Walk, revisions: &[Vec<u8>], all: bool) -> Run<()> {
+pub(crate) fn start(call: &mut Call<'_>, walk: &mut Walk, revisions: &[Vec<u8>], all: bool) -> Run<()> {
     let mut tips = Vec::new();
     let commit = |call: &mut Call<'_>, text: &[u8]| match call.resolve_commit(text)? {
         Some(oid) => Ok(oid),

@@ -13,10 +13,12 @@ mod commit;
 mod config;
 mod date;
 mod diff;
+mod for_each_ref;
 mod identity;
 mod ignored;
 mod log;
 mod ls_files;
+mod merge_base;
 mod mv;
 mod names;
 mod pathspec;
@@ -25,6 +27,7 @@ mod quote;
 mod refs;
 mod reset;
 mod restore;
+mod rev_list;
 mod rev_parse;
 mod revision;
 mod rm;
@@ -34,10 +37,12 @@ mod stash;
 mod status;
 mod status_long;
 mod tag;
+mod tracking;
 mod walk;
 
 use std::collections::BTreeMap;
 
+pub use attributes::{Asked, Attributes};
 pub use site::{Change, Failure, Found, Site, Version, View};
 
 use crate::config::{Config, ConfigEntry};
@@ -162,7 +167,11 @@ pub fn run(site: &mut dyn Site, argv: &[Vec<u8>], input: &[u8], env: &Environmen
 
 /// Global options, then the command.
 fn start(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
-    if let Some(file) = call.site.admin(b"config")? {
+    let settings = call.site.settings();
+    let is_checked = settings.is_some();
+    if let Some(config) = settings {
+        call.config = config;
+    } else if let Some(file) = call.site.admin(b"config")? {
         match Config::parse(&file) {
             Ok(config) => call.config = config,
             Err(error) => return Err(call.die(format!("bad config: {error}"))),
@@ -193,7 +202,9 @@ fn start(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         return unavailable("git without a command");
     };
     let rest = argv.get(at + 1..).unwrap_or_default();
-    config::check(&call.config)?;
+    if !is_checked {
+        config::check(&call.config)?;
+    }
     call.command = String::from_utf8_lossy(command).into_owned();
     match command.as_slice() {
         b"init" => init(call, rest),
@@ -216,6 +227,9 @@ fn start(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         b"tag" => tag::run(call, rest),
         b"config" => config::run(call, rest),
         b"stash" => stash::run(call, rest),
+        b"merge-base" => merge_base::run(call, rest),
+        b"rev-list" => rev_list::run(call, rest),
+        b"for-each-ref" => for_each_ref::run(call, rest),
         _ => unavailable(format!("git {}", call.command)),
     }
 }

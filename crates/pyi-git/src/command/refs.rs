@@ -88,7 +88,8 @@ impl Call<'_> {
             .set_admin(name, Some(format!("{new}\n").into_bytes().into()))?;
         let null = self.site.format().null_oid();
         let old = old.unwrap_or(null);
-        if name.starts_with(HEADS) || name == b"refs/stash" {
+        // A ref that stays where it is has nothing to log.
+        if old != *new && (name.starts_with(HEADS) || name == b"refs/stash") {
             self.add_log(name, &old, new, message)?;
         }
         if head == Head::Branch(name.to_vec()) {
@@ -158,7 +159,15 @@ impl Call<'_> {
 
     pub(crate) fn add_log(&mut self, name: &[u8], old: &Oid, new: &Oid, message: &[u8]) -> Run<()> {
         let who = self.identity(Capacity::Committer)?.to_bytes();
-        let message: Vec<u8> = message.split(|&byte| byte == b'\n').next().unwrap_or_default().to_vec();
+        // Git keeps one space of any.
+        let message: Vec<&[u8]> = message
+            .split(|&byte| byte == b'\n')
+            .next()
+            .unwrap_or_default()
+            .split(u8::is_ascii_whitespace)
+            .filter(|word| !word.is_empty())
+            .collect();
+        let message = message.join(&b' ');
         let line = [format!("{old} {new} ").as_bytes(), &who, b"\t", &message, b"\n"].concat();
         let number = self.log_len(name)?;
         self.site.set_admin(&log_name(name, number), Some(line.into()))?;
