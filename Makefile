@@ -23,7 +23,7 @@ export PYO3_PYTHON := $(PY)
 # Agents' and tests' programs leave no caches in the tree, and the recipes depend on no one's Python settings.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help develop test test-rust test-python lint bench demo wheel mutants fuzz soak fmt clean
+.PHONY: help develop test test-rust test-python lint bench demo wheel mutants fuzz git-many soak fmt clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ mutants: ## mutation testing of pyi-cas and pyi-tree: survivors in target/mutant
 
 fuzz: develop ## run the fuzzer of every decoder for FUZZ_SECONDS each; needs a C++ compiler (fuzz/README.md)
 	@$(PY) tools/fuzz.py --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
+
+git-many: ## thousands of generated git commands against git itself; PYI_GIT_SEED=<n> runs others
+	@PYI_GIT_REPOSITORIES=$${PYI_GIT_REPOSITORIES:-50} PYI_GIT_VECTORS=$${PYI_GIT_VECTORS:-50} cargo nextest run -p pyi-front --no-capture -E 'test(work_trees)'
 
 soak: develop ## the tests marked soak: minutes to hours
 	@$(PY) -m pytest -m soak --timeout=0 $(PYTEST_ARGS)

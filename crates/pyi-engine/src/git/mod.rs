@@ -7,6 +7,7 @@
 
 mod command;
 mod directory;
+mod disk;
 mod export;
 mod import;
 mod layout;
@@ -25,6 +26,7 @@ mod tree_import;
 pub(crate) mod work;
 
 pub use directory::GitDirectory;
+pub use disk::{DiskSite, Unsupported};
 pub use export::ExportOptions;
 pub use import::History;
 pub(crate) use map::GitMap;

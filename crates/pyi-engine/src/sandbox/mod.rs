@@ -15,7 +15,7 @@ mod import_dir;
 mod materialize;
 mod nested;
 mod observe;
-mod os;
+pub(crate) mod os;
 mod overlay;
 mod private_git;
 mod rules;

@@ -9,28 +9,28 @@ use std::path::Path;
 
 /// What `lstat` says of a file, as far as anybody here asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Stat {
-    pub(super) stamp: Stamp,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+pub(crate) struct Stat {
+    pub(crate) stamp: Stamp,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     /// The device number of a device file.
-    pub(super) rdev: u64,
+    pub(crate) rdev: u64,
 }
 
 /// What tells one version of a file from another without reading it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Stamp {
-    pub(super) mtime_ns: i64,
-    pub(super) ctime_ns: i64,
-    pub(super) dev: u64,
-    pub(super) ino: u64,
-    pub(super) size_bytes: u64,
-    pub(super) mode: u32,
+pub(crate) struct Stamp {
+    pub(crate) mtime_ns: i64,
+    pub(crate) ctime_ns: i64,
+    pub(crate) dev: u64,
+    pub(crate) ino: u64,
+    pub(crate) size_bytes: u64,
+    pub(crate) mode: u32,
 }
 
 /// What kind of thing stands in a directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum FileType {
+pub(crate) enum FileType {
     File,
     Symlink,
     Directory,
@@ -60,7 +60,7 @@ impl Stat {
         }
     }
 
-    pub(super) fn file_type(&self) -> FileType {
+    pub(crate) fn file_type(&self) -> FileType {
         match self.stamp.mode & libc::S_IFMT {
             libc::S_IFREG => FileType::File,
             libc::S_IFLNK => FileType::Symlink,
@@ -73,23 +73,23 @@ impl Stat {
 
 /// The entries of a directory, sorted by name.
 #[derive(Default)]
-pub(super) struct Names {
+pub(crate) struct Names {
     bytes: Vec<u8>,
     items: Vec<(u32, u32, u8)>,
 }
 
 impl Names {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.items.len()
     }
 
-    pub(super) fn name(&self, index: usize) -> &[u8] {
+    pub(crate) fn name(&self, index: usize) -> &[u8] {
         let (start, end, _) = self.items[index];
         &self.bytes[start as usize..end as usize]
     }
 
     /// The type, unless the file system does not say it here.
-    pub(super) fn file_type(&self, index: usize) -> Option<FileType> {
+    pub(crate) fn file_type(&self, index: usize) -> Option<FileType> {
         match self.items[index].2 {
             libc::DT_REG => Some(FileType::File),
             libc::DT_LNK => Some(FileType::Symlink),
@@ -101,7 +101,7 @@ impl Names {
     }
 
     /// Appends an entry; names ascend.
-    pub(super) fn push(&mut self, name: &[u8], file_type: FileType) {
+    pub(crate) fn push(&mut self, name: &[u8], file_type: FileType) {
         let kind = match file_type {
             FileType::File => libc::DT_REG,
             FileType::Symlink => libc::DT_LNK,
@@ -114,11 +114,11 @@ impl Names {
         self.items.push((start, self.bytes.len() as u32, kind));
     }
 
-    pub(super) fn contains(&self, name: &[u8]) -> bool {
+    pub(crate) fn contains(&self, name: &[u8]) -> bool {
         self.find(name).is_some()
     }
 
-    pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
+    pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
         self.items
             .binary_search_by(|(start, end, _)| self.bytes[*start as usize..*end as usize].cmp(name))
             .ok()
@@ -127,7 +127,7 @@ impl Names {
 
 /// An open directory.
 #[derive(Debug)]
-pub(super) struct Dir(OwnedFd);
+pub(crate) struct Dir(OwnedFd);
 
 const OPEN_DIRECTORY: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
 
@@ -164,7 +164,7 @@ fn owned(result: libc::c_int) -> io::Result<OwnedFd> {
 
 impl Dir {
     /// Opens a directory by its path, whose last component is no symlink.
-    pub(super) fn open(path: &Path) -> io::Result<Dir> {
+    pub(crate) fn open(path: &Path) -> io::Result<Dir> {
         // SAFETY: the path is a C string for the length of the call.
         let fd = with_c(path.as_os_str().as_bytes(), |path| unsafe {
             libc::open(path, OPEN_DIRECTORY)
@@ -184,23 +184,23 @@ impl Dir {
         owned(fd)
     }
 
-    pub(super) fn directory(&self, name: &[u8]) -> io::Result<Dir> {
+    pub(crate) fn directory(&self, name: &[u8]) -> io::Result<Dir> {
         self.open_at(name, OPEN_DIRECTORY, 0).map(Dir)
     }
 
-    pub(super) fn make_directory(&self, name: &[u8]) -> io::Result<()> {
+    pub(crate) fn make_directory(&self, name: &[u8]) -> io::Result<()> {
         // SAFETY: as in `open_at`.
         checked(with_c(name, |name| unsafe { libc::mkdirat(self.fd(), name, 0o755) })?).map(drop)
     }
 
     /// Makes a file that must not exist.
-    pub(super) fn create(&self, name: &[u8], mode: u32) -> io::Result<File> {
+    pub(crate) fn create(&self, name: &[u8], mode: u32) -> io::Result<File> {
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
         self.open_at(name, flags, mode).map(File::from)
     }
 
     /// Opens a file to read it; what is not a regular file does not block.
-    pub(super) fn file(&self, name: &[u8]) -> io::Result<File> {
+    pub(crate) fn file(&self, name: &[u8]) -> io::Result<File> {
         self.open_at(
             name,
             libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY,
@@ -209,7 +209,7 @@ impl Dir {
         .map(File::from)
     }
 
-    pub(super) fn symlink(&self, target: &[u8], name: &[u8]) -> io::Result<()> {
+    pub(crate) fn symlink(&self, target: &[u8], name: &[u8]) -> io::Result<()> {
         let made = with_c(target, |target| {
             // SAFETY: both are C strings for the length of the call.
             with_c(name, |name| unsafe { libc::symlinkat(target, self.fd(), name) })
@@ -217,7 +217,7 @@ impl Dir {
         checked(made).map(drop)
     }
 
-    pub(super) fn read_link(&self, name: &[u8]) -> io::Result<Vec<u8>> {
+    pub(crate) fn read_link(&self, name: &[u8]) -> io::Result<Vec<u8>> {
         let mut target = vec![0u8; libc::PATH_MAX as usize + 1];
         // SAFETY: the buffer has the length that is passed.
         let length = with_c(name, |name| unsafe {
@@ -228,7 +228,7 @@ impl Dir {
         Ok(target)
     }
 
-    pub(super) fn stat(&self, name: &[u8]) -> io::Result<Stat> {
+    pub(crate) fn stat(&self, name: &[u8]) -> io::Result<Stat> {
         let mut raw = MaybeUninit::<libc::stat>::uninit();
         // SAFETY: the buffer is a stat; the name a C string.
         let result = with_c(name, |name| unsafe {
@@ -239,12 +239,12 @@ impl Dir {
         Ok(Stat::of(unsafe { raw.assume_init_ref() }))
     }
 
-    pub(super) fn stat_self(&self) -> io::Result<Stat> {
+    pub(crate) fn stat_self(&self) -> io::Result<Stat> {
         stat_fd(self.fd())
     }
 
     /// Removes an entry; nothing to do if it is gone.
-    pub(super) fn unlink(&self, name: &[u8], is_directory: bool) -> io::Result<()> {
+    pub(crate) fn unlink(&self, name: &[u8], is_directory: bool) -> io::Result<()> {
         let flags = if is_directory { libc::AT_REMOVEDIR } else { 0 };
         // SAFETY: as in `open_at`.
         match checked(with_c(name, |name| unsafe { libc::unlinkat(self.fd(), name, flags) })?) {
@@ -254,7 +254,7 @@ impl Dir {
     }
 
     /// The entries but `.` and `..`, sorted.
-    pub(super) fn list(&self) -> io::Result<Names> {
+    pub(crate) fn list(&self) -> io::Result<Names> {
         const HEADER_BYTES: usize = 19;
         let mut names = Names::default();
         let mut buffer = vec![0u8; 32 << 10];
@@ -291,13 +291,13 @@ impl Dir {
     }
 
     /// The value of an extended attribute of this directory, `None` if it has none.
-    pub(super) fn attribute(&self, name: &std::ffi::CStr) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn attribute(&self, name: &std::ffi::CStr) -> io::Result<Option<Vec<u8>>> {
         attribute(self.fd(), name)
     }
 }
 
 /// The value (up to 4 KB) of an extended attribute of an open file, `None` if it has none.
-pub(super) fn attribute(fd: RawFd, name: &std::ffi::CStr) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn attribute(fd: RawFd, name: &std::ffi::CStr) -> io::Result<Option<Vec<u8>>> {
     let mut value = vec![0u8; 4096];
     // SAFETY: the buffer has the length that is passed.
     let length = unsafe { libc::fgetxattr(fd, name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
@@ -314,7 +314,7 @@ pub(super) fn attribute(fd: RawFd, name: &std::ffi::CStr) -> io::Result<Option<V
     }
 }
 
-pub(super) fn stat_fd(fd: RawFd) -> io::Result<Stat> {
+pub(crate) fn stat_fd(fd: RawFd) -> io::Result<Stat> {
     let mut raw = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the buffer is a stat.
     checked(unsafe { libc::fstat(fd, raw.as_mut_ptr()) })?;
@@ -323,14 +323,14 @@ pub(super) fn stat_fd(fd: RawFd) -> io::Result<Stat> {
 }
 
 /// Sets the time of modification of an open file, in whole seconds; the time of access stays.
-pub(super) fn set_mtime(file: &File, seconds: i64) -> io::Result<()> {
+pub(crate) fn set_mtime(file: &File, seconds: i64) -> io::Result<()> {
     let times = times(seconds);
     // SAFETY: two timespecs, as the call wants.
     checked(unsafe { libc::futimens(file.as_raw_fd(), times.as_ptr()) }).map(drop)
 }
 
 /// As [`set_mtime`], of a symlink.
-pub(super) fn set_mtime_at(dir: &Dir, name: &[u8], seconds: i64) -> io::Result<()> {
+pub(crate) fn set_mtime_at(dir: &Dir, name: &[u8], seconds: i64) -> io::Result<()> {
     let times = times(seconds);
     // SAFETY: two timespecs; the name is a C string.
     let result = with_c(name, |name| unsafe {

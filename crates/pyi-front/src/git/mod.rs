@@ -9,6 +9,7 @@ mod cat_file_batch;
 mod environment;
 mod hash_object;
 mod ls_tree;
+mod porcelain;
 pub(crate) mod report;
 mod repository;
 mod rev_parse;
@@ -49,7 +50,22 @@ const COMMANDS: &[Command] = &[
     rev_parse::COMMAND,
     show_ref::COMMAND,
     symbolic_ref::COMMAND,
+    porcelain::ADD,
+    porcelain::BRANCH,
+    porcelain::COMMIT,
+    porcelain::DIFF,
+    porcelain::FOR_EACH_REF,
+    porcelain::LOG,
+    porcelain::LS_FILES,
+    porcelain::MERGE_BASE,
+    porcelain::REV_LIST,
+    porcelain::SHOW,
+    porcelain::STATUS,
+    porcelain::TAG,
 ];
+
+/// The options of a command that reads them itself.
+const ANY: &[&str] = &["*"];
 
 /// The names of the commands that run here.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
@@ -98,6 +114,8 @@ pub(crate) struct Input {
     whole: OnceCell<Vec<u8>>,
     /// Whether a command may answer while it reads.
     may_stream: bool,
+    /// What stands behind the command.
+    words: Vec<OsString>,
 }
 
 impl Input {
@@ -126,6 +144,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<u8> {
     let input = Input {
         whole: OnceCell::new(),
         may_stream: !switch.is_shadow(),
+        words: args.get(parsed.command_at() + 1..).unwrap_or_default().to_vec(),
     };
     match answer(&parsed, &switch, &input) {
         Ok(answer) if switch.is_shadow() => shadow::compare(args, name, &answer, &input),
@@ -156,7 +175,8 @@ fn answer(parsed: &Parsed<'_>, switch: &Switch, input: &Input) -> Native<Answer>
     if !switch.allows(command.name) || report::is_off(command.name) {
         return Err(Reason::new("switch"));
     }
-    for given in parsed.given() {
+    let listed = command.options != ANY;
+    for given in parsed.given().iter().filter(|_| listed) {
         match given.kind {
             Kind::Operand => {}
             Kind::Option { id, negated } => {

@@ -150,7 +150,7 @@ fn copies_of_ourselves_do_not_go_round_in_circles() {
             place
                 .command(directory.join("git"))
                 .env("PATH", &only)
-                .arg("status")
+                .arg("describe")
                 .output()
                 .unwrap(),
         );
@@ -165,7 +165,7 @@ fn without_git_the_remedy_is_named() {
         place
             .command(PYI)
             .env("PATH", "/nonexistent")
-            .arg("status")
+            .arg("describe")
             .output()
             .unwrap(),
     );

@@ -10,4 +10,5 @@ mod router;
 mod store;
 mod usage;
 mod verbs;
+mod work_tree;
 mod workspace_git;

@@ -27,7 +27,7 @@ fn decisions_are_counted_with_their_reason() {
         &["rev-parse", "HEAD"][..],
         &["rev-parse", "HEAD"],
         &["rev-parse", "--all"],
-        &["log", "-1", "--format=secret-words"],
+        &["describe", "--match=secret-words"],
         &["log", "--no-such-option"],
         &["secret-alias"],
         &["--no-such-global"],
@@ -52,7 +52,7 @@ fn decisions_are_counted_with_their_reason() {
     for reason in ["option all", "revision", "config core", "environment GIT_TRACE"] {
         assert_eq!(reasons[reason], 1, "{reason}: {reasons}");
     }
-    assert_eq!(counts["log"]["reasons"]["command"], 1);
+    assert_eq!(counts["describe"]["reasons"]["command"], 1);
     assert_eq!(counts["log"]["reasons"]["usage unknown-option"], 1);
     assert_eq!(counts["-"]["reasons"]["usage unknown-command"], 1);
     let log = place.path("home/.local/state/pyi/git-report.log");
@@ -100,7 +100,7 @@ fn the_switch_decides() {
         assert_eq!(with(&place, switch, &["rev-parse", "HEAD"]).text(), head);
         assert_eq!(counted(&place)["rev-parse"]["native"], native, "{switch}");
     }
-    with(&place, "only", &["log"]).fails(3, "cannot run natively here (command)");
+    with(&place, "only", &["describe"]).fails(3, "cannot run natively here (command)");
     place.git(&["config", "pyi.native.rev-parse", "false"]);
     with(&place, "only", &["rev-parse", "HEAD"]).fails(3, "(switch)");
     assert_eq!(with(&place, "auto", &["rev-parse", "HEAD"]).text(), head);

@@ -28,13 +28,11 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     }
     let pathspec = Pathspec::parse(call, &given.rest)?;
     let force = given.has("force");
-    let mut changes = call.site.changes(View::Index, View::Work)?;
-    changes.retain(|change| pathspec.matches(&change.path));
-    let (tracked, mut fresh): (Vec<Change>, Vec<Change>) = changes.into_iter().partition(|change| change.old.is_some());
+    let (tracked, mut fresh) = changes(call, &pathspec, force, update)?;
     let mut ignored = Ignored::new(call)?;
     if update {
         fresh.clear();
-    } else if !force {
+    } else if !force && !call.site.is_directory() {
         let mut kept = Vec::with_capacity(fresh.len());
         for change in fresh {
             if !ignored.is_ignored(call, &change.path, false)? {
@@ -80,6 +78,34 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         }
     }
     Ok(i32::from(!refused.is_empty()))
+}
+
+/// What differs of tracked files, and the files that are not tracked.
+fn changes(call: &mut Call<'_>, pathspec: &Pathspec, force: bool, update: bool) -> Run<(Vec<Change>, Vec<Change>)> {
+    let within = pathspec.roots();
+    if !call.site.is_directory() {
+        let mut changes = call.site.changes(View::Index, View::Work)?;
+        changes.retain(|change| pathspec.matches(&change.path));
+        return Ok(changes.into_iter().partition(|change| change.old.is_some()));
+    }
+    let mut tracked = call.site.tracked_changes(View::Index, &within)?;
+    tracked.retain(|change| pathspec.matches(&change.path));
+    let mut fresh = Vec::new();
+    if !update {
+        for path in call.site.untracked(false, force, &within)?.unwrap_or_default() {
+            if !pathspec.matches(&path) {
+                continue;
+            }
+            if let Some(Found::File(version)) = call.site.find(View::Work, &path)? {
+                fresh.push(Change {
+                    path,
+                    old: None,
+                    new: Some(version),
+                });
+            }
+        }
+    }
+    Ok((tracked, fresh))
 }
 
 /// The paths that were named and are ignored; git's complaint about those that are not there.

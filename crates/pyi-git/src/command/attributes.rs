@@ -1,19 +1,24 @@
 //! What `.gitattributes` asks for that is not done: conversions of content, and drivers for differences.
 
-use super::{Call, Change, Found, Run, Version, View, unavailable};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ::bytes::Bytes;
+
+use super::{Call, Change, Failure, Found, Run, Version, View, unavailable};
 use crate::ignore::{IgnoreStack, PatternList};
 
 /// What a line asks for.
-#[derive(Clone, Copy, Default)]
-struct Asked {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
     /// Line endings.
-    text: bool,
+    pub text: bool,
     /// Filters, `$Id$`, encodings: content is not what stands in the file.
-    convert: bool,
+    pub convert: bool,
     /// Whether a file counts as binary.
-    diff: bool,
+    pub diff: bool,
     /// In which line a hunk is said to be.
-    driver: bool,
+    pub driver: bool,
 }
 
 fn asked(words: &str) -> Asked {
@@ -32,47 +37,94 @@ fn asked(words: &str) -> Asked {
     asked
 }
 
-/// What is asked for a path, by all files of attributes above it.
-fn for_path(call: &mut Call<'_>, path: &[u8]) -> Run<Asked> {
-    let mut all = Asked::default();
-    let ends = path
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'/')
-        .map(|(at, _)| at);
-    for end in [0].into_iter().chain(ends) {
-        let directory = path.get(..end).unwrap_or_default();
-        let name = match end {
-            0 => b".gitattributes".to_vec(),
-            _ => [directory, b"/.gitattributes"].concat(),
-        };
-        let mut found = call.site.find(View::Work, &name)?;
-        if found.is_none() {
-            found = call.site.find(View::Index, &name)?;
+/// The lines of one file; `None`: it has some that are not understood.
+type Lines = Option<Vec<(IgnoreStack, Asked)>>;
+
+fn lines(directory: &[u8], text: &[u8]) -> Lines {
+    let mut lines = Vec::new();
+    for line in String::from_utf8_lossy(text).lines() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
         }
-        let Some(Found::File(version)) = found else { continue };
-        let text = call.site.content(&version)?;
-        for line in String::from_utf8_lossy(&text).lines() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            if line.starts_with("[attr]") || line.starts_with('"') {
-                return unavailable("a .gitattributes file with macros or quoted patterns");
-            }
-            let (pattern, words) = line.split_once([' ', '\t']).unwrap_or((line, ""));
-            let mut stack = IgnoreStack::new(false);
-            stack.push_directory(directory, PatternList::parse(pattern.as_bytes()).into());
-            if stack.matched(path, false).is_some() {
-                let asked = asked(words);
-                all.text |= asked.text;
-                all.convert |= asked.convert;
-                all.diff |= asked.diff;
-                all.driver |= asked.driver;
-            }
+        if line.starts_with("[attr]") || line.starts_with(['"', '!']) {
+            return None;
         }
+        let (pattern, words) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+        let mut stack = IgnoreStack::new(false);
+        stack.push_directory(directory, PatternList::parse(pattern.as_bytes()).into());
+        lines.push((stack, asked(words)));
     }
-    Ok(all)
+    Some(lines)
+}
+
+/// The `.gitattributes` files that were read so far.
+#[derive(Default)]
+pub struct Attributes(HashMap<Vec<u8>, Option<Arc<Lines>>>);
+
+impl Attributes {
+    /// What is asked for a path, by all files of attributes above it; `None` if one of them is not understood. `read` gives the content of a file, if it
+    /// is there.
+    ///
+    /// # Errors
+    /// What `read` says.
+    pub fn asked(
+        &mut self,
+        path: &[u8],
+        mut read: impl FnMut(&[u8]) -> Result<Option<Bytes>, Failure>,
+    ) -> Result<Option<Asked>, Failure> {
+        let mut all = Asked::default();
+        let ends = path
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'/')
+            .map(|(at, _)| at);
+        for end in [0].into_iter().chain(ends) {
+            let directory = path.get(..end).unwrap_or_default();
+            let known = match self.0.get(directory) {
+                Some(known) => known.clone(),
+                None => {
+                    let name = match end {
+                        0 => b".gitattributes".to_vec(),
+                        _ => [directory, b"/.gitattributes"].concat(),
+                    };
+                    let found = read(&name)?.map(|text| Arc::new(lines(directory, &text)));
+                    self.0.insert(directory.to_vec(), found.clone());
+                    found
+                }
+            };
+            let Some(known) = known else { continue };
+            let Some(known) = &*known else { return Ok(None) };
+            for (stack, asked) in known {
+                if stack.matched(path, false).is_some() {
+                    all.text |= asked.text;
+                    all.convert |= asked.convert;
+                    all.diff |= asked.diff;
+                    all.driver |= asked.driver;
+                }
+            }
+        }
+        Ok(Some(all))
+    }
+}
+
+/// What is asked for a path.
+fn for_path(call: &mut Call<'_>, path: &[u8]) -> Run<Asked> {
+    let site = &mut *call.site;
+    let found = Attributes::default().asked(path, |name| {
+        let mut found = site.find(View::Work, name)?;
+        if found.is_none() {
+            found = site.find(View::Index, name)?;
+        }
+        match found {
+            Some(Found::File(version)) => Ok(Some(site.content(&version)?)),
+            _ => Ok(None),
+        }
+    })?;
+    match found {
+        Some(asked) => Ok(asked),
+        None => unavailable("a .gitattributes file with macros or quoted patterns"),
+    }
 }
 
 fn name(path: &[u8]) -> String {

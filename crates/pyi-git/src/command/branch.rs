@@ -15,6 +15,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         &[
             ("l|list", Takes::Nothing),
             ("a|all", Takes::Nothing),
+            ("r|remotes", Takes::Nothing),
             ("d|delete", Takes::Nothing),
             ("D", Takes::Nothing),
             ("m|move", Takes::Nothing),
@@ -38,6 +39,15 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     }
     if given.has("move") || given.has("M") {
         return rename(call, &given);
+    }
+    if call.site.is_directory() && (given.has("all") || given.has("remotes")) {
+        return list_remotes(call, &given);
+    }
+    if given.has("remotes") {
+        return unavailable("git branch -r");
+    }
+    if given.options.iter().filter(|(name, _)| name == "verbose").count() > 1 {
+        return unavailable("git branch -vv");
     }
     if given.rest.is_empty() || given.has("list") || given.has("format") {
         return list(call, &given);
@@ -63,6 +73,12 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             return unavailable("git branch -f of the current branch");
         }
     }
+    if call.site.is_directory()
+        && let Some((from, _)) = call.find_ref(&start)?
+        && from.starts_with(b"refs/remotes/")
+    {
+        return unavailable("git branch of a remote's branch, which it would follow");
+    }
     let Some(oid) = call.resolve_commit(&start)? else {
         if let Some(found) = call.resolve(&start)? {
             let kind = call.read(&found)?.kind;
@@ -81,6 +97,11 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         b"branch: Reset to "
     } else {
         b"branch: Created from "
+    };
+    // Without a start it is the current branch that is named.
+    let start = match call.head()? {
+        Head::Branch(head) if rest.is_empty() => head.strip_prefix(HEADS).unwrap_or(&head).to_vec(),
+        _ => start,
     };
     call.update_ref(&full, Some(&oid), &[what, &start].concat())?;
     Ok(0)
@@ -146,7 +167,22 @@ fn list(call: &mut Call<'_>, given: &Given) -> Run<i32> {
             let commit = call.commit(&oid)?;
             let short = call.short(&oid)?;
             let padding = vec![b' '; width - name.len()];
-            call.line(&[mark, &name, &padding, b" ", short.as_bytes(), b" ", &commit.subject()]);
+            let tracking = match current && matches!(head, Head::Detached(_)) {
+                true => None,
+                false => call.tracking(&[HEADS, name.as_slice()].concat())?,
+            };
+            let apart = tracking.map_or_else(String::new, |tracking| tracking.brackets());
+            let subject = commit.subject();
+            call.line(&[
+                mark,
+                &name,
+                &padding,
+                b" ",
+                short.as_bytes(),
+                apart.as_bytes(),
+                b" ",
+                &subject,
+            ]);
         } else {
             call.line(&[mark, &name]);
         }
@@ -154,7 +190,33 @@ fn list(call: &mut Call<'_>, given: &Given) -> Run<i32> {
     Ok(0)
 }
 
+/// Branches of remotes too.
+fn list_remotes(call: &mut Call<'_>, given: &Given) -> Run<i32> {
+    const REMOTES: &[u8] = b"refs/remotes/";
+    if !given.rest.is_empty() || given.has("verbose") {
+        return unavailable("git branch -a with these arguments");
+    }
+    if given.has("all") {
+        if given.has("remotes") {
+            return unavailable("git branch -a -r");
+        }
+        list(call, given)?;
+    }
+    let before: &[u8] = if given.has("all") { b"  remotes/" } else { b"  " };
+    for (full, _) in call.refs(REMOTES)? {
+        let name = full.strip_prefix(REMOTES).unwrap_or(&full);
+        if full.ends_with(b"/HEAD") {
+            return unavailable("a symbolic ref of a remote");
+        }
+        call.line(&[before, name]);
+    }
+    Ok(0)
+}
+
 fn delete(call: &mut Call<'_>, given: &Given) -> Run<i32> {
+    if call.site.is_directory() && !(given.has("D") || given.has("force")) {
+        return unavailable("git branch -d, which compares with what the branch follows");
+    }
     if given.rest.is_empty() {
         return Err(call.die("branch name required"));
     }

@@ -48,14 +48,14 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         return Err(call.die("--reset-author can be used only with -C, -c or --amend."));
     }
     if given.has("all") {
-        let changes = call.site.changes(View::Index, View::Work)?;
-        let tracked: Vec<_> = changes.into_iter().filter(|change| change.old.is_some()).collect();
+        let tracked = call.site.tracked_changes(View::Index, &[])?;
         super::attributes::check_content(call, tracked.iter())?;
         for change in &tracked {
             call.site.stage(&change.path, change.new.as_ref())?;
         }
     }
     let text = message(call, &given, amended.as_ref())?;
+    call.site.drafted(&clean(&text))?;
     let author = author(call, &given, amended.as_ref())?;
     let committer = call.identity(Capacity::Committer)?;
     let parents = match &amended {

@@ -41,14 +41,21 @@ impl Call<'_> {
                 .or_else(user)
         };
         let mail = given(self, "EMAIL", "email").or_else(|| self.variable("EMAIL").map(<[u8]>::to_vec));
+        let name = given(self, "NAME", "name");
+        if self.site.is_directory() && (mail.is_none() || name.is_none()) {
+            return unavailable("an identity that git would have to guess");
+        }
         let mail = mail.unwrap_or_else(|| MAIL.to_vec());
-        let name = given(self, "NAME", "name").unwrap_or_else(|| NAME.to_vec());
+        let name = name.unwrap_or_else(|| NAME.to_vec());
         let (seconds, offset_minutes) = match self.variable(&format!("GIT_{upper}_DATE")) {
             Some(text) if !text.is_empty() => {
                 let text = text.to_vec();
                 self.date(&text)?
             }
-            _ => (self.site.now(), 0),
+            _ => {
+                let now = self.site.now();
+                (now, self.site.zone_minutes(now))
+            }
         };
         let signature = Signature::new(&name, &mail, seconds, offset_minutes);
         if signature.name.is_empty() {
@@ -60,9 +67,27 @@ impl Call<'_> {
 
     /// A date that was given.
     pub(crate) fn date(&mut self, text: &[u8]) -> Run<(i64, i32)> {
+        if self.site.is_directory() && !has_zone(text) {
+            return unavailable("a date without a zone");
+        }
         match parse_date(text) {
             Some(date) => Ok(date),
             None => unavailable(format!("the date {:?}", String::from_utf8_lossy(text))),
         }
     }
+}
+
+/// Whether a date says its zone.
+fn has_zone(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    let last = text
+        .rsplit(|byte| matches!(byte, b' ' | b':' | b'T'))
+        .next()
+        .unwrap_or(text);
+    let digits = |part: &[u8]| part.len() == 4 && part.iter().all(u8::is_ascii_digit);
+    last.ends_with(b"Z")
+        || last
+            .iter()
+            .position(|byte| matches!(byte, b'+' | b'-'))
+            .is_some_and(|at| digits(last.get(at + 1..).unwrap_or_default()))
 }

@@ -54,19 +54,26 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     }
     match kind {
         "others" => {
+            let standard = given.has("exclude-standard");
+            if let Some(found) = call.site.untracked(false, !standard, &pathspec.roots())? {
+                for path in found.iter().filter(|path| pathspec.matches(path)) {
+                    say(&mut call.out, &[&show(path), end]);
+                }
+                return Ok(0);
+            }
             let mut ignored = Ignored::new(call)?;
             for change in call.site.changes(View::Index, View::Work)? {
                 if change.old.is_some() || !pathspec.matches(&change.path) {
                     continue;
                 }
-                if given.has("exclude-standard") && ignored.is_ignored(call, &change.path, false)? {
+                if standard && ignored.is_ignored(call, &change.path, false)? {
                     continue;
                 }
                 say(&mut call.out, &[&show(&change.path), end]);
             }
         }
         "modified" | "deleted" => {
-            for change in call.site.changes(View::Index, View::Work)? {
+            for change in call.site.tracked_changes(View::Index, &pathspec.roots())? {
                 let gone = change.new.is_none();
                 if change.old.is_some() && (gone || kind == "modified") && pathspec.matches(&change.path) {
                     say(&mut call.out, &[&show(&change.path), end]);

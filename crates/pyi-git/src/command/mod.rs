@@ -42,10 +42,12 @@ mod stash;
 mod status;
 mod status_long;
 mod tag;
+mod tracking;
 mod walk;
 
 use std::collections::BTreeMap;
 
+pub use attributes::{Asked, Attributes};
 pub use site::{Change, Failure, Found, Site, Version, View};
 
 use crate::Oid;
@@ -206,7 +208,7 @@ pub fn receive(site: &mut dyn Site, new: &Oid) -> Result<(), Failure> {
         config: Config::default(),
         command: "receive-pack".to_owned(),
     };
-    let moved = read_config(&mut call).and_then(|()| call.move_head(new, b"push"));
+    let moved = read_config(&mut call).and_then(|_| call.move_head(new, b"push"));
     match moved {
         Ok(()) => Ok(()),
         Err(Stop::Failure(failure)) => Err(failure),
@@ -215,19 +217,24 @@ pub fn receive(site: &mut dyn Site, new: &Oid) -> Result<(), Failure> {
     }
 }
 
-fn read_config(call: &mut Call<'_>) -> Run<()> {
+/// Reads the configuration; whether the site has looked through it already.
+fn read_config(call: &mut Call<'_>) -> Run<bool> {
+    if let Some(config) = call.site.settings() {
+        call.config = config;
+        return Ok(true);
+    }
     if let Some(file) = call.site.admin(b"config")? {
         match Config::parse(&file) {
             Ok(config) => call.config = config,
             Err(error) => return Err(call.die(format!("bad config: {error}"))),
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Global options, then the command.
 fn start(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
-    read_config(call)?;
+    let is_checked = read_config(call)?;
     let mut at = 0;
     while let Some(word) = argv.get(at) {
         match word.as_slice() {
@@ -254,7 +261,9 @@ fn start(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         return unavailable("git without a command");
     };
     let rest = argv.get(at + 1..).unwrap_or_default();
-    config::check(&call.config)?;
+    if !is_checked {
+        config::check(&call.config)?;
+    }
     call.command = String::from_utf8_lossy(command).into_owned();
     match command.as_slice() {
         b"init" => init(call, rest),

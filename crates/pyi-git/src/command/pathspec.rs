@@ -42,6 +42,33 @@ impl Pathspec {
         self.items.is_empty()
     }
 
+    /// Paths at or below which everything is that is meant; none if that is everywhere.
+    pub(crate) fn roots(&self) -> Vec<Vec<u8>> {
+        let mut roots = Vec::with_capacity(self.items.len());
+        for item in &self.items {
+            let mut root = item.path.as_slice();
+            if item.wild {
+                let plain = root
+                    .iter()
+                    .position(|byte| b"*?[\\".contains(byte))
+                    .unwrap_or(root.len());
+                let start = root.get(..plain).unwrap_or_default();
+                let end = start.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+                root = root.get(..end).unwrap_or_default();
+            }
+            if root.is_empty() {
+                return Vec::new();
+            }
+            roots.push(root.to_vec());
+        }
+        roots
+    }
+
+    /// Whether it has wildcards.
+    pub(crate) fn is_wild(&self) -> bool {
+        self.items.iter().any(|item| item.wild)
+    }
+
     pub(crate) fn matches(&self, path: &[u8]) -> bool {
         self.items.is_empty() || self.items.iter().any(|item| item.matches(path))
     }

@@ -150,10 +150,10 @@ impl Call<'_> {
             return Ok(());
         }
         for line in message_lines(&commit.message) {
-            let mut expanded = Vec::new();
-            for &byte in line {
-                expanded.push(byte);
-            }
+            let expanded = match style.pretty {
+                Pretty::Medium | Pretty::Full | Pretty::Fuller if line.contains(&b'\t') => tabs(line)?,
+                _ => line.to_vec(),
+            };
             say(&mut self.out, &[b"    ", &expanded, b"\n"]);
         }
         Ok(())
@@ -189,6 +189,8 @@ impl Call<'_> {
             if let Some(short) = name.strip_prefix(TAGS) {
                 names.push([b"tag: ", short].concat());
             } else if let Some(short) = name.strip_prefix(HEADS) {
+                names.push(short.to_vec());
+            } else if let Some(short) = name.strip_prefix(b"refs/remotes/") {
                 names.push(short.to_vec());
             } else {
                 names.push(name);
@@ -313,6 +315,22 @@ impl Call<'_> {
         }
         Ok(out)
     }
+}
+
+/// The line with spaces for tabs, each up to the next multiple of eight.
+fn tabs(line: &[u8]) -> Run<Vec<u8>> {
+    if !line.is_ascii() {
+        return unavailable("tabs among letters whose width is not known");
+    }
+    let mut out = Vec::with_capacity(line.len() + 8);
+    for &byte in line {
+        match byte {
+            b'\t' => out.resize((out.len() / 8 + 1) * 8, b' '),
+            0x20..0x7f => out.push(byte),
+            _ => return unavailable("tabs among letters whose width is not known"),
+        }
+    }
+    Ok(out)
 }
 
 /// The message after its first paragraph, or all of it.

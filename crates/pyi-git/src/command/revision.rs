@@ -2,6 +2,7 @@
 
 use super::refs::Head;
 use super::{Call, Found, Run, View, unavailable};
+use crate::refname::{RefNameOptions, check_ref_format};
 use crate::{ObjectKind, Oid};
 
 /// Arguments.
@@ -10,11 +11,24 @@ pub(crate) type Words = Vec<Vec<u8>>;
 /// Where a short name is looked for, in order.
 const PLACES: [&[u8]; 5] = [b"", b"refs/", b"refs/tags/", b"refs/heads/", b"refs/remotes/"];
 
+/// The same with what may stand behind it, for those who must find all.
+const RULES: [(&[u8], &[u8]); 6] = [
+    (b"", b""),
+    (b"refs/", b""),
+    (b"refs/tags/", b""),
+    (b"refs/heads/", b""),
+    (b"refs/remotes/", b""),
+    (b"refs/remotes/", b"/HEAD"),
+];
+
 impl Call<'_> {
     /// The full name of the ref that a name means, and its object.
     pub(crate) fn find_ref(&mut self, name: &[u8]) -> Run<Option<(Vec<u8>, Oid)>> {
         if name == b"HEAD" || name == b"@" {
             return Ok(self.head_oid()?.map(|oid| (b"HEAD".to_vec(), oid)));
+        }
+        if self.site.is_directory() {
+            return self.find_only_ref(name);
         }
         for place in PLACES {
             let full = [place, name].concat();
@@ -25,6 +39,37 @@ impl Call<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// The same where git warns of names that mean several things, and knows files of the git directory as refs.
+    fn find_only_ref(&mut self, name: &[u8]) -> Run<Option<(Vec<u8>, Oid)>> {
+        let one_level = RefNameOptions {
+            one_level: true,
+            ..RefNameOptions::default()
+        };
+        if check_ref_format(name, one_level).is_err() {
+            return Ok(None);
+        }
+        let mut found = None;
+        for (before, behind) in RULES {
+            let full = [before, name, behind].concat();
+            if before.is_empty() && !full.starts_with(b"refs/") {
+                if self.site.admin(&full)?.is_some() {
+                    return unavailable("a file of the git directory as a revision");
+                }
+                continue;
+            }
+            if let Some(oid) = self.read_ref(&full)?
+                && found.replace((full, oid)).is_some()
+            {
+                return unavailable("a name that is ambiguous");
+            }
+        }
+        let is_hex = name.iter().all(u8::is_ascii_hexdigit);
+        if found.is_some() && is_hex && name.len() >= 4 {
+            return unavailable("a ref whose name could be an object's");
+        }
+        Ok(found)
     }
 
     /// The object that a revision names; `None` if it names none.
@@ -139,6 +184,7 @@ impl Call<'_> {
             let number = inner
                 .strip_suffix(b"}")
                 .and_then(|inner| std::str::from_utf8(inner).ok()?.parse::<u64>().ok());
+            let number = number.filter(|_| !self.site.is_directory());
             let Some(number) = number else {
                 return unavailable(format!("the revision {}", String::from_utf8_lossy(name)));
             };

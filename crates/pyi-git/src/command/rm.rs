@@ -131,7 +131,8 @@ impl Call<'_> {
             (Some(a), Some(b)) => {
                 a.mode != b.mode
                     || (!a.same_content(b)
-                        && (a.size_bytes != b.size_bytes || self.site.content(a)? != self.site.content(b)?))
+                        && (self.site.size(a)? != self.site.size(b)?
+                            || self.site.content(a)? != self.site.content(b)?))
             }
             _ => true,
         })

@@ -2,6 +2,7 @@
 
 use ::bytes::Bytes;
 
+use crate::config::Config;
 use crate::{Object, ObjectFormat, ObjectKind, Oid};
 
 /// What went wrong below the commands: not git's affair, but the caller's.
@@ -85,6 +86,81 @@ pub trait Site {
     /// # Errors
     /// What the site says, here and in all other calls.
     fn changes(&mut self, old: View, new: View) -> Result<Vec<Change>, Failure>;
+
+    /// As [`Site::changes`], but of paths that are, or are below, one of `within` (none: of all); more may be answered.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn changes_within(&mut self, old: View, new: View, within: &[Vec<u8>]) -> Result<Vec<Change>, Failure> {
+        let _ = within;
+        self.changes(old, new)
+    }
+
+    /// What differs between a view and the work tree, of the paths that the index or the view has: what the index does not have counts as gone, whatever
+    /// stands in the work tree. `within` as for [`Site::changes_within`].
+    ///
+    /// # Errors
+    /// What the site says.
+    fn tracked_changes(&mut self, old: View, within: &[Vec<u8>]) -> Result<Vec<Change>, Failure> {
+        let _ = within;
+        let mut changes = self.changes(old, View::Work)?;
+        if old == View::Index {
+            changes.retain(|change| change.old.is_some());
+            return Ok(changes);
+        }
+        let mut kept = Vec::with_capacity(changes.len());
+        for change in changes {
+            if matches!(self.find(View::Index, &change.path)?, Some(Found::File(_))) {
+                kept.push(change);
+            }
+        }
+        for gone in self.changes(old, View::Index)? {
+            if gone.old.is_some() && gone.new.is_none() {
+                kept.push(gone);
+            }
+        }
+        kept.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(kept)
+    }
+
+    /// The paths of the work tree that the index does not have and no rule ignores (`ignored`: those too), sorted; `collapse`: a directory in which nothing is
+    /// tracked and something is found stands for all in it, with a slash behind. `None`: the site leaves it to who asks.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn untracked(
+        &mut self,
+        collapse: bool,
+        ignored: bool,
+        within: &[Vec<u8>],
+    ) -> Result<Option<Vec<Vec<u8>>>, Failure> {
+        let _ = (collapse, ignored, within);
+        Ok(None)
+    }
+
+    /// How many bytes a version's content has.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn size(&mut self, version: &Version) -> Result<u64, Failure> {
+        Ok(version.size_bytes)
+    }
+
+    /// The configuration, if whoever runs commands here has read and checked it; else it is the file of the git directory.
+    fn settings(&self) -> Option<Config> {
+        None
+    }
+
+    /// Whether the work tree is a directory, in which git could run as well: whatever git would ask elsewhere is then not done.
+    fn is_directory(&self) -> bool {
+        false
+    }
+
+    /// Minutes by which local time is ahead of UTC.
+    fn zone_minutes(&self, seconds: i64) -> i32 {
+        let _ = seconds;
+        0
+    }
 
     /// All files below a directory (`""`: all), in the byte order of whole paths. O(files below).
     ///
@@ -175,6 +251,15 @@ pub trait Site {
     /// # Errors
     /// What the site says.
     fn set_admin(&mut self, name: &[u8], content: Option<Bytes>) -> Result<(), Failure>;
+
+    /// A commit with this message is about to be made; perhaps there is nothing to commit.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn drafted(&mut self, message: &[u8]) -> Result<(), Failure> {
+        let _ = message;
+        Ok(())
+    }
 
     /// The command made this commit, with this message: it becomes a checkpoint too.
     ///

@@ -55,6 +55,20 @@ pub(crate) fn collect(
 
 /// What the index does not have and no rule ignores; `collapse`: a directory stands for all in it.
 pub(crate) fn list_untracked(call: &mut Call<'_>, pathspec: &Pathspec, collapse: bool) -> Run<Vec<Vec<u8>>> {
+    if let Some(mut found) = call.site.untracked(collapse, false, &pathspec.roots())? {
+        if collapse && pathspec.is_wild() {
+            return unavailable("wildcards with directories that are not tracked");
+        }
+        for item in &pathspec.items {
+            let above =
+                |path: &Vec<u8>| path.ends_with(b"/") && item.path.len() > path.len() && item.path.starts_with(path);
+            if found.iter().any(above) {
+                return unavailable("a path below a directory that is not tracked");
+            }
+        }
+        found.retain(|path| pathspec.matches(path.strip_suffix(b"/").unwrap_or(path)));
+        return Ok(found);
+    }
     let mut ignored = Ignored::new(call)?;
     let mut found: Vec<Vec<u8>> = Vec::new();
     let changes = call.site.changes(View::Index, View::Work)?;
@@ -192,6 +206,10 @@ fn branch_line(call: &mut Call<'_>, initial: bool, zero: bool) -> Run<()> {
             let before: &[u8] = if initial { b"No commits yet on " } else { b"" };
             let name = name.strip_prefix(HEADS).unwrap_or(name);
             say(&mut call.out, &[before, name]);
+            let full = [HEADS, name].concat();
+            if let Some(tracking) = call.tracking(&full)? {
+                say(&mut call.out, &[b"...", &tracking.name, tracking.brackets().as_bytes()]);
+            }
         }
         Head::Detached(_) => call.out.extend_from_slice(b"HEAD (no branch)"),
     }
@@ -210,6 +228,15 @@ fn branch_lines(call: &mut Call<'_>, head: Option<Oid>, zero: bool) -> Run<()> {
         &mut call.out,
         &[b"# branch.oid ", oid.as_bytes(), end, b"# branch.head ", &name, end],
     );
+    if let Head::Branch(full) = call.head()?
+        && let Some(tracking) = call.tracking(&full)?
+    {
+        say(&mut call.out, &[b"# branch.upstream ", &tracking.name, end]);
+        if let Some((ahead, behind)) = tracking.apart {
+            let apart = format!("# branch.ab +{ahead} -{behind}");
+            say(&mut call.out, &[apart.as_bytes(), end]);
+        }
+    }
     Ok(())
 }
 

@@ -49,6 +49,41 @@ fn row(call: &mut Call<'_>, pair: &Pair) {
     }
 }
 
+/// How far a branch is from what it follows.
+fn print_tracking(call: &mut Call<'_>, branch: &[u8]) -> Run<()> {
+    let Some(tracking) = call.tracking(branch)? else {
+        return Ok(());
+    };
+    let name = tracking.name.as_slice();
+    let commits = |count: usize| format!("{count} commit{}", if count == 1 { "" } else { "s" });
+    match tracking.apart {
+        None => {
+            call.line(&[b"Your branch is based on '", name, b"', but the upstream is gone."]);
+            call.line(&[b"  (use \"git branch --unset-upstream\" to fixup)"]);
+        }
+        Some((0, 0)) => call.line(&[b"Your branch is up to date with '", name, b"'."]),
+        Some((ahead, 0)) => {
+            let ahead = commits(ahead);
+            call.line(&[b"Your branch is ahead of '", name, b"' by ", ahead.as_bytes(), b"."]);
+            call.line(&[b"  (use \"git push\" to publish your local commits)"]);
+        }
+        Some((0, behind)) => {
+            let behind = commits(behind);
+            let end = b", and can be fast-forwarded.";
+            call.line(&[b"Your branch is behind '", name, b"' by ", behind.as_bytes(), end]);
+            call.line(&[b"  (use \"git pull\" to update your local branch)"]);
+        }
+        Some((ahead, behind)) => {
+            call.line(&[b"Your branch and '", name, b"' have diverged,"]);
+            let both = format!("and have {ahead} and {behind} different commits each, respectively.");
+            call.line(&[both.as_bytes()]);
+            call.line(&[b"  (use \"git pull\" if you want to integrate the remote branch with yours)"]);
+        }
+    }
+    call.out.push(b'\n');
+    Ok(())
+}
+
 /// What it is printed for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum About {
@@ -64,8 +99,8 @@ pub(crate) fn print(call: &mut Call<'_>, status: &Status, untracked: Untracked, 
     let amend = about == About::Amending;
     match call.head()? {
         Head::Branch(name) => {
-            let name = name.strip_prefix(HEADS).unwrap_or(&name).to_vec();
-            call.line(&[b"On branch ", &name]);
+            call.line(&[b"On branch ", name.strip_prefix(HEADS).unwrap_or(&name)]);
+            print_tracking(call, &name)?;
         }
         Head::Detached(_) => match detached(call)? {
             Some((at, name)) => {

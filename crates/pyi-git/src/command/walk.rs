@@ -40,6 +40,8 @@ pub(crate) struct Walk {
     seen: HashSet<Oid>,
     excluded: HashSet<Oid>,
     pathspec: Pathspec,
+    /// Where what the pathspec means can be.
+    within: Vec<Vec<u8>>,
     first_parent: bool,
     next: u64,
 }
@@ -50,6 +52,7 @@ impl Walk {
             heap: BinaryHeap::new(),
             seen: HashSet::new(),
             excluded: HashSet::new(),
+            within: pathspec.roots(),
             pathspec,
             first_parent,
             next: 0,
@@ -111,7 +114,7 @@ impl Walk {
     }
 
     fn touches(&self, call: &mut Call<'_>, old: View, new: &Oid) -> Run<bool> {
-        let changes = call.site.changes(old, View::Of(*new))?;
+        let changes = call.site.changes_within(old, View::Of(*new), &self.within)?;
         Ok(changes.iter().any(|change| self.pathspec.matches(&change.path)))
     }
 }

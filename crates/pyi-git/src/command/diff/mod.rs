@@ -10,7 +10,7 @@ mod stat;
 
 use super::pathspec::Pathspec;
 use super::revision::range;
-use super::{Call, Change, Found, Run, Version, View, args, unavailable};
+use super::{Call, Change, Run, Version, View, args, unavailable};
 use crate::{ObjectKind, Oid};
 pub(crate) use options::{Format, Options, TABLE};
 pub(crate) use rename::{Renames, find_renames};
@@ -64,14 +64,13 @@ pub(crate) fn pairs(
     pathspec: &Pathspec,
     options: &Options,
 ) -> Run<Vec<Pair>> {
-    let mut changes = call.site.changes(old, new)?;
+    let within = pathspec.roots();
+    // What is not tracked is no change.
+    let mut changes = match new {
+        View::Work => call.site.tracked_changes(old, &within)?,
+        _ => call.site.changes_within(old, new, &within)?,
+    };
     changes.retain(|change| pathspec.matches(&change.path));
-    match (old, new) {
-        // What is not tracked is no change.
-        (View::Index, View::Work) => changes.retain(|change| change.old.is_some()),
-        (_, View::Work) => changes = against_work(call, old, changes, pathspec)?,
-        _ => {}
-    }
     let pairs = changes.into_iter().map(Pair::of).collect();
     match options.renames {
         Some(minimum) => find_renames(
@@ -84,25 +83,6 @@ pub(crate) fn pairs(
         ),
         None => Ok(pairs),
     }
-}
-
-/// From a commit to the work tree: what the index does not have counts as gone, whatever stands there.
-fn against_work(call: &mut Call<'_>, old: View, changes: Vec<Change>, pathspec: &Pathspec) -> Run<Vec<Change>> {
-    let mut kept = Vec::with_capacity(changes.len());
-    for change in changes {
-        let tracked = matches!(call.site.find(View::Index, &change.path)?, Some(Found::File(_)));
-        if tracked {
-            kept.push(change);
-        }
-    }
-    for mut gone in call.site.changes(old, View::Index)? {
-        if gone.old.is_some() && gone.new.is_none() && pathspec.matches(&gone.path) {
-            gone.new = None;
-            kept.push(gone);
-        }
-    }
-    kept.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(kept)
 }
 
 /// Prints pairs in all the forms that were asked for.

@@ -141,13 +141,14 @@ impl Search<'_, '_> {
         if before.kind() != 0o100_000 || after.kind() != 0o100_000 {
             return Ok(0);
         }
-        if !may_be_alike(before.size_bytes, after.size_bytes, minimum) {
+        let (before_bytes, after_bytes) = (self.call.site.size(&before)?, self.call.site.size(&after)?);
+        if !may_be_alike(before_bytes, after_bytes, minimum) {
             return Ok(0);
         }
         self.prepare((false, old), &before)?;
         self.prepare((true, new), &after)?;
         match (self.pieces.get(&(false, old)), self.pieces.get(&(true, new))) {
-            (Some(a), Some(b)) => Ok(score(a, before.size_bytes, b, after.size_bytes)),
+            (Some(a), Some(b)) => Ok(score(a, before_bytes, b, after_bytes)),
             _ => Ok(0),
         }
     }

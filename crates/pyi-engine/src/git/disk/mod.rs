@@ -1,0 +1,305 @@
+//! Git's commands in a work tree that is a directory, with the git directory beside it: the files, the index, refs and objects as git keeps them.
+//!
+//! What a command changes is kept until its end ([`DiskSite::finish`]); what is not done exactly is an [`Unsupported`], and nothing was written then.
+//! The index is compared with the files by their stat data, with git's rule for files that may have changed since; with trees by what it knows of them
+//! (its `TREE` extension). `docs/design/014-git-commands.md`, section 4, has the rules.
+
+mod files;
+mod pending;
+mod site;
+mod trees;
+mod untracked;
+mod write;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pyi_cas::Bytes;
+use pyi_git::command::{Attributes, Change, Failure, Site, Version, View};
+use pyi_git::config::Config;
+use pyi_git::ignore::PatternList;
+use pyi_git::index::Index;
+use pyi_git::{ObjectFormat, Oid};
+
+use super::directory::GitDirectory;
+use super::ref_files::RefValue;
+use crate::Error;
+use crate::sandbox::os::Dir;
+use files::{Place, Seen, WorkFile, stored};
+use pending::Pending;
+use trees::{Below, Trees};
+
+/// Symbolic refs that point at symbolic refs: git follows fewer.
+const SYMBOLIC_MAX: usize = 5;
+/// Operations that are in the middle of something change what commands say and do.
+const IN_PROGRESS: [&str; 11] = [
+    "MERGE_HEAD",
+    "CHERRY_PICK_HEAD",
+    "REVERT_HEAD",
+    "BISECT_LOG",
+    "REBASE_HEAD",
+    "AUTO_MERGE",
+    "MERGE_AUTOSTASH",
+    "rebase-merge",
+    "rebase-apply",
+    "sequencer",
+    "MERGE_MSG",
+];
+
+/// What is met is not done here; git does it. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is git's to deal with; unset PYI_GIT_NATIVE to let it")]
+pub struct Unsupported(pub &'static str);
+
+/// This is git's.
+fn unsupported<T>(what: &'static str) -> Result<T, Failure> {
+    Err(Unsupported(what).into())
+}
+
+/// A work tree and its git directory.
+pub struct DiskSite<'r> {
+    git: &'r GitDirectory,
+    format: ObjectFormat,
+    config: Config,
+    top: PathBuf,
+    root: Dir,
+    /// Rules for what is ignored that stand outside of the work tree, those that win last.
+    excludes: Vec<Arc<PatternList>>,
+    index: Option<Arc<Index>>,
+    /// When the index was written, and which file it was.
+    index_time: (u32, u32),
+    index_stamp: Option<(u64, i64, i64, u64)>,
+    has_attributes: bool,
+    attributes: Attributes,
+    place: Place,
+    work: Vec<WorkFile>,
+    trees: Trees,
+    refs: Option<Arc<BTreeMap<Vec<u8>, Oid>>>,
+    logs: BTreeMap<Vec<u8>, Arc<Vec<Bytes>>>,
+    /// What refs were when they were first asked for.
+    seen: HashMap<Vec<u8>, Option<Oid>>,
+    /// What `HEAD` was when it was first asked for.
+    head: Option<Vec<u8>>,
+    pending: Pending,
+}
+
+impl<'r> DiskSite<'r> {
+    /// The work tree at `top` of a git directory, with a configuration that was read and checked. `excludes`: files with rules for what is ignored beside
+    /// those of the work tree and `info/exclude`. O(1): nothing else is read yet.
+    ///
+    /// # Errors
+    /// `Storage`; [`Unsupported`] for what is git's.
+    pub fn open(top: &Path, git: &'r GitDirectory, config: Config, excludes: &[PathBuf]) -> Result<Self, Failure> {
+        let root = Dir::open(top).map_err(|error| Error::io("open", top, &error))?;
+        let mut site = DiskSite {
+            git,
+            format: git.format(),
+            config,
+            top: top.to_path_buf(),
+            root,
+            excludes: Vec::new(),
+            index: None,
+            index_time: (0, 0),
+            index_stamp: None,
+            has_attributes: false,
+            attributes: Attributes::default(),
+            place: Place::default(),
+            work: Vec::new(),
+            trees: Trees::default(),
+            refs: None,
+            logs: BTreeMap::new(),
+            seen: HashMap::new(),
+            head: None,
+            pending: Pending::default(),
+        };
+        for path in excludes {
+            match fs::read(path) {
+                Ok(text) => site.excludes.push(Arc::new(PatternList::parse(&text))),
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                Err(_) => return unsupported("rules that cannot be read"),
+            }
+        }
+        if let Some(text) = site.git_file(b"info/exclude")? {
+            site.excludes.push(Arc::new(PatternList::parse(&text)));
+        }
+        Ok(site)
+    }
+
+    /// Whether an operation is in the middle of something (a merge, a rebase), or the git directory has something else that commands would
+    /// have to heed.
+    #[must_use]
+    pub fn is_in_progress(&self) -> bool {
+        let there = |name: &str| fs::symlink_metadata(self.git.path().join(name)).is_ok();
+        IN_PROGRESS.into_iter().any(there) || there("info/sparse-checkout") || there("info/attributes")
+    }
+
+    /// The index, read when it is first asked for.
+    fn index(&mut self) -> Result<Arc<Index>, Failure> {
+        if let Some(index) = &self.index {
+            return Ok(index.clone());
+        }
+        let path = self.git.path().join("index");
+        let index = match fs::File::open(&path) {
+            Ok(mut file) => {
+                let about = file.metadata().map_err(|error| Error::io("read", &path, &error))?;
+                let mut bytes = Vec::with_capacity(usize::try_from(about.len())? + 1);
+                io::Read::read_to_end(&mut file, &mut bytes).map_err(|error| Error::io("read", &path, &error))?;
+                self.index_time = (u32::try_from(about.mtime())?, u32::try_from(about.mtime_nsec())?);
+                self.index_stamp = Some((about.ino(), about.mtime(), about.mtime_nsec(), about.len()));
+                Index::parse(self.format, &bytes, false)?
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Index::new(self.format),
+            Err(error) => return Err(Error::io("read", &path, &error).into()),
+        };
+        let odd = |entry: &pyi_git::index::IndexEntry| {
+            entry.stage != 0
+                || entry.assume_valid
+                || entry.skip_worktree
+                || entry.intent_to_add
+                || !matches!(entry.mode, 0o100_644 | 0o100_755 | 0o120_000)
+        };
+        if index.entries.iter().any(odd) {
+            return unsupported("odd entries of the index");
+        }
+        // The untracked cache and the file system monitor would have to be kept up; the others are for speed alone.
+        if index.skipped.iter().any(|name| !matches!(name, b"EOIE" | b"IEOT")) {
+            return unsupported("an extension of the index");
+        }
+        self.has_attributes = index
+            .entries
+            .iter()
+            .any(|entry| entry.path.ends_with(b".gitattributes"));
+        let index = Arc::new(index);
+        self.index = Some(index.clone());
+        self.has_attributes |= self.stat(b".gitattributes")?.is_some();
+        Ok(index)
+    }
+
+    /// What differs from a tree to the index.
+    fn staged(&mut self, tree: Option<Oid>, within: &[Vec<u8>]) -> Result<Vec<Change>, Failure> {
+        self.settle()?;
+        let index = self.index()?;
+        let mut changes = Vec::new();
+        let top = Below {
+            index: &index,
+            above: b"",
+            range: 0..index.entries.len(),
+            known: index.cache_tree.as_ref(),
+            within,
+        };
+        self.trees.diff_index(self.git, tree, &top, &mut changes, 0)?;
+        Ok(changes)
+    }
+
+    fn tree_of(&mut self, view: View) -> Result<Option<Oid>, Failure> {
+        match view {
+            View::Empty => Ok(None),
+            View::Of(oid) => Ok(Some(self.trees.of(self.git, &oid)?)),
+            View::Work | View::Index => unsupported("this comparison"),
+        }
+    }
+
+    /// What differs from the index to the files of the work tree.
+    fn changed(&mut self, within: &[Vec<u8>]) -> Result<Vec<Change>, Failure> {
+        self.settle()?;
+        let index = self.index()?;
+        let mut ranges = Vec::new();
+        if within.is_empty() {
+            ranges.push(0..index.entries.len());
+        }
+        for path in within {
+            if let Ok(at) = index.position(path, 0) {
+                ranges.push(at..at + 1);
+            }
+            ranges.push(trees::below(&index.entries, path));
+        }
+        ranges.sort_by_key(|range| range.start);
+        let mut changes = Vec::new();
+        let mut next = 0;
+        for range in ranges {
+            let start = range.start.max(next);
+            next = next.max(range.end);
+            for entry in index.entries.get(start..range.end).unwrap_or_default() {
+                let new = match self.look(entry)? {
+                    Seen::Same => continue,
+                    Seen::Gone => None,
+                    Seen::Changed(version) => Some(version),
+                };
+                changes.push(Change {
+                    path: entry.path.clone(),
+                    old: Some(stored(entry.mode, &entry.oid)),
+                    new,
+                });
+            }
+        }
+        Ok(changes)
+    }
+
+    /// What differs from a tree to the files of the work tree that are in the index.
+    fn changed_since(&mut self, tree: Option<Oid>, within: &[Vec<u8>]) -> Result<Vec<Change>, Failure> {
+        let staged = self.staged(tree, within)?;
+        let mut changed: BTreeMap<Vec<u8>, Option<Version>> = BTreeMap::new();
+        let mut both: BTreeMap<Vec<u8>, Change> = BTreeMap::new();
+        for change in self.changed(within)? {
+            changed.insert(change.path.clone(), change.new.clone());
+            both.insert(change.path.clone(), change);
+        }
+        for change in staged {
+            let new = match changed.get(&change.path) {
+                Some(work) => work.clone(),
+                None => change.new.clone(),
+            };
+            both.insert(change.path.clone(), Change { new, ..change });
+        }
+        let mut kept = Vec::with_capacity(both.len());
+        for change in both.into_values() {
+            let same = match (&change.old, &change.new) {
+                (Some(old), Some(new)) if old.mode == new.mode => self.name(old)? == self.name(new)?,
+                (None, None) => true,
+                _ => false,
+            };
+            if !same {
+                kept.push(change);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// The object that a ref leads to.
+    fn follow(&self, name: &[u8]) -> Result<Option<Oid>, Failure> {
+        let mut at = name.to_vec();
+        for _ in 0..SYMBOLIC_MAX {
+            match self.git.read_ref(&at)? {
+                None => return Ok(None),
+                Some(RefValue::Object(oid)) => return Ok(Some(oid)),
+                Some(RefValue::Symbolic(next)) => at = next,
+            }
+        }
+        unsupported("symbolic refs of symbolic refs")
+    }
+
+    fn all_refs(&mut self) -> Result<Arc<BTreeMap<Vec<u8>, Oid>>, Failure> {
+        if let Some(refs) = &self.refs {
+            return Ok(refs.clone());
+        }
+        let mut refs = BTreeMap::new();
+        for (name, value) in self.git.refs()? {
+            let oid = match value {
+                RefValue::Object(oid) => Some(oid),
+                RefValue::Symbolic(next) => self.follow(&next)?,
+            };
+            match oid {
+                Some(oid) => drop(refs.insert(name, oid)),
+                // Git warns of some of these.
+                None => return unsupported("a ref that leads nowhere"),
+            }
+        }
+        let refs = Arc::new(refs);
+        self.refs = Some(refs.clone());
+        Ok(refs)
+    }
+}

@@ -1,0 +1,255 @@
+//! What a command has changed so far, and nobody else sees yet.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use pyi_cas::Bytes;
+use pyi_git::command::{Failure, Version};
+use pyi_git::index::{Index, IndexEntry};
+use pyi_git::path::{validate_path, validate_symlink_component};
+use pyi_git::{Object, ObjectKind, Oid};
+
+use super::files::{index_stat, oid_of};
+use super::{DiskSite, trees, unsupported};
+use crate::Error;
+
+/// More bytes of new contents than this are not held in memory.
+const CONTENTS_MAX_BYTES: usize = 256 << 20;
+
+/// Changes that wait.
+#[derive(Default)]
+pub(super) struct Pending {
+    objects: Vec<(Oid, Object)>,
+    by_name: HashMap<Oid, usize>,
+    contents_bytes: usize,
+    /// Entries of the index that come (or go), not yet in it.
+    entries: BTreeMap<Vec<u8>, Option<IndexEntry>>,
+    /// Whether the index differs from its file.
+    pub(super) index_changed: bool,
+    /// Files of the git directory, in the order in which they were written.
+    pub(super) admin: Vec<(Vec<u8>, Option<Bytes>)>,
+    /// Paths whose entries have the stat of a file that was read by this command.
+    pub(super) fresh: HashSet<Vec<u8>>,
+    /// What refs were before they were changed.
+    pub(super) expected: HashMap<Vec<u8>, Option<Oid>>,
+    /// The message of the commit that was made.
+    pub(super) message: Option<Vec<u8>>,
+}
+
+impl Pending {
+    pub(super) fn object(&self, oid: &Oid) -> Option<&Object> {
+        self.objects.get(*self.by_name.get(oid)?).map(|(_, object)| object)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = Oid> + '_ {
+        self.objects.iter().map(|(oid, _)| *oid)
+    }
+
+    pub(super) fn objects(&self) -> &[(Oid, Object)] {
+        &self.objects
+    }
+
+    /// A file that was written or removed.
+    pub(super) fn admin(&self, name: &[u8]) -> Option<Option<Bytes>> {
+        let last = self.admin.iter().rev().find(|(known, _)| known == name);
+        last.map(|(_, content)| content.clone())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+            && self.entries.is_empty()
+            && self.admin.is_empty()
+            && !self.index_changed
+            && self.message.is_none()
+    }
+}
+
+impl DiskSite<'_> {
+    /// Keeps an object for the end, if the repository does not have it.
+    pub(super) fn keep(&mut self, oid: Oid, kind: ObjectKind, raw: Vec<u8>) {
+        if self.pending.by_name.contains_key(&oid) {
+            return;
+        }
+        self.pending.by_name.insert(oid, self.pending.objects.len());
+        self.pending.contents_bytes += raw.len();
+        let object = Object::new(kind, raw);
+        if kind != ObjectKind::Blob {
+            self.trees.add(oid, object.clone());
+        }
+        self.pending.objects.push((oid, object));
+    }
+
+    pub(super) fn stage_entry(&mut self, path: &[u8], version: Option<&Version>) -> Result<(), Failure> {
+        let Some(version) = version else {
+            self.pending.entries.insert(path.to_vec(), None);
+            return Ok(());
+        };
+        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+        if validate_path(path).is_err() || (version.mode == 0o120_000 && validate_symlink_component(name).is_err()) {
+            return unsupported("a path that git refuses");
+        }
+        let stat = self.work_file(version).map(|file| index_stat(&file.stat));
+        let oid = match self.work_oid(version)? {
+            Some(oid) => {
+                let content = self.work_content(version)?.unwrap_or_default();
+                if self.pending.contents_bytes + content.len() > CONTENTS_MAX_BYTES {
+                    return unsupported("so much content");
+                }
+                if self.pending.object(&oid).is_none() && !self.git.objects()?.contains(&oid)? {
+                    self.keep(oid, ObjectKind::Blob, content.to_vec());
+                }
+                oid
+            }
+            None => oid_of(self.format, version)?,
+        };
+        let mut entry = IndexEntry::new(path, version.mode, oid);
+        if let Some(stat) = stat {
+            entry.stat = stat;
+            self.pending.fresh.insert(path.to_vec());
+        }
+        self.clear_way(path)?;
+        self.pending.entries.insert(path.to_vec(), Some(entry));
+        Ok(())
+    }
+
+    /// A file cannot be where a directory is, nor the other way round.
+    fn clear_way(&mut self, path: &[u8]) -> Result<(), Failure> {
+        let index = self.index()?;
+        let mut gone: Vec<Vec<u8>> = Vec::new();
+        for (end, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+            gone.push(path.get(..end).unwrap_or_default().to_vec());
+        }
+        let range = trees::below(&index.entries, path);
+        let below = index.entries.get(range).unwrap_or_default();
+        gone.extend(below.iter().map(|entry| entry.path.clone()));
+        let slash = [path, b"/"].concat();
+        let fresh = self.pending.entries.range(slash.clone()..);
+        let fresh: Vec<Vec<u8>> = fresh
+            .take_while(|(path, _)| path.starts_with(&slash))
+            .map(|(path, _)| path.clone())
+            .collect();
+        gone.extend(fresh);
+        for path in gone {
+            if index.position(&path, 0).is_ok() || self.pending.entries.contains_key(&path) {
+                self.pending.entries.insert(path, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts what was staged into the index.
+    pub(super) fn settle(&mut self) -> Result<(), Failure> {
+        if self.pending.entries.is_empty() {
+            return Ok(());
+        }
+        let old = self.index()?;
+        let fresh = std::mem::take(&mut self.pending.entries);
+        let mut index = Index::new(self.format);
+        index.version = old.version;
+        index.resolve_undo = old.resolve_undo.clone();
+        index.cache_tree = old.cache_tree.clone();
+        index.entries.reserve_exact(old.entries.len() + fresh.len());
+        let mut known = old.entries.iter().peekable();
+        for (path, entry) in fresh {
+            while let Some(entry) = known.next_if(|known| known.path < path) {
+                index.entries.push(entry.clone());
+            }
+            let before = known.next_if(|known| known.path == path);
+            let same = match (before, &entry) {
+                (Some(before), Some(entry)) => (before.oid, before.mode) == (entry.oid, entry.mode),
+                (None, None) => true,
+                _ => false,
+            };
+            if !same && let Some(root) = &mut index.cache_tree {
+                trees::forget(root, &path);
+            }
+            self.pending.index_changed |= !same || before != entry.as_ref();
+            index.entries.extend(entry);
+        }
+        index.entries.extend(known.cloned());
+        self.index = Some(Arc::new(index));
+        Ok(())
+    }
+
+    /// The tree of the index; what is known of it is kept with the index.
+    pub(super) fn name_index(&mut self) -> Result<Oid, Failure> {
+        self.settle()?;
+        let index = self.index()?;
+        let known = index.cache_tree.clone();
+        let mut made = Vec::new();
+        let root = trees::build(self.format, &index.entries, 0, known, b"", &mut |oid, raw| {
+            made.push((oid, raw));
+        })?;
+        for (oid, raw) in made {
+            if !self.git.objects()?.contains(&oid)? {
+                self.keep(oid, ObjectKind::Tree, raw);
+            }
+        }
+        let Some((_, oid)) = root.tree else {
+            return unsupported("a tree without a name");
+        };
+        if index.cache_tree.as_ref() != Some(&root) {
+            let mut index = Index::clone(&index);
+            index.cache_tree = Some(root);
+            self.index = Some(Arc::new(index));
+            self.pending.index_changed = true;
+        }
+        Ok(oid)
+    }
+
+    /// A file of the git directory is written or removed at the end.
+    pub(super) fn set_pending(&mut self, name: &[u8], content: Option<Bytes>) -> Result<(), Failure> {
+        let is_branch = name.strip_prefix(b"refs/heads/");
+        if let (Some(branch), None) = (is_branch, &content) {
+            let mut entries = self.config.entries().iter();
+            if entries.any(|entry| entry.section == "branch" && entry.subsection.as_deref() == Some(branch)) {
+                return unsupported("the configuration of a branch");
+            }
+        }
+        if !name.starts_with(b"refs/") && !name.starts_with(b"logs/") {
+            return unsupported("a changed git directory");
+        }
+        if name.starts_with(b"refs/") && !self.pending.expected.contains_key(name) {
+            let now = self.seen.get(name).copied().flatten();
+            self.pending.expected.insert(name.to_vec(), now);
+        }
+        self.pending.admin.push((name.to_vec(), content));
+        Ok(())
+    }
+
+    /// A line of a reflog, or how many there are: `<ref>/@<number>`, `<ref>/@`.
+    pub(super) fn log_entry(&mut self, name: &[u8]) -> Result<Option<Bytes>, Failure> {
+        let Some(at) = name.windows(2).rposition(|pair| pair == b"/@") else {
+            return Ok(None);
+        };
+        let (of, number) = (
+            name.get(..at).unwrap_or_default(),
+            name.get(at + 2..).unwrap_or_default(),
+        );
+        let lines = match self.logs.get(of) {
+            Some(lines) => lines.clone(),
+            None => {
+                let path = self.git.path().join("logs").join(std::ffi::OsStr::from_bytes(of));
+                let text = match fs::read(&path) {
+                    Ok(text) => text,
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+                    Err(error) => return Err(Error::io("read", &path, &error).into()),
+                };
+                let lines = text
+                    .split_inclusive(|&byte| byte == b'\n')
+                    .map(Bytes::copy_from_slice)
+                    .collect();
+                let lines: Arc<Vec<Bytes>> = Arc::new(lines);
+                self.logs.insert(of.to_vec(), lines.clone());
+                lines
+            }
+        };
+        if number.is_empty() {
+            return Ok(Some(format!("{}\n", lines.len()).into()));
+        }
+        let number = usize::from_str_radix(&String::from_utf8_lossy(number), 16)?;
+        Ok(lines.get(number).cloned())
+    }
+}

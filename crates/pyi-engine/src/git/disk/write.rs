@@ -1,0 +1,355 @@
+//! The end of a command: what it changed goes to the disk as git would write it, under git's locks.
+//!
+//! Objects first (nothing refers to them yet), then, with `index.lock` and the locks of refs held and what they guard found as it was read, the index and
+//! the refs. Whatever is in the way before the first of these is there: nothing was changed, the locks go, and git runs the command.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use pyi_cas::Bytes;
+use pyi_git::Oid;
+use pyi_git::command::Failure;
+use pyi_git::index::{Index, IndexVersion};
+use pyi_git::object::encode_loose;
+
+use super::super::odb::loose_path;
+use super::super::ref_files::RefValue;
+use super::files::Seen;
+use super::{DiskSite, unsupported};
+use crate::Error;
+
+/// Programs that git would run in the middle of what is done here.
+const HOOKS: [&str; 9] = [
+    "applypatch-msg",
+    "commit-msg",
+    "post-commit",
+    "post-index-change",
+    "post-rewrite",
+    "pre-commit",
+    "prepare-commit-msg",
+    "post-checkout",
+    "reference-transaction",
+];
+/// As many loose objects in one of 256 directories, or as many packs, make git tidy up after a commit.
+const LOOSE_MAX: usize = 26;
+const PACKS_MAX: usize = 49;
+
+/// A lock file; it goes away unless it becomes what it guards.
+struct Lock {
+    path: PathBuf,
+    target: PathBuf,
+    file: Option<File>,
+}
+
+impl Lock {
+    fn take(target: PathBuf) -> Result<Self, Failure> {
+        let mut name = target.clone().into_os_string();
+        name.push(".lock");
+        let path = PathBuf::from(name);
+        match OpenOptions::new().write(true).create_new(true).mode(0o666).open(&path) {
+            Ok(file) => Ok(Lock {
+                path,
+                target,
+                file: Some(file),
+            }),
+            // Git says what to do about it.
+            Err(_) => unsupported("a lock"),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let Some(mut file) = self.file.take() else {
+            return unsupported("a lock");
+        };
+        file.write_all(bytes)
+            .map_err(|error| Error::io("write", &self.path, &error).into())
+    }
+
+    fn land(mut self) -> Result<(), Failure> {
+        fs::rename(&self.path, &self.target).map_err(|error| Error::io("write", &self.target, &error))?;
+        self.path = PathBuf::new();
+        Ok(())
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if !self.path.as_os_str().is_empty() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A ref that changes.
+struct Move {
+    name: Vec<u8>,
+    new: Option<Oid>,
+    lock: Lock,
+}
+
+impl DiskSite<'_> {
+    /// Writes what the command changed. O(changes, and the index if it is one of them).
+    ///
+    /// # Errors
+    /// [`super::Unsupported`] if git has to do it, `Storage`; nothing that anybody can see was written then, unless the disk fails in the middle.
+    pub fn finish(&mut self) -> Result<(), Failure> {
+        self.settle()?;
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.refuse_hooks()?;
+        if self.pending.message.is_some() {
+            self.refuse_tidying()?;
+        }
+        let index = match self.pending.index_changed {
+            true => Some(self.lock_index()?),
+            false => None,
+        };
+        self.write_objects()?;
+        let index = match index {
+            Some(mut lock) => {
+                let bytes = self.index_bytes()?;
+                lock.write(&bytes)?;
+                Some(lock)
+            }
+            None => None,
+        };
+        let moves = self.lock_refs()?;
+        // HEAD's log is written under its own lock, as the branch could change under it.
+        let logs = std::mem::take(&mut self.pending.admin);
+        let head = match logs.iter().any(|(name, _)| name.starts_with(b"logs/HEAD/")) {
+            true => Some(Lock::take(self.git.path().join("HEAD"))?),
+            false => None,
+        };
+        if head.is_some() && self.git_file(b"HEAD")? != self.head {
+            return unsupported("a HEAD that changed meanwhile");
+        }
+        if let Some(message) = self.pending.message.take() {
+            let path = self.git.path().join("COMMIT_EDITMSG");
+            fs::write(&path, message).map_err(|error| Error::io("write", &path, &error))?;
+        }
+        for (name, content) in &logs {
+            self.write_log(name, content.as_ref())?;
+        }
+        for one in moves {
+            if one.new.is_some() {
+                one.lock.land()?;
+            } else {
+                fs::remove_file(&one.lock.target).map_err(|error| Error::io("remove", &one.lock.target, &error))?;
+                drop(one.lock);
+                self.tidy_directories(&one.name);
+            }
+        }
+        drop(head);
+        if let Some(lock) = index {
+            lock.land()?;
+        }
+        Ok(())
+    }
+
+    fn refuse_hooks(&self) -> Result<(), Failure> {
+        let hooks = self.git.path().join("hooks");
+        let active =
+            |name: &&str| fs::metadata(hooks.join(name)).is_ok_and(|hook| hook.permissions().mode() & 0o111 != 0);
+        if HOOKS.iter().any(active) {
+            return unsupported("hooks");
+        }
+        Ok(())
+    }
+
+    /// After a commit git may pack what is loose.
+    fn refuse_tidying(&self) -> Result<(), Failure> {
+        let count = |name: &str, suffix: &str| {
+            let entries = fs::read_dir(self.git.path().join("objects").join(name));
+            let entries = entries.into_iter().flatten().flatten();
+            entries
+                .filter(|entry| entry.file_name().as_bytes().ends_with(suffix.as_bytes()))
+                .count()
+        };
+        if count("17", "") > LOOSE_MAX || count("pack", ".pack") > PACKS_MAX {
+            return unsupported("maintenance");
+        }
+        Ok(())
+    }
+
+    /// Takes the lock of the index, and sees that the file is the one that was read.
+    fn lock_index(&mut self) -> Result<Lock, Failure> {
+        let path = self.git.path().join("index");
+        if fs::symlink_metadata(&path).is_ok_and(|index| !index.is_file()) {
+            return unsupported("an index that is no file");
+        }
+        let lock = Lock::take(path.clone())?;
+        let now = fs::metadata(&path)
+            .ok()
+            .map(|about| (about.ino(), about.mtime(), about.mtime_nsec(), about.len()));
+        if now != self.index_stamp {
+            return unsupported("an index that changed meanwhile");
+        }
+        Ok(lock)
+    }
+
+    /// The index as it is written. Entries whose files may have changed since the last index without anything to see are looked at: the new index
+    /// is younger, and would not show it any more.
+    fn index_bytes(&mut self) -> Result<Vec<u8>, Failure> {
+        let mut index = Index::clone(&*self.index()?);
+        for at in 0..index.entries.len() {
+            let Some(entry) = index.entries.get(at) else { break };
+            let is_racy = (entry.stat.mtime_seconds, entry.stat.mtime_nanos) >= self.index_time;
+            if !is_racy || self.work_stat_is_known(&entry.path) {
+                continue;
+            }
+            let entry = entry.clone();
+            let now = self.stat(&entry.path)?.map(|stat| super::files::index_stat(&stat));
+            let same_stat = now.is_some_and(|now| {
+                now == pyi_git::index::IndexStat {
+                    dev: now.dev,
+                    ..entry.stat
+                }
+            });
+            if same_stat
+                && matches!(self.look(&entry)?, Seen::Changed(_))
+                && let Some(entry) = index.entries.get_mut(at)
+            {
+                entry.stat.size = 0;
+            }
+        }
+        let version = match index.version {
+            4 => IndexVersion::V4,
+            _ => IndexVersion::Lowest,
+        };
+        Ok(index.encode(version)?)
+    }
+
+    /// Objects whose names git finds nowhere else, as loose ones.
+    fn write_objects(&self) -> Result<(), Failure> {
+        let objects = self.git.path().join("objects");
+        for (oid, object) in self.pending.objects() {
+            let path = loose_path(&objects, oid);
+            if path.exists() {
+                continue;
+            }
+            let directory = path.parent().unwrap_or(&objects);
+            let temporary = directory.join(format!("tmp_obj_{:x}", std::process::id()));
+            let bytes = encode_loose(object.kind, &object.data);
+            let create = || {
+                OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o444)
+                    .open(&temporary)
+            };
+            let opened = match create() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let _ = fs::create_dir(directory);
+                    create()
+                }
+                other => other,
+            };
+            let written = opened
+                .and_then(|mut file| file.write_all(&bytes))
+                .and_then(|()| fs::rename(&temporary, &path));
+            if let Err(error) = written {
+                let _ = fs::remove_file(&temporary);
+                return Err(Error::io("write", &path, &error).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the locks of all refs that change, and sees that they are what they were.
+    fn lock_refs(&mut self) -> Result<Vec<Move>, Failure> {
+        let mut wanted: BTreeMap<Vec<u8>, Option<Bytes>> = BTreeMap::new();
+        for (name, content) in &self.pending.admin {
+            if name.starts_with(b"refs/") {
+                wanted.insert(name.clone(), content.clone());
+            }
+        }
+        let mut moves = Vec::with_capacity(wanted.len());
+        for (name, content) in wanted {
+            let new = match &content {
+                Some(text) => Some(Oid::from_hex(text.trim_ascii())?),
+                None => None,
+            };
+            let target = self.git.ref_path(&name);
+            if let Some(directory) = target.parent() {
+                fs::create_dir_all(directory).map_err(|error| Error::io("create", directory, &error))?;
+            }
+            let mut lock = Lock::take(target.clone())?;
+            let known = self.git.read_ref(&name)?;
+            if matches!(known, Some(RefValue::Symbolic(_))) || target.is_dir() {
+                return unsupported("such a ref");
+            }
+            let packed = self.git.packed_refs()?;
+            let is_packed = packed.windows(name.len()).any(|part| part == name.as_slice());
+            if new.is_none() && (is_packed || !target.is_file()) {
+                return unsupported("a packed ref");
+            }
+            // What was read when the command began has to stand there still.
+            let expected = self.pending.expected.get(&name).copied().flatten();
+            let found = match known {
+                Some(RefValue::Object(oid)) => Some(oid),
+                _ => None,
+            };
+            if self.pending.expected.contains_key(&name) && expected != found {
+                return unsupported("a ref that changed meanwhile");
+            }
+            match new {
+                Some(oid) => lock.write(format!("{oid}\n").as_bytes())?,
+                None => lock.file = None,
+            }
+            moves.push(Move { name, new, lock });
+        }
+        Ok(moves)
+    }
+
+    fn write_log(&self, name: &[u8], content: Option<&Bytes>) -> Result<(), Failure> {
+        let Some(rest) = name.strip_prefix(b"logs/") else {
+            return Ok(());
+        };
+        let Some(at) = rest.windows(2).rposition(|pair| pair == b"/@") else {
+            return Ok(());
+        };
+        let of = rest.get(..at).unwrap_or_default();
+        let path = self.git.path().join("logs").join(OsStr::from_bytes(of));
+        let Some(line) = content else {
+            let _ = fs::remove_file(&path);
+            return Ok(());
+        };
+        if rest.ends_with(b"/@") {
+            return Ok(());
+        }
+        let failed = |error: io::Error| Error::io("write", &path, &error);
+        let open = || OpenOptions::new().append(true).create(true).mode(0o666).open(&path);
+        let mut file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(path.parent().unwrap_or(Path::new(""))).map_err(failed)?;
+                open().map_err(failed)?
+            }
+            other => other.map_err(failed)?,
+        };
+        Ok(file.write_all(line).map_err(failed)?)
+    }
+
+    /// Directories of refs and logs that are empty now.
+    fn tidy_directories(&self, name: &[u8]) {
+        for start in ["", "logs"] {
+            let mut path = self.git.path().join(start).join(OsStr::from_bytes(name));
+            while path.pop() {
+                let below = path.strip_prefix(self.git.path().join(start)).unwrap_or(Path::new(""));
+                if below.components().count() <= 2 || fs::remove_dir(&path).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether a file was looked at for the entry that the index has now.
+    fn work_stat_is_known(&self, path: &[u8]) -> bool {
+        self.pending.fresh.contains(path)
+    }
+}

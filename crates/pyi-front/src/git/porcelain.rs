@@ -1,0 +1,257 @@
+//! The commands that `pyi-git` does over a work tree: what has to be so that they may run here, and how.
+//!
+//! Their options are read where they are done; what is not known there comes back as not done, and git does it. Whatever has something to say on stderr is
+//! git's too. A command that writes does so when its whole answer is known, under git's locks.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::IsTerminal;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use pyi_engine::git::{DiskSite, Environment, Unsupported};
+use pyi_git::argv::Parsed;
+use pyi_git::command::{self, Failure};
+use pyi_git::config::{Config, parse_bool};
+
+use super::repository::GitRepository;
+use super::{ANY, Answer, Command, Input, Native, Reason};
+
+macro_rules! commands {
+    ($($constant:ident $name:literal)*) => { $(
+        pub(super) const $constant: Command = Command { name: $name, options: ANY, run };
+    )* };
+}
+commands! {
+    ADD "add"
+    BRANCH "branch"
+    COMMIT "commit"
+    DIFF "diff"
+    FOR_EACH_REF "for-each-ref"
+    LOG "log"
+    LS_FILES "ls-files"
+    MERGE_BASE "merge-base"
+    REV_LIST "rev-list"
+    SHOW "show"
+    STATUS "status"
+    TAG "tag"
+}
+
+/// Sections whose settings change what these commands say or do.
+const SECTIONS_REFUSED: &[&str] = &[
+    "add",
+    "column",
+    "commitgraph",
+    "format",
+    "interactive",
+    "log",
+    "notes",
+    "status",
+    "submodule",
+];
+/// The same of commands that write.
+const SECTIONS_REFUSED_WRITING: &[&str] = &["gc", "maintenance", "rerere", "trailer"];
+/// Settings of `core` that must be on, and off, if they are there.
+const CORE_ON: &[&str] = &["filemode", "symlinks", "trustctime", "logallrefupdates"];
+const CORE_OFF: &[&str] = &["ignorecase", "fsmonitor", "untrackedcache", "autocrlf"];
+/// Variables that commands read.
+const VARIABLES: &[&str] = &[
+    "COLUMNS",
+    "EMAIL",
+    "GIT_AUTHOR_DATE",
+    "GIT_AUTHOR_EMAIL",
+    "GIT_AUTHOR_NAME",
+    "GIT_COMMITTER_DATE",
+    "GIT_COMMITTER_EMAIL",
+    "GIT_COMMITTER_NAME",
+];
+
+fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native<Answer> {
+    let name = parsed.command().unwrap_or_default();
+    let writes = matches!(name, "add" | "branch" | "commit" | "tag");
+    if std::io::stdout().is_terminal() {
+        return Err(Reason::new("terminal"));
+    }
+    check_locale()?;
+    check_config(repository, writes)?;
+    check_place(parsed, repository, name)?;
+    repository.objects()?;
+    repository.check_history()?;
+    if matches!(name, "log" | "show") {
+        check_extras(repository)?;
+    }
+    let excludes = excludes(repository.config())?;
+    let open = DiskSite::open(
+        repository.top(),
+        repository.git(),
+        repository.config().clone(),
+        &excludes,
+    );
+    let mut site = open.map_err(reason)?;
+    if site.is_in_progress() {
+        return Err(Reason::new("repository-state"));
+    }
+    let mut words: Vec<Vec<u8>> = vec![name.as_bytes().to_vec()];
+    words.extend(input.words.iter().map(|word| word.as_bytes().to_vec()));
+    let takes_input = name == "commit"
+        && input
+            .words
+            .iter()
+            .any(|word| word.as_bytes().starts_with(b"-F") || word == "--file=-");
+    let bytes = if takes_input { input.read()? } else { &[] };
+    let outcome = command::run(&mut site, &words, bytes, &environment()).map_err(reason)?;
+    if outcome.unavailable {
+        return Err(Reason::new("not-done"));
+    }
+    let status = u8::try_from(outcome.status).map_err(|_| Reason::new("status"))?;
+    let below = !repository.prefix().is_empty();
+    if !outcome.stderr.is_empty() || status > 1 || (below && status > 0) {
+        return Err(Reason::new("diagnostics"));
+    }
+    // Where git runs too, it is git that writes.
+    if input.may_stream && writes {
+        site.finish().map_err(reason)?;
+    }
+    Ok(Answer {
+        out: outcome.stdout,
+        status,
+    })
+}
+
+fn reason(failure: Failure) -> Reason {
+    match failure.downcast_ref::<Unsupported>() {
+        Some(Unsupported(what)) => Reason::of("unsupported", what),
+        None => Reason::new("repository"),
+    }
+}
+
+/// Messages are in English here.
+fn check_locale() -> Native<()> {
+    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let locale = named("LC_ALL")
+        .or_else(|| named("LC_MESSAGES"))
+        .or_else(|| named("LANG"));
+    let Some(locale) = locale else { return Ok(()) };
+    let locale = locale.as_bytes();
+    let base = locale
+        .split(|byte| matches!(byte, b'.' | b'@'))
+        .next()
+        .unwrap_or(locale);
+    let is_plain = matches!(base, b"C" | b"POSIX") || base == b"en" || base.starts_with(b"en_");
+    if !is_plain {
+        return Err(Reason::new("locale"));
+    }
+    Ok(())
+}
+
+fn check_config(repository: &GitRepository, writes: bool) -> Native<()> {
+    // An index that is there keeps its version.
+    let has_index = || fs::symlink_metadata(repository.git().path().join("index")).is_ok();
+    for entry in repository.config().entries() {
+        let (section, key) = (entry.section.as_str(), entry.key.as_str());
+        let value = entry.value.as_deref();
+        let flag = parse_bool(value).ok();
+        let sound = match section {
+            "core" if CORE_ON.contains(&key) => flag == Some(true),
+            "core" if CORE_OFF.contains(&key) => flag == Some(false),
+            "core" => key != "hookspath" || !writes,
+            "color" => value != Some(b"always"),
+            "advice" => key != "statushints",
+            "diff" => key == "renames" && flag.is_some(),
+            "commit" | "tag" => key == "gpgsign" && flag == Some(false),
+            "branch" => entry.subsection.is_some(),
+            "index" => !writes || (matches!(key, "version" | "threads") && has_index()),
+            _ if SECTIONS_REFUSED.contains(&section) => false,
+            _ => !(writes && SECTIONS_REFUSED_WRITING.contains(&section)),
+        };
+        if !sound {
+            let known = ["core", "color", "advice", "diff", "commit", "tag", "branch"];
+            let known = known.iter().chain(SECTIONS_REFUSED).chain(SECTIONS_REFUSED_WRITING);
+            let told = known.into_iter().find(|known| **known == section).unwrap_or(&"core");
+            return Err(Reason::of("config", told));
+        }
+    }
+    Ok(())
+}
+
+/// Below the top, paths mean something else, and are shown in another way.
+fn check_place(parsed: &Parsed<'_>, repository: &GitRepository, name: &str) -> Native<()> {
+    let has_operands = parsed.operands().next().is_some() || parsed.separator().is_some();
+    let sound = match name {
+        _ if repository.prefix().is_empty() => true,
+        "branch" | "for-each-ref" | "merge-base" | "tag" => true,
+        "commit" | "diff" | "log" | "rev-list" | "show" => !has_operands,
+        _ => false,
+    };
+    if !sound {
+        return Err(Reason::new("directory"));
+    }
+    let places = [
+        config_home().map(|home| home.join("git/attributes")),
+        Some("/etc/gitattributes".into()),
+    ];
+    if places
+        .into_iter()
+        .flatten()
+        .any(|path| fs::symlink_metadata(path).is_ok())
+    {
+        return Err(Reason::new("attributes"));
+    }
+    Ok(())
+}
+
+/// What is shown beside commits.
+fn check_extras(repository: &GitRepository) -> Native<()> {
+    let has_notes = fs::symlink_metadata(repository.git().path().join("refs/notes")).is_ok()
+        || repository
+            .git()
+            .packed_refs()?
+            .windows(12)
+            .any(|part| part == b" refs/notes/");
+    if has_notes || fs::symlink_metadata(repository.top().join(".mailmap")).is_ok() {
+        return Err(Reason::new("notes-or-mailmap"));
+    }
+    Ok(())
+}
+
+fn config_home() -> Option<PathBuf> {
+    let named = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    named("XDG_CONFIG_HOME").or_else(|| named("HOME").map(|home| home.join(".config")))
+}
+
+/// The user's own file of what is ignored.
+fn excludes(config: &Config) -> Native<Vec<PathBuf>> {
+    let doubt = || Reason::of("config", "core.excludesfile");
+    let Some(value) = config.get("core", None, "excludesfile") else {
+        return Ok(config_home().map(|home| home.join("git/ignore")).into_iter().collect());
+    };
+    let value = value.ok_or_else(doubt)?;
+    if value.is_empty() {
+        return Ok(Vec::new());
+    }
+    let path = match value.strip_prefix(b"~/") {
+        Some(rest) => {
+            let home = std::env::var_os("HOME").ok_or_else(doubt)?;
+            PathBuf::from(home).join(std::ffi::OsString::from_vec(rest.to_vec()))
+        }
+        None => PathBuf::from(std::ffi::OsString::from_vec(value.to_vec())),
+    };
+    if !path.is_absolute() {
+        return Err(doubt());
+    }
+    Ok(vec![path])
+}
+
+fn environment() -> Environment {
+    let mut variables = BTreeMap::new();
+    for name in VARIABLES {
+        if let Some(value) = std::env::var_os(name) {
+            variables.insert(name.as_bytes().to_vec(), value.into_vec());
+        }
+    }
+    variables
+}
