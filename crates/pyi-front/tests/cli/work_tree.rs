@@ -593,6 +593,17 @@ fn what_is_locked_or_has_hooks_is_gits() {
 }
 
 #[test]
+fn a_directory_that_is_not_tracked_is_named_with_a_slash_or_without() {
+    let place = Place::new();
+    fs::create_dir(place.path("project/new")).unwrap();
+    place.write("project/new/file", "x\n");
+    for path in ["new", "new/", "new/file", "ne*", "src"] {
+        let words = ["status", "--short", "--", path];
+        assert_eq!(place.ok(&words), place.git(&words), "{path}");
+    }
+}
+
+#[test]
 fn a_change_in_the_same_instant_is_seen() {
     let place = Place::new();
     for round in 0..20 {

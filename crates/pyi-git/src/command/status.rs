@@ -66,7 +66,7 @@ pub(crate) fn list_untracked(call: &mut Call<'_>, pathspec: &Pathspec, collapse:
                 return unavailable("a path below a directory that is not tracked");
             }
         }
-        found.retain(|path| pathspec.matches(path.strip_suffix(b"/").unwrap_or(path)));
+        found.retain(|path| pathspec.matches(path));
         return Ok(found);
     }
     let mut ignored = Ignored::new(call)?;

@@ -50,7 +50,7 @@ fn row(call: &mut Call<'_>, pair: &Pair) {
 }
 
 /// How far a branch is from what it follows.
-fn print_tracking(call: &mut Call<'_>, branch: &[u8]) -> Run<()> {
+fn print_tracking(call: &mut Call<'_>, branch: &[u8], about: About) -> Run<()> {
     let Some(tracking) = call.tracking(branch)? else {
         return Ok(());
     };
@@ -77,7 +77,9 @@ fn print_tracking(call: &mut Call<'_>, branch: &[u8]) -> Run<()> {
             call.line(&[b"Your branch and '", name, b"' have diverged,"]);
             let both = format!("and have {ahead} and {behind} different commits each, respectively.");
             call.line(&[both.as_bytes()]);
-            call.line(&[b"  (use \"git pull\" if you want to integrate the remote branch with yours)"]);
+            if about == About::Status {
+                call.line(&[b"  (use \"git pull\" if you want to integrate the remote branch with yours)"]);
+            }
         }
     }
     call.out.push(b'\n');
@@ -100,7 +102,7 @@ pub(crate) fn print(call: &mut Call<'_>, status: &Status, untracked: Untracked, 
     match call.head()? {
         Head::Branch(name) => {
             call.line(&[b"On branch ", name.strip_prefix(HEADS).unwrap_or(&name)]);
-            print_tracking(call, &name)?;
+            print_tracking(call, &name, about)?;
         }
         Head::Detached(_) => match detached(call)? {
             Some((at, name)) => {
