@@ -11,3 +11,4 @@ mod store;
 mod usage;
 mod verbs;
 mod work_tree;
+mod work_tree_told;
