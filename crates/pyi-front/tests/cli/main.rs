@@ -11,4 +11,5 @@ mod store;
 mod usage;
 mod verbs;
 mod work_tree;
+mod work_tree_told;
 mod workspace_git;
