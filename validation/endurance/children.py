@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-__all__ = ["Child", "Event", "Say", "hear", "spawn"]
+__all__ = ["Child", "Event", "Say", "hear", "spawn", "wait_while_halted"]
 
 Event: TypeAlias = list[Any]
 Say: TypeAlias = Callable[..., None]
@@ -114,6 +114,16 @@ def _run(run: Callable[[Say], None], pipe: int) -> int:
         say("error", type(error).__name__, text[-_TEXT_MAX:])
         return 1
     return 0
+
+
+def wait_while_halted(halt: Callable[[], int], say: Say) -> None:
+    """In a child: wait as long as everybody is to wait. `halt` returns the number of the halt, 0 if there is none."""
+    number = halt()
+    if number:
+        say("paused", number)
+        while halt() == number:
+            time.sleep(0.01)
+        say("resumed")
 
 
 def hear(children: list[Child], seconds: float) -> list[Child]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from validation.endurance.children import Say
+from validation.endurance.children import Say, wait_while_halted
 from validation.endurance.opening import open_store
 
 __all__ = ["Rounds", "collect"]
@@ -23,7 +23,7 @@ class Rounds:
 
     store: Path
     rest_s: float
-    is_halted: Callable[[], bool]
+    halt: Callable[[], int]
     compact_share: float = 0.1
     scrub_share: float = 0.0
 
@@ -35,11 +35,7 @@ def collect(rounds: Rounds, say: Say) -> None:
         say("opened", time.perf_counter() - begin)
         source = random.Random()
         while True:
-            if rounds.is_halted():
-                say("paused")
-                while rounds.is_halted():
-                    time.sleep(0.01)
-                say("resumed")
+            wait_while_halted(rounds.halt, say)
             if source.random() < rounds.scrub_share:
                 report = repo.scrub()
                 say("scrubbed", report.clean, report.checked, report.seconds, report.damaged[:5], report.places[:5])

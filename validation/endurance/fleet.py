@@ -43,26 +43,27 @@ class Fleet:
         self.gave_up: Counter[str] = Counter()
         self.others: dict[str, Callable[[Child, Event], None]] = {}
         self._flag = mmap.mmap(-1, mmap.PAGESIZE)
+        self._halts = 0
         self._source = random.Random(seed)
         self._lives = 0
         self.run_alone("prepare", lambda say: writer.prepare(store, say, age_s=age_s))
 
     # Children
 
-    def is_halted(self) -> bool:
-        """Whether everybody is to wait; the same in all processes."""
-        return self._flag[0] != 0
+    def halted(self) -> int:
+        """Return the number of the present halt, 0 if nobody is to wait; the same in all processes."""
+        return self._flag[0]
 
     def start_writer(self, number: int, *, pause_s: float = 0.0, kind: str = "writer") -> Child:
         """Start a writer, at once and with what is known now."""
         self._lives += 1
         self.model.grow_old(time.time())
-        job = writer.Job(self.store, number, f"{self.seed}/{number}/{self._lives}", pause_s, self.is_halted)
+        job = writer.Job(self.store, number, f"{self.seed}/{number}/{self._lives}", pause_s, self.halted)
         return self.add(spawn(kind, number, lambda say: writer.write(job, self.model, say)))
 
     def start_collector(self, *, rest_s: float, kind: str = "collector", scrub_share: float = 0.0) -> Child:
         """Start a collector."""
-        rounds = collector.Rounds(self.store, rest_s, self.is_halted, scrub_share=scrub_share)
+        rounds = collector.Rounds(self.store, rest_s, self.halted, scrub_share=scrub_share)
         return self.add(spawn(kind, 0, lambda say: collector.collect(rounds, say)))
 
     def add(self, child: Child) -> Child:
@@ -110,7 +111,11 @@ class Fleet:
 
     def halt(self) -> bool:
         """Let everybody wait between two actions; whether all of them do."""
-        self._flag[0] = 1
+        # Numbered, as somebody may not have noticed yet that the halt before is over.
+        self._halts = self._halts % 255 + 1
+        for child in self.children:
+            child.paused = False
+        self._flag[0] = self._halts
         limit = time.monotonic() + _LATE_MAX
         while not all(child.paused for child in self.children) and time.monotonic() < limit:
             self.listen(0.1)
@@ -225,8 +230,8 @@ class Fleet:
     def _on_restored(self, child: Child, checked: int) -> None:
         self.counts["verified restores"] += 1
 
-    def _on_paused(self, child: Child) -> None:
-        child.paused = True
+    def _on_paused(self, child: Child, halt: int) -> None:
+        child.paused = halt == self.halted()
 
     def _on_resumed(self, child: Child) -> None:
         child.paused = False

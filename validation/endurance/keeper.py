@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from validation.endurance.children import Say
+from validation.endurance.children import Say, wait_while_halted
 from validation.endurance.opening import open_store
 
 __all__ = ["Duty", "keep_backups"]
@@ -26,7 +26,7 @@ class Duty:
     store: Path
     targets: Path
     pause_s: float
-    is_halted: Callable[[], bool]
+    halt: Callable[[], int]
 
 
 def keep_backups(duty: Duty, say: Say) -> None:
@@ -35,11 +35,7 @@ def keep_backups(duty: Duty, say: Say) -> None:
         number, next_at = 0, time.monotonic()
         heard_at = next_at
         while True:
-            if duty.is_halted():
-                say("paused")
-                while duty.is_halted():
-                    time.sleep(0.01)
-                say("resumed")
+            wait_while_halted(duty.halt, say)
             if time.monotonic() < next_at:
                 time.sleep(0.05)
                 if time.monotonic() > heard_at + _WORD_EVERY_S:

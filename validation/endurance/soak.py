@@ -67,7 +67,7 @@ class _Soak:
         for number in (0, 1):
             fleet.start_writer(number, pause_s=pause_s, kind="steady writer")
         fleet.start_collector(rest_s=2.0, kind="steady collector", scrub_share=0.3)
-        duty = Duty(fleet.store, self.place / "backups", options.every, fleet.is_halted)
+        duty = Duty(fleet.store, self.place / "backups", options.every, fleet.halted)
         fleet.add(spawn("keeper", 0, lambda say: keep_backups(duty, say)))
         until = self.begin + 3600 * options.hours
         next_line = self.begin + options.every

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyi
-from validation.endurance.children import Say
+from validation.endurance.children import Say, wait_while_halted
 from validation.endurance.content import Draft
 from validation.endurance.model import Model, Young
 from validation.endurance.opening import open_store
@@ -32,7 +32,7 @@ class Job:
     number: int
     seed: str
     pause_s: float
-    is_halted: Callable[[], bool]
+    halt: Callable[[], int]
 
 
 def prepare(store: Path, say: Say, *, age_s: float, heads: int = 3, history: int = 20) -> None:
@@ -67,11 +67,7 @@ def write(job: Job, model: Model, say: Say) -> None:
     ]
     life.step()
     while True:
-        if job.is_halted():
-            say("paused")
-            while job.is_halted():
-                time.sleep(0.01)
-            say("resumed")
+        wait_while_halted(job.halt, say)
         draw = life.source.random()
         next(action for bound, action in actions if draw < bound)()
         if job.pause_s:
