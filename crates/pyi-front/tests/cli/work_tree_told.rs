@@ -69,3 +69,38 @@ fn a_change_in_the_same_instant_is_seen() {
         assert_eq!(place.git(&["status", "--porcelain"]), "MM README.md\n");
     }
 }
+
+#[test]
+fn rules_behind_a_symlink_are_gits_to_warn_of() {
+    let place = Place::new();
+    std::os::unix::fs::symlink("README.md", place.path("project/.gitattributes")).unwrap();
+    for words in [&["status", "--short"][..], &["log", "-p", "-1"], &["diff", "HEAD"]] {
+        let output = place
+            .command(PYI)
+            .env("PYI_GIT_NATIVE", "only")
+            .args(words)
+            .output()
+            .unwrap();
+        assert!(is_handed_over(&output), "{words:?}");
+    }
+}
+
+#[test]
+fn a_reflog_has_the_first_line_of_a_message() {
+    let place = Place::new();
+    place.write("project/README.md", "changed\n");
+    place.ok(&["commit", "-qam", "One\ntwo\n\nthree"]);
+    place.ok(&["commit", "-q", "--amend", "--no-edit", "--allow-empty"]);
+    let log = place.git(&["log", "-g", "--format=%gs", "-2"]);
+    assert_eq!(log, "commit (amend): One\ncommit: One\n");
+}
+
+#[test]
+fn a_packed_tag_that_stays_where_it_is_stays_packed() {
+    let place = Place::new();
+    place.git(&["tag", "v0"]);
+    place.git(&["pack-refs", "--all"]);
+    place.ok(&["tag", "-f", "v0", "v0"]);
+    assert!(!place.path("project/.git/refs/tags/v0").exists());
+    assert_eq!(place.git(&["rev-parse", "v0"]), place.git(&["rev-parse", "HEAD"]));
+}

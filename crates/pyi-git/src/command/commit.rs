@@ -4,7 +4,7 @@ use super::args::{self, Given, Takes};
 use super::date::{DateForm, format_date};
 use super::diff::{Format, Options, Pair, print};
 use super::identity::Capacity;
-use super::names::{ReadCommit, subject};
+use super::names::ReadCommit;
 use super::pathspec::Pathspec;
 use super::refs::{HEADS, Head};
 use super::status::{Untracked, collect};
@@ -94,7 +94,8 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         (None, true) => "commit (initial): ",
         (None, false) => "commit: ",
     };
-    let line = [what.as_bytes(), &subject(&text)].concat();
+    // The reflog gets the first line of it.
+    let line = [what.as_bytes(), &text].concat();
     call.move_head(&oid, &line)?;
     call.site.committed(&oid, &text)?;
     if !given.has("quiet") {

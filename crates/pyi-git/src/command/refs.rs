@@ -84,11 +84,13 @@ impl Call<'_> {
             return Ok(());
         };
         self.refuse_clash(name)?;
-        self.site
-            .set_admin(name, Some(format!("{new}\n").into_bytes().into()))?;
         let null = self.site.format().null_oid();
-        // A ref that stays where it is has nothing to log; HEAD, if it is that branch, has.
+        // A ref that stays where it is is not written, and has nothing to log; HEAD, if it is that branch, has.
         let moved = old != Some(*new);
+        if moved {
+            self.site
+                .set_admin(name, Some(format!("{new}\n").into_bytes().into()))?;
+        }
         let old = old.unwrap_or(null);
         if moved && (name.starts_with(HEADS) || name == b"refs/stash") {
             self.add_log(name, &old, new, message)?;
@@ -163,8 +165,9 @@ impl Call<'_> {
 
     pub(crate) fn add_log(&mut self, name: &[u8], old: &Oid, new: &Oid, message: &[u8]) -> Run<()> {
         let who = self.identity(Capacity::Committer)?.to_bytes();
-        // One line, in which white space is single spaces.
-        let words = message.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        // The first line, in which white space is single spaces.
+        let line = message.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         let message = words.collect::<Vec<_>>().join(&b' ');
         let line = [format!("{old} {new} ").as_bytes(), &who, b"\t", &message, b"\n"].concat();
         let number = self.log_len(name)?;

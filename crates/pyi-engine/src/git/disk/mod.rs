@@ -28,7 +28,7 @@ use pyi_git::{ObjectFormat, Oid};
 use super::directory::GitDirectory;
 use super::ref_files::RefValue;
 use crate::Error;
-use crate::sandbox::os::Dir;
+use crate::sandbox::os::{Dir, FileType};
 use files::{Place, Seen, WorkFile, stored};
 use pending::Pending;
 use trees::{Below, Trees};
@@ -116,6 +116,11 @@ impl<'r> DiskSite<'r> {
             head: None,
             pending: Pending::default(),
         };
+        // Git warns of one that is a symlink, and reads nothing.
+        let rules = site.stat(b".gitattributes")?;
+        if rules.is_some_and(|stat| stat.file_type() != FileType::File) {
+            return unsupported("a .gitattributes that is no file");
+        }
         for path in excludes {
             match fs::read(path) {
                 Ok(text) => site.excludes.push(Arc::new(PatternList::parse(&text))),
@@ -169,13 +174,18 @@ impl<'r> DiskSite<'r> {
         if index.skipped.iter().any(|name| !matches!(name, b"EOIE" | b"IEOT")) {
             return unsupported("an extension of the index");
         }
-        self.has_attributes = index
-            .entries
-            .iter()
-            .any(|entry| entry.path.ends_with(b".gitattributes"));
         let index = Arc::new(index);
         self.index = Some(index.clone());
-        self.has_attributes |= self.stat(b".gitattributes")?.is_some();
+        let tracked = index.entries.iter().map(|entry| entry.path.as_slice());
+        let tracked = tracked.filter(|path| path.ends_with(b".gitattributes"));
+        self.has_attributes = tracked.clone().next().is_some();
+        for path in tracked.chain([&b".gitattributes"[..]]) {
+            let found = self.stat(path)?;
+            self.has_attributes |= found.is_some();
+            if found.is_some_and(|stat| stat.file_type() != FileType::File) {
+                return unsupported("a .gitattributes that is no file");
+            }
+        }
         Ok(index)
     }
 
