@@ -168,7 +168,10 @@ pub(crate) fn collect(store: &FileStore, mark: &mut dyn Mark, options: &CollectO
             ..Collected::default()
         });
     };
-    // What a collector that died left.
+    // What a collector that died left. It may have removed something and not said so.
+    if gc.phase() != Phase::Idle {
+        shared.announce_segments();
+    }
     end(gc);
     remove_debris(shared)?;
     look(shared)?;

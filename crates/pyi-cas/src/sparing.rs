@@ -102,8 +102,10 @@ impl FileStore {
             if pause == PAUSE_MAX
                 && let Some(_lock) = GcFile::lock(self.shared.vfs.as_ref(), &self.sessions.gc_path())?
             {
-                // It died, and has not removed anything.
-                collect::end(&taken.gc);
+                // It died. If it has begun to remove, that stays said until the next one comes.
+                if taken.gc.phase() == Phase::Deciding {
+                    collect::end(&taken.gc);
+                }
                 continue;
             }
             std::thread::sleep(pause);
