@@ -12,7 +12,7 @@ use blake3::platform::{Platform, le_bytes_from_words_32, words_from_le_bytes_32}
 use crate::id::Id;
 
 const BLOCK_BYTES: usize = 64;
-const CHUNK_BYTES: usize = 1024;
+pub(crate) const CHUNK_BYTES: usize = 1024;
 /// Longer contents keep the crate's vectors busy alone.
 const SMALL_CHUNKS: usize = 16;
 pub(crate) const SMALL_BYTES: usize = SMALL_CHUNKS * CHUNK_BYTES;
@@ -43,29 +43,11 @@ impl Hashing {
         }
     }
 
-    /// The digest of a content of at most [`SMALL_BYTES`]. O(length).
-    pub(crate) fn small(&self, content: &[u8]) -> Id {
-        debug_assert!(content.len() <= SMALL_BYTES);
-        if content.len() <= CHUNK_BYTES {
-            return digest(&self.chunk(content, 0, ROOT));
-        }
-        let (full, tail) = full_chunks(content);
-        let mut values = [[0; 8]; SMALL_CHUNKS];
-        if let [only] = full {
-            values[0] = self.chunk(only, 0, 0);
-        } else {
-            let mut inputs: [&[u8; CHUNK_BYTES]; SMALL_CHUNKS] = [&[0; CHUNK_BYTES]; SMALL_CHUNKS];
-            for (input, chunk) in inputs.iter_mut().zip(full) {
-                *input = chunk;
-            }
-            let mut out = [0; SMALL_CHUNKS * 32];
-            self.many(&inputs[..full.len()], 0, IncrementCounter::Yes, 0, &mut out);
-            for (value, bytes) in values.iter_mut().zip(out.as_chunks().0).take(full.len()) {
-                *value = words_from_le_bytes_32(bytes);
-            }
-        }
-        values[full.len()] = self.chunk(tail, full.len() as u64, 0);
-        self.root(&mut values[..=full.len()])
+    /// The digest of a content of at most [`CHUNK_BYTES`]. O(length). The chunks of a longer one the crate hashes side by side, which outweighs what its
+    /// hasher costs.
+    pub(crate) fn chunk_alone(&self, content: &[u8]) -> Id {
+        debug_assert!(content.len() <= CHUNK_BYTES);
+        digest(&self.chunk(content, 0, ROOT))
     }
 
     /// The digests of contents of at most [`SMALL_BYTES`] each, in order. Whole chunks of different contents are hashed side by side. O(bytes).
