@@ -26,7 +26,7 @@ mod tree_import;
 pub(crate) mod work;
 
 pub use directory::GitDirectory;
-pub use disk::{DiskSite, Unsupported};
+pub use disk::{DiskSite, PartlyWritten, Unsupported};
 pub use export::ExportOptions;
 pub use import::History;
 pub(crate) use map::GitMap;

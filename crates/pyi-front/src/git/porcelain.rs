@@ -5,17 +5,20 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use pyi_engine::git::{DiskSite, Environment, Unsupported};
+use pyi_engine::git::{DiskSite, Environment, PartlyWritten, Unsupported};
 use pyi_git::argv::Parsed;
 use pyi_git::command::{self, Failure};
 use pyi_git::config::{Config, parse_bool};
 
 use super::repository::GitRepository;
 use super::{ANY, Answer, Command, Input, Native, Reason};
+
+/// Git's status for what it could not do.
+const FATAL: u8 = 128;
 
 macro_rules! commands {
     ($($constant:ident $name:literal)*) => { $(
@@ -110,7 +113,19 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     }
     // Where git runs too, it is git that writes.
     if input.may_stream && writes {
-        site.finish().map_err(reason)?;
+        match site.finish() {
+            Ok(()) => {}
+            // Git would do it a second time.
+            Err(failure) if failure.is::<PartlyWritten>() => {
+                // A closed stderr changes nothing about what was done.
+                let _ = writeln!(std::io::stderr(), "fatal: {failure}");
+                return Ok(Answer {
+                    out: Vec::new(),
+                    status: FATAL,
+                });
+            }
+            Err(failure) => return Err(reason(failure)),
+        }
     }
     Ok(Answer {
         out: outcome.stdout,

@@ -104,3 +104,28 @@ fn a_packed_tag_that_stays_where_it_is_stays_packed() {
     assert!(!place.path("project/.git/refs/tags/v0").exists());
     assert_eq!(place.git(&["rev-parse", "v0"]), place.git(&["rev-parse", "HEAD"]));
 }
+
+/// The log of the branch cannot be written when that of HEAD was: git must not make the commit once more.
+#[test]
+fn what_failed_in_the_middle_is_not_run_again() {
+    let place = Place::new();
+    // Longer than a file may be in what follows.
+    let log = place.path("project/.git/logs/refs/heads/main");
+    let lines = fs::read_to_string(&log).unwrap();
+    fs::write(&log, lines.repeat((600 << 10) / lines.len())).unwrap();
+    let head = place.git(&["rev-parse", "HEAD"]);
+    place.write("project/README.md", "changed\n");
+    let output = place
+        .command("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 1000; exec \"$0\" commit -qam x", PYI])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(128), "{said}");
+    assert!(
+        said.starts_with("fatal: ") && said.contains("carried out in part"),
+        "{said}"
+    );
+    assert_eq!(place.git(&["rev-parse", "HEAD"]), head);
+    assert!(!place.path("project/.git/index.lock").exists());
+}

@@ -55,6 +55,11 @@ const IN_PROGRESS: [&str; 11] = [
 #[error("{0} is git's to deal with; unset PYI_GIT_NATIVE to let it")]
 pub struct Unsupported(pub &'static str);
 
+/// The file system failed in the middle of what others see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; the command was carried out in part: look at `git status` and `git reflog` before you run it again")]
+pub struct PartlyWritten(pub String);
+
 /// This is git's.
 fn unsupported<T>(what: &'static str) -> Result<T, Failure> {
     Err(Unsupported(what).into())

@@ -20,7 +20,7 @@ use pyi_git::object::encode_loose;
 use super::super::odb::loose_path;
 use super::super::ref_files::RefValue;
 use super::files::Seen;
-use super::{DiskSite, unsupported};
+use super::{DiskSite, PartlyWritten, unsupported};
 use crate::Error;
 
 /// Programs that git would run in the middle of what is done here.
@@ -96,7 +96,8 @@ impl DiskSite<'_> {
     /// Writes what the command changed. O(changes, and the index if it is one of them).
     ///
     /// # Errors
-    /// [`super::Unsupported`] if git has to do it, `Storage`; nothing that anybody can see was written then, unless the disk fails in the middle.
+    /// [`super::Unsupported`] if git has to do it, `Storage`; nothing that anybody can see was written then. [`super::PartlyWritten`] if something was: then
+    /// git must not run the command again.
     pub fn finish(&mut self) -> Result<(), Failure> {
         self.settle()?;
         if self.pending.is_empty() {
@@ -133,7 +134,19 @@ impl DiskSite<'_> {
             let path = self.git.path().join("COMMIT_EDITMSG");
             fs::write(&path, message).map_err(|error| Error::io("write", &path, &error))?;
         }
-        for (name, content) in &logs {
+        self.land(&logs, moves, head, index)
+            .map_err(|failure| PartlyWritten(failure.to_string()).into())
+    }
+
+    /// Puts everything in its place, under locks that are held: from here on others see it.
+    fn land(
+        &self,
+        logs: &[(Vec<u8>, Option<Bytes>)],
+        moves: Vec<Move>,
+        head: Option<Lock>,
+        index: Option<Lock>,
+    ) -> Result<(), Failure> {
+        for (name, content) in logs {
             self.write_log(name, content.as_ref())?;
         }
         for one in moves {
