@@ -109,9 +109,7 @@ impl RefState {
     fn put(&mut self, puts: &[(Vec<u8>, Option<Vec<u8>>)]) {
         for (key, value) in puts {
             match value {
-                Some(value) => self
-                    .values
-                    .insert(Key::from_slice(key), Bytes::copy_from_slice(value)),
+                Some(value) => self.values.insert(Key::from_slice(key), Bytes::copy_from_slice(value)),
                 None => self.values.remove(key.as_slice()),
             };
         }
