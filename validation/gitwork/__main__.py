@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from validation.gitwork import agents, differential, traces
+from validation.gitwork import agents, differential, speed, traces
 from validation.lab import Lab
 
 __all__ = ["main"]
 
-_RECIPES = {"agents": agents, "differential": differential, "traces": traces}
+_RECIPES = {"agents": agents, "differential": differential, "speed": speed, "traces": traces}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

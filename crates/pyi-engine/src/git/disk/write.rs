@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use pyi_cas::Bytes;
 use pyi_git::Oid;
 use pyi_git::command::Failure;
-use pyi_git::index::{Index, IndexVersion};
+use pyi_git::index::IndexStat;
 use pyi_git::object::encode_loose;
 
 use super::super::odb::loose_path;
@@ -22,6 +22,7 @@ use super::super::ref_files::RefValue;
 use super::files::Seen;
 use super::{DiskSite, PartlyWritten, unsupported};
 use crate::Error;
+use crate::sandbox::os::Dir;
 
 /// Programs that git would run in the middle of what is done here.
 const HOOKS: [&str; 9] = [
@@ -167,9 +168,13 @@ impl DiskSite<'_> {
 
     fn refuse_hooks(&self) -> Result<(), Failure> {
         let hooks = self.git.path().join("hooks");
-        let active =
-            |name: &&str| fs::metadata(hooks.join(name)).is_ok_and(|hook| hook.permissions().mode() & 0o111 != 0);
-        if HOOKS.iter().any(active) {
+        // Examples stand there in most repositories: one look tells whether there is anything else.
+        let names = Dir::open(&hooks).and_then(|dir| dir.list()).ok();
+        let is_there = |name: &str| names.as_ref().is_none_or(|names| names.contains(name.as_bytes()));
+        let active = |name: &&str| {
+            is_there(name) && fs::metadata(hooks.join(name)).is_ok_and(|hook| hook.permissions().mode() & 0o111 != 0)
+        };
+        if self.git.has("hooks") && HOOKS.iter().any(active) {
             return unsupported("hooks");
         }
         Ok(())
@@ -209,33 +214,22 @@ impl DiskSite<'_> {
     /// The index as it is written. Entries whose files may have changed since the last index without anything to see are looked at: the new index
     /// is younger, and would not show it any more.
     fn index_bytes(&mut self) -> Result<Vec<u8>, Failure> {
-        let mut index = Index::clone(&*self.index()?);
-        for at in 0..index.entries.len() {
-            let Some(entry) = index.entries.get(at) else { break };
-            let is_racy = (entry.stat.mtime_seconds, entry.stat.mtime_nanos) >= self.index_time;
-            if !is_racy || self.work_stat_is_known(&entry.path) {
+        let view = self.view()?;
+        let mut unsure = Vec::new();
+        for at in 0..view.len() {
+            let entry = view.entry(at);
+            let known = entry.stat();
+            let is_racy = (known.mtime_seconds, known.mtime_nanos) >= self.index_time;
+            if !is_racy || self.work_stat_is_known(entry.path()) {
                 continue;
             }
-            let entry = entry.clone();
-            let now = self.stat(&entry.path)?.map(|stat| super::files::index_stat(&stat));
-            let same_stat = now.is_some_and(|now| {
-                now == pyi_git::index::IndexStat {
-                    dev: now.dev,
-                    ..entry.stat
-                }
-            });
-            if same_stat
-                && matches!(self.look(&entry)?, Seen::Changed(_))
-                && let Some(entry) = index.entries.get_mut(at)
-            {
-                entry.stat.size = 0;
+            let now = self.stat(entry.path())?.map(|stat| super::files::index_stat(&stat));
+            let same_stat = now.is_some_and(|now| now == IndexStat { dev: now.dev, ..known });
+            if same_stat && matches!(self.look(&entry)?, Seen::Changed(_)) {
+                unsure.push(at);
             }
         }
-        let version = match index.version {
-            4 => IndexVersion::V4,
-            _ => IndexVersion::Lowest,
-        };
-        Ok(index.encode(version)?)
+        Ok(view.encode(&unsure)?)
     }
 
     /// Objects whose names git finds nowhere else, as loose ones.
