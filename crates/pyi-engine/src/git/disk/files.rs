@@ -150,6 +150,16 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
 }
 
+/// Whether git, which knows seconds only, sees nothing changed.
+fn is_same_second(now: &IndexStat, known: &IndexStat) -> bool {
+    let nanos = IndexStat {
+        mtime_nanos: known.mtime_nanos,
+        ctime_nanos: known.ctime_nanos,
+        ..*now
+    };
+    nanos == *known
+}
+
 /// What became of an entry of the index.
 pub(super) enum Seen {
     Same,
@@ -314,6 +324,7 @@ impl DiskSite<'_> {
         if same_kind && (now.size == known.size || known.size == 0) {
             if self.work_oid(&version)? == Some(entry.oid) {
                 if same_mode {
+                    self.is_stale |= !is_same_second(&now, &known);
                     return Ok(Seen::Same);
                 }
                 return Ok(Seen::Changed(stored(version.mode, &entry.oid)));

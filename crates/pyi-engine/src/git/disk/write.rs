@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use pyi_cas::Bytes;
@@ -20,6 +20,7 @@ use pyi_git::object::encode_loose;
 use super::super::odb::loose_path;
 use super::super::ref_files::RefValue;
 use super::files::Seen;
+use super::guard::{self, Guard, Held};
 use super::{DiskSite, PartlyWritten, unsupported};
 use crate::Error;
 
@@ -44,6 +45,8 @@ struct Lock {
     path: PathBuf,
     target: PathBuf,
     file: Option<File>,
+    /// It goes away with the process, too.
+    held: Option<Held>,
 }
 
 impl Lock {
@@ -51,11 +54,12 @@ impl Lock {
         let mut name = target.clone().into_os_string();
         name.push(".lock");
         let path = PathBuf::from(name);
-        match OpenOptions::new().write(true).create_new(true).mode(0o666).open(&path) {
-            Ok(file) => Ok(Lock {
+        match guard::create(&path) {
+            Ok((file, held)) => Ok(Lock {
                 path,
                 target,
                 file: Some(file),
+                held,
             }),
             // Git says what to do about it.
             Err(_) => unsupported("a lock"),
@@ -73,6 +77,7 @@ impl Lock {
     fn land(mut self) -> Result<(), Failure> {
         fs::rename(&self.path, &self.target).map_err(|error| Error::io("write", &self.target, &error))?;
         self.path = PathBuf::new();
+        self.held = None;
         Ok(())
     }
 }
@@ -104,6 +109,7 @@ impl DiskSite<'_> {
             return Ok(());
         }
         self.refuse_hooks()?;
+        let _guard = Guard::start();
         if self.pending.message.is_some() {
             self.refuse_tidying()?;
         }
@@ -167,9 +173,9 @@ impl DiskSite<'_> {
 
     fn refuse_hooks(&self) -> Result<(), Failure> {
         let hooks = self.git.path().join("hooks");
-        let active =
-            |name: &&str| fs::metadata(hooks.join(name)).is_ok_and(|hook| hook.permissions().mode() & 0o111 != 0);
-        if HOOKS.iter().any(active) {
+        // Git warns of one that is there and cannot be executed.
+        let is_there = |name: &&str| fs::symlink_metadata(hooks.join(name)).is_ok();
+        if HOOKS.iter().any(is_there) {
             return unsupported("hooks");
         }
         Ok(())
