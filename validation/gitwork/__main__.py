@@ -9,12 +9,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from validation.gitwork import agents, differential, traces
+from validation.gitwork import agents, alternate, differential, suite, traces
 from validation.lab import Lab
 
 __all__ = ["main"]
 
-_RECIPES = {"agents": agents, "differential": differential, "traces": traces}
+_RECIPES = {
+    "agents": agents,
+    "alternate": alternate,
+    "differential": differential,
+    "suite": suite,
+    "traces": traces,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
