@@ -13,6 +13,8 @@ use crate::ignore::{IgnoreStack, PatternList};
 pub struct Asked {
     /// Line endings.
     pub text: bool,
+    /// Line endings that may be others than `\n` in the work tree.
+    pub eol: bool,
     /// Filters, `$Id$`, encodings: content is not what stands in the file.
     pub convert: bool,
     /// Whether a file counts as binary.
@@ -26,7 +28,8 @@ fn asked(words: &str) -> Asked {
     for word in words.split_ascii_whitespace() {
         let word = word.trim_start_matches(['-', '!']);
         match word.split('=').next().unwrap_or(word) {
-            "text" | "eol" | "crlf" => asked.text = true,
+            "text" => asked.text = true,
+            "eol" | "crlf" => (asked.text, asked.eol) = (true, true),
             "binary" => asked.diff = true,
             "diff" if word.contains('=') => asked.driver = true,
             "diff" => asked.diff = true,
@@ -98,6 +101,7 @@ impl Attributes {
             for (stack, asked) in known {
                 if stack.matched(path, false).is_some() {
                     all.text |= asked.text;
+                    all.eol |= asked.eol;
                     all.convert |= asked.convert;
                     all.diff |= asked.diff;
                     all.driver |= asked.driver;

@@ -5,10 +5,11 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 
 use pyi_cas::Bytes;
-use pyi_git::command::{Failure, Version};
+use pyi_git::command::{Asked, Failure, Version};
 use pyi_git::index::{IndexEntry, IndexStat};
 use pyi_git::{ObjectFormat, ObjectKind, Oid, hash_object};
 
+use super::pending::Refreshed;
 use super::{DiskSite, unsupported};
 use crate::Error;
 use crate::sandbox::os::{Dir, FileType, Stat};
@@ -91,7 +92,7 @@ pub(super) fn mode_of(stat: &Stat) -> Option<u32> {
 
 impl Place {
     /// The directory in which a path stands, and the path's last name; `None` if there is no such directory.
-    fn of<'s, 'p>(&'s mut self, top: &'s Dir, path: &'p [u8]) -> io::Result<Option<(&'s Dir, &'p [u8])>> {
+    pub(super) fn of<'s, 'p>(&'s mut self, top: &'s Dir, path: &'p [u8]) -> io::Result<Option<(&'s Dir, &'p [u8])>> {
         let slash = path.iter().rposition(|&byte| byte == b'/');
         let (directory, name) = match slash {
             Some(slash) => (
@@ -260,6 +261,23 @@ impl DiskSite<'_> {
 
     /// Attributes can ask for other content than the file has.
     fn refuse_conversion(&mut self, path: &[u8], content: &[u8]) -> Result<(), Failure> {
+        match self.asked(path)? {
+            Asked { convert: true, .. } => unsupported("attributes"),
+            Asked { text: true, .. } if content.contains(&b'\r') => unsupported("attributes"),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same of a file that is written.
+    pub(super) fn refuse_writing(&mut self, path: &[u8], content: &[u8]) -> Result<(), Failure> {
+        if self.asked(path)?.eol {
+            return unsupported("attributes");
+        }
+        self.refuse_conversion(path, content)
+    }
+
+    /// What attributes ask for a path.
+    fn asked(&mut self, path: &[u8]) -> Result<Asked, Failure> {
         let mut attributes = std::mem::take(&mut self.attributes);
         let asked = attributes.asked(path, |name| {
             match self.stat(name)? {
@@ -282,13 +300,23 @@ impl DiskSite<'_> {
         self.attributes = attributes;
         match asked? {
             None => unsupported("attributes"),
-            Some(asked) if asked.convert || (asked.text && content.contains(&b'\r')) => unsupported("attributes"),
-            Some(_) => Ok(()),
+            Some(asked) => Ok(asked),
         }
     }
 
     /// Compares an entry of the index with what stands in the work tree.
     pub(super) fn look(&mut self, entry: &IndexEntry) -> Result<Seen, Failure> {
+        if let Some(planned) = self.pending.plan.at(&entry.path) {
+            let same = |version: &Version| {
+                let oid = oid_of(self.format, version)?;
+                Ok::<_, Failure>((oid, version.mode) == (entry.oid, entry.mode))
+            };
+            return Ok(match planned {
+                None => Seen::Gone,
+                Some(version) if same(version)? => Seen::Same,
+                Some(version) => Seen::Changed(version.clone()),
+            });
+        }
         let Some(stat) = self.stat(&entry.path)? else {
             return Ok(Seen::Gone);
         };
@@ -313,6 +341,8 @@ impl DiskSite<'_> {
         let same_kind = version.kind() == entry.mode & 0o170_000;
         if same_kind && (now.size == known.size || known.size == 0) {
             if self.work_oid(&version)? == Some(entry.oid) {
+                let refreshed = Refreshed::of(entry.oid, version.mode, now);
+                self.pending.refreshed.insert(entry.path.clone(), refreshed);
                 if same_mode {
                     return Ok(Seen::Same);
                 }
@@ -323,6 +353,20 @@ impl DiskSite<'_> {
             self.work_content(&version)?;
         }
         Ok(Seen::Changed(version))
+    }
+
+    /// Whether a file has the stat data of its entry; where that proves nothing, its content.
+    pub(super) fn is_untouched(&mut self, entry: &IndexEntry) -> Result<bool, Failure> {
+        let Some(stat) = self.stat(&entry.path)? else {
+            return Ok(false);
+        };
+        let now = index_stat(&stat);
+        let known = IndexStat {
+            dev: now.dev,
+            ..entry.stat
+        };
+        let same = mode_of(&stat) == Some(entry.mode) && now == known;
+        Ok(same && (!self.is_racy(&now) || matches!(self.look(entry)?, Seen::Same)))
     }
 
     /// Whether a file may have been changed after the index was written, without anything to see.

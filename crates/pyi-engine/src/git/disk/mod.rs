@@ -6,6 +6,7 @@
 
 mod files;
 mod pending;
+mod plan;
 mod site;
 mod trees;
 mod untracked;
@@ -36,13 +37,16 @@ use trees::{Below, Trees};
 /// Symbolic refs that point at symbolic refs: git follows fewer.
 const SYMBOLIC_MAX: usize = 5;
 /// Operations that are in the middle of something change what commands say and do.
-const IN_PROGRESS: [&str; 11] = [
+const IN_PROGRESS: [&str; 14] = [
     "MERGE_HEAD",
     "CHERRY_PICK_HEAD",
     "REVERT_HEAD",
     "BISECT_LOG",
     "REBASE_HEAD",
     "AUTO_MERGE",
+    "MERGE_MODE",
+    "MERGE_RR",
+    "SQUASH_MSG",
     "MERGE_AUTOSTASH",
     "rebase-merge",
     "rebase-apply",

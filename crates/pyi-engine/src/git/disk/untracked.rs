@@ -183,6 +183,9 @@ impl DiskSite<'_> {
             rules.push_exclude(list.clone());
         }
         let index = self.index()?;
+        if self.pending.plan.paths().any(|path| index.position(path, 0).is_err()) {
+            return unsupported("a list of files that are about to change");
+        }
         let mut search = Search {
             entries: &index.entries,
             rules,
