@@ -7,6 +7,7 @@
 mod files;
 mod guard;
 mod pending;
+mod plan;
 mod scan;
 mod site;
 mod trees;
@@ -42,13 +43,16 @@ const SYMBOLIC_MAX: usize = 5;
 /// An index of this size costs less to map than to read: pages that are read into have to be made first.
 const MAPPED_BYTES: u64 = 256 << 10;
 /// Operations that are in the middle of something change what commands say and do.
-const IN_PROGRESS: [&str; 11] = [
+const IN_PROGRESS: [&str; 14] = [
     "MERGE_HEAD",
     "CHERRY_PICK_HEAD",
     "REVERT_HEAD",
     "BISECT_LOG",
     "REBASE_HEAD",
     "AUTO_MERGE",
+    "MERGE_MODE",
+    "MERGE_RR",
+    "SQUASH_MSG",
     "MERGE_AUTOSTASH",
     "rebase-merge",
     "rebase-apply",

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pyi_git::index_view::IndexView;
 
-use super::files::{Place, is_same};
+use super::files::{Known, Place};
 use crate::sandbox::os::Dir;
 
 /// Entries that a thread takes at once: neighbours, which share their directories.
@@ -120,7 +120,7 @@ impl Shared<'_> {
             for at in chunk.clone() {
                 let entry = self.files.view.entry(at);
                 match place.stat(self.files.root, entry.path()) {
-                    Ok(Some(stat)) if is_same(&entry, &stat, self.files.index_time) => {}
+                    Ok(Some(stat)) if Known::from(&entry).is_same(&stat, self.files.index_time) => {}
                     Ok(_) => found.push(at),
                     Err(error) => {
                         self.failed.store(true, Ordering::Relaxed);

@@ -223,6 +223,9 @@ impl DiskSite<'_> {
             return found;
         }
         let view = self.view()?;
+        if self.pending.plan.paths().any(|path| view.position(path).is_err()) {
+            return unsupported("a list of files that are about to change");
+        }
         self.search(&view, &asked).all()
     }
 }
