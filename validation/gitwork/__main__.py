@@ -9,12 +9,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from validation.gitwork import agents, differential, speed, traces
+from validation.gitwork import agents, alternate, differential, speed, suite, traces
 from validation.lab import Lab
 
 __all__ = ["main"]
 
-_RECIPES = {"agents": agents, "differential": differential, "speed": speed, "traces": traces}
+_RECIPES = {
+    "agents": agents,
+    "alternate": alternate,
+    "differential": differential,
+    "speed": speed,
+    "suite": suite,
+    "traces": traces,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

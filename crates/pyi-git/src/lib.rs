@@ -9,7 +9,7 @@
 //! | [`oid`] | object names and their hash | gitglossary(7), hash-function-transition |
 //! | [`object`] | object kinds, loose objects | gitformat-loose, `git cat-file` |
 //! | [`tree`], [`commit`], [`tag`], [`signature`] | what is inside an object | `git mktree`, `git commit-tree`, `git mktag` |
-//! | [`pack`], [`pack_entry`], [`pack_index`], [`delta`], [`delta_cache`], [`midx`], [`pack_write`], [`pack_stream`], [`pack_receive`] | packs | gitformat-pack(5) |
+//! | [`pack`], [`pack_entry`], [`pack_index`], [`delta`], [`delta_make`], [`delta_cache`], [`midx`], [`pack_write`], [`pack_stream`], [`pack_receive`] | packs | gitformat-pack(5) |
 //! | [`index`], [`index_ext`], [`index_view`] | `.git/index` | gitformat-index(5) |
 //! | [`ignore`], [`wildmatch`] | ignore rules | gitignore(5) |
 //! | [`path`], [`refname`] | which names git takes | git-check-ref-format(1), `core.protectNTFS`, `core.protectHFS` |
@@ -29,6 +29,7 @@ pub mod commit;
 pub mod config;
 pub mod delta;
 pub mod delta_cache;
+pub mod delta_make;
 pub mod ignore;
 pub mod index;
 pub mod index_ext;

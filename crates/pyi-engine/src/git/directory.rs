@@ -1,6 +1,7 @@
 //! A git directory as commands read it: refs and objects, each opened when it is first asked for.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -21,9 +22,12 @@ pub struct GitDirectory {
     /// What stands in the directory itself, listed once.
     names: OnceLock<Option<Names>>,
     objects: OnceLock<Result<ObjectDatabase>>,
-    /// `packed-refs`, read once: a command sees one state of it.
-    packed: OnceLock<Result<Vec<u8>>>,
+    /// `packed-refs`, read once, and which file it was: a command sees one state of it.
+    packed: OnceLock<Result<(Vec<u8>, Option<Stamp>)>>,
 }
+
+/// Inode, time and size.
+type Stamp = (u64, i64, i64, u64);
 
 impl GitDirectory {
     /// Opens a git directory; objects are not looked at yet. O(its configuration).
@@ -90,12 +94,22 @@ impl GitDirectory {
     /// What a ref holds, by its full name. O(packed refs).
     ///
     /// # Errors
-    /// `GitError` for a ref that is broken; `Storage`.
+    /// `GitError` for a ref that is broken, and if refs were packed meanwhile; `Storage`.
     pub fn read_ref(&self, name: &[u8]) -> Result<Option<RefValue>> {
-        match self.files.read_loose(name)? {
-            Some(found) => Ok(Some(found)),
-            None => Ok(self.files.packed_in(self.packed_refs()?, name)?.map(RefValue::Object)),
+        if let Some(found) = self.files.read_loose(name)? {
+            return Ok(Some(found));
         }
+        let found = self.files.packed_in(self.packed_refs()?, name)?;
+        // Who packs a ref takes its own file away after that: what was read before may not have it, or an older value.
+        match &self.packed.get() {
+            Some(Ok((_, stamp))) if *stamp == self.packed_stamp() => Ok(found.map(RefValue::Object)),
+            _ => Err(self.files.broken(name, "it was packed meanwhile")),
+        }
+    }
+
+    fn packed_stamp(&self) -> Option<Stamp> {
+        let about = std::fs::metadata(self.path().join("packed-refs")).ok()?;
+        Some((about.ino(), about.mtime(), about.mtime_nsec(), about.size()))
     }
 
     /// All refs below `refs/`, by name. O(refs).
@@ -117,8 +131,15 @@ impl GitDirectory {
     /// # Errors
     /// `Storage`.
     pub fn packed_refs(&self) -> Result<&[u8]> {
-        let text = self.packed.get_or_init(|| self.files.packed_text());
-        text.as_deref().map_err(Error::clone)
+        let read = self.packed.get_or_init(|| {
+            // One that is replaced after this is not taken for the one that is read.
+            let stamp = self.packed_stamp();
+            Ok((self.files.packed_text()?, stamp))
+        });
+        match read {
+            Ok((text, _)) => Ok(text),
+            Err(error) => Err(error.clone()),
+        }
     }
 
     /// The objects.

@@ -119,18 +119,6 @@ impl RefFiles {
     /// Every ref below `refs/`, by name. A file that is no ref is an error: git warns of it.
     pub(crate) fn all(&self) -> Result<BTreeMap<Vec<u8>, RefValue>> {
         let mut refs = BTreeMap::new();
-        let packed = self.packed_text()?;
-        for line in packed.split(|&byte| byte == b'\n') {
-            if matches!(line.first(), None | Some(b'#' | b'^')) {
-                continue;
-            }
-            let name = line.get(self.format.hex_len() + 1..).unwrap_or_default();
-            let wrong = || self.broken(name, "its line in packed-refs is malformed");
-            let hex = line.get(..self.format.hex_len()).ok_or_else(wrong)?;
-            let oid = Oid::from_hex(hex).map_err(|_| wrong())?;
-            check_ref_format(name, RefNameOptions::default()).map_err(|_| wrong())?;
-            refs.insert(name.to_vec(), RefValue::Object(oid));
-        }
         let mut waiting = vec![(b"refs".to_vec(), 0)];
         while let Some((name, depth)) = waiting.pop() {
             let dir = self.path(&name);
@@ -159,6 +147,19 @@ impl RefFiles {
                     refs.insert(below, value);
                 }
             }
+        }
+        // After the loose ones, which win: a ref that is packed meanwhile is in one or the other.
+        let packed = self.packed_text()?;
+        for line in packed.split(|&byte| byte == b'\n') {
+            if matches!(line.first(), None | Some(b'#' | b'^')) {
+                continue;
+            }
+            let name = line.get(self.format.hex_len() + 1..).unwrap_or_default();
+            let wrong = || self.broken(name, "its line in packed-refs is malformed");
+            let hex = line.get(..self.format.hex_len()).ok_or_else(wrong)?;
+            let oid = Oid::from_hex(hex).map_err(|_| wrong())?;
+            check_ref_format(name, RefNameOptions::default()).map_err(|_| wrong())?;
+            refs.entry(name.to_vec()).or_insert(RefValue::Object(oid));
         }
         Ok(refs)
     }

@@ -21,7 +21,9 @@ mod symbolic_ref;
 
 use std::cell::OnceCell;
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
 
 use pyi_engine::Error;
 use pyi_git::argv::{self, Kind, Parsed};
@@ -128,6 +130,26 @@ impl Input {
         read.map_err(|_| Reason::new("input"))?;
         Ok(self.whole.get_or_init(|| bytes))
     }
+
+    /// Who runs the command after all reads what was read from the beginning.
+    fn give_back(&self) -> std::io::Result<()> {
+        let Some(bytes) = self.whole.get() else { return Ok(()) };
+        // SAFETY: the name ends with a zero; the descriptor is new, and nobody else's.
+        let mut file = unsafe {
+            let file = libc::memfd_create(c"input".as_ptr(), libc::MFD_CLOEXEC);
+            if file < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            File::from_raw_fd(file)
+        };
+        file.write_all(bytes)?;
+        file.rewind()?;
+        // SAFETY: both are open; the copy stays open for the program that comes.
+        match unsafe { libc::dup2(file.as_raw_fd(), libc::STDIN_FILENO) } {
+            -1 => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Runs a git command, or becomes the git that does.
@@ -152,7 +174,12 @@ pub(crate) fn run(args: &[OsString]) -> Result<u8> {
             report::count(name, Way::Native, "");
             write(&answer)
         }
-        Err(reason) => hand_over(args, &switch, name, &reason),
+        Err(reason) => {
+            let given_back = input.give_back();
+            given_back
+                .map_err(|error| Failure::failed(format!("cannot pass the input on: {error}; run `git` itself")))?;
+            hand_over(args, &switch, name, &reason)
+        }
     }
 }
 
@@ -189,6 +216,9 @@ fn answer(parsed: &Parsed<'_>, switch: &Switch, input: &Input) -> Native<Answer>
         }
     }
     environment::check()?;
+    if listed && !environment::allows_abbreviations() {
+        refuse_abbreviations(parsed)?;
+    }
     let repository = GitRepository::open(parsed)?;
     if repository
         .config()
@@ -203,6 +233,20 @@ fn answer(parsed: &Parsed<'_>, switch: &Switch, input: &Input) -> Native<Answer>
         return Err(Reason::of("config", "pager"));
     }
     (command.run)(parsed, &repository, input)
+}
+
+/// Options have to be written out.
+fn refuse_abbreviations(parsed: &Parsed<'_>) -> Native<()> {
+    for given in parsed.given() {
+        let Kind::Option { id, .. } = given.kind else { continue };
+        let Some(long) = given.word.strip_prefix(b"--") else {
+            continue;
+        };
+        if long.split(|&byte| byte == b'=').next() != Some(id.long().as_bytes()) {
+            return Err(Reason::new("abbreviation"));
+        }
+    }
+    Ok(())
 }
 
 fn write(answer: &Answer) -> Result<u8> {

@@ -83,6 +83,10 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     if matches!(name, "log" | "show") {
         check_extras(repository)?;
     }
+    // A branch may be in use in another work tree.
+    if name == "branch" && fs::symlink_metadata(repository.git().path().join("worktrees")).is_ok() {
+        return Err(Reason::new("work-trees"));
+    }
     let excludes = excludes(repository.config())?;
     let open = DiskSite::open(
         repository.top(),
@@ -111,6 +115,9 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     if !outcome.stderr.is_empty() || status > 1 || (below && status > 0) {
         return Err(Reason::new("diagnostics"));
     }
+    if site.is_stale() && refreshes(name, parsed) {
+        return Err(Reason::new("refresh"));
+    }
     // Where git runs too, it is git that writes.
     if input.may_stream && writes {
         match site.finish() {
@@ -131,6 +138,17 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
         out: outcome.stdout,
         status,
     })
+}
+
+/// Whether git would write down what it found out about files, for commands to come that only look at the index.
+fn refreshes(name: &str, parsed: &Parsed<'_>) -> bool {
+    let optional = name != "status"
+        || (!parsed
+            .globals()
+            .iter()
+            .any(|given| given.name() == Some("optional-locks"))
+            && std::env::var_os("GIT_OPTIONAL_LOCKS").is_none_or(|value| value != "0"));
+    optional && matches!(name, "add" | "commit" | "diff" | "status")
 }
 
 fn reason(failure: Failure) -> Reason {

@@ -2,15 +2,16 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use pyi_engine::git::{GitDirectory, ObjectDatabase};
+use pyi_engine::git::{GitDirectory, ObjectDatabase, ObjectFormat};
 use pyi_git::argv::Parsed;
 use pyi_git::config::{Config, ConfigEntry, parse_bool};
 
-use super::{Native, Reason};
+use super::{Native, Reason, environment};
 
 /// Where a system's configuration may be; git has one of them built in. All are looked at: more than git reads does no harm.
 const SYSTEM_CONFIG: &[&str] = &[
@@ -143,11 +144,21 @@ impl GitRepository {
         Ok(self.git.objects()?)
     }
 
-    /// Whether commits have the parents that they say.
+    /// Whether commits have the parents that they say, and git does not complain of what it knows of them.
     pub(crate) fn check_history(&self) -> Native<()> {
         let grafts = || fs::symlink_metadata(self.git.path().join("info/grafts")).is_ok();
         if self.git.has("shallow") || (self.git.has("info") && grafts()) {
             return Err(Reason::new("shallow-or-grafted"));
+        }
+        let hash = match self.git.format() {
+            ObjectFormat::Sha1 => 1,
+            ObjectFormat::Sha256 => 2,
+        };
+        let mut header = [0; 6];
+        if let Ok(mut graph) = fs::File::open(self.git.path().join("objects/info/commit-graph"))
+            && (graph.read_exact(&mut header).is_err() || header != [b'C', b'G', b'P', b'H', 1, hash])
+        {
+            return Err(Reason::new("commit-graph"));
         }
         Ok(())
     }
@@ -209,7 +220,11 @@ fn assignment(text: &[u8]) -> Native<ConfigEntry> {
 fn find(here: &Path) -> Native<(PathBuf, PathBuf)> {
     let odd = || Reason::new("repository-kind");
     let mut device = None;
+    let ceilings = environment::ceilings();
     for directory in here.ancestors() {
+        if directory != here && ceilings.iter().any(|ceiling| ceiling == directory) {
+            return Err(Reason::new("no-repository"));
+        }
         let own = fs::metadata(directory).map_err(|_| odd())?;
         if *device.get_or_insert(own.dev()) != own.dev() {
             return Err(odd());

@@ -68,6 +68,10 @@ pub(crate) fn by_short_name(repository: &GitRepository, name: &[u8]) -> Native<O
         ..RefNameOptions::default()
     };
     check_ref_format(name, one_level).map_err(|_| doubt())?;
+    // These are refs of another work tree, too.
+    if name.starts_with(b"main-worktree/") || name.starts_with(b"worktrees/") {
+        return Err(doubt());
+    }
     let mut found = None;
     for (before, behind) in RULES {
         let full = [before.as_bytes(), name, behind.as_bytes()].concat();

@@ -8,6 +8,7 @@ mod json;
 mod python;
 mod router;
 mod store;
+mod suite_told;
 mod usage;
 mod verbs;
 mod work_tree;

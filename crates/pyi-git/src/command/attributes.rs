@@ -26,6 +26,8 @@ fn asked(words: &str) -> Asked {
     for word in words.split_ascii_whitespace() {
         let word = word.trim_start_matches(['-', '!']);
         match word.split('=').next().unwrap_or(word) {
+            // Git warns of line endings that will be others when the file is written again.
+            "eol" if word != "eol=lf" => asked.convert = true,
             "text" | "eol" | "crlf" => asked.text = true,
             "binary" => asked.diff = true,
             "diff" if word.contains('=') => asked.driver = true,

@@ -154,6 +154,7 @@ fn list(call: &mut Call<'_>, given: &Given) -> Run<i32> {
         if given.has("verbose") || matches!(head, Head::Detached(_)) {
             return unavailable("git branch --format with -v, or detached");
         }
+        super::ref_format::check_format(format)?;
         for (_, name, oid) in rows {
             let line = call.format_ref(format, &[HEADS, name.as_slice()].concat(), &oid)?;
             call.line(&[&line]);

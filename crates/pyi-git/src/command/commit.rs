@@ -85,7 +85,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             .extend_from_slice(b"Aborting commit due to empty commit message.\n");
         return Ok(1);
     }
-    if std::str::from_utf8(&text).is_err() {
+    if std::str::from_utf8(&text).is_err() || text.contains(&0) {
         return unavailable("a commit message that is not UTF-8");
     }
     let oid = store(call, &parents, &author, &committer, &text)?;

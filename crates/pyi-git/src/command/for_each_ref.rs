@@ -32,6 +32,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         refs.truncate(count);
     }
     let format = given.value("format").unwrap_or(FORMAT).to_vec();
+    super::ref_format::check_format(&format)?;
     for (name, oid) in refs {
         let line = call.format_ref(&format, &name, &oid)?;
         call.line(&[&line]);

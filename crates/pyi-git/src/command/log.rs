@@ -93,13 +93,17 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let given = args::parse(call, argv, &table)?;
     let style = style(call, &given)?;
     let options = Options::from(call, &given)?;
+    if options.zero {
+        return unavailable("git log -z");
+    }
     let limit = match given.last_of(&["#", "max-count"]) {
         Some(name) => given.number(name)?,
         None => None,
     };
     let (revisions, paths) = call.revisions_and_paths(&given.rest, given.dashes)?;
     let pathspec = Pathspec::parse(call, &paths)?;
-    let mut walk = Walk::new(pathspec.clone(), given.has("first-parent"));
+    let first_parent = given.has("first-parent");
+    let mut walk = Walk::new(pathspec.clone(), first_parent);
     start(call, &mut walk, &revisions, given.has("all"))?;
     let wanted = Wanted::of(&given)?;
     let mut skip = given.number("skip")?.unwrap_or(0);
@@ -121,6 +125,11 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     }
     if given.has("reverse") {
         shown.reverse();
+    }
+    let is_merge = |commit: &ReadCommit| commit.parents.len() > 1;
+    // Along first parents, a merge is shown against the first.
+    if first_parent && !options.formats.is_empty() && shown.iter().any(is_merge) {
+        return unavailable("the differences of a merge");
     }
     for (number, commit) in shown.iter().enumerate() {
         if number > 0 {
@@ -274,9 +283,6 @@ pub(crate) fn show(
                 call.out.push(b'\n');
             }
         }
-    }
-    if options.zero {
-        return unavailable("git log -z");
     }
     print(call, &pairs, options)
 }

@@ -1,7 +1,8 @@
 //! Objects: reading commits, abbreviating names.
 
-use super::{Call, Run};
+use super::{Call, Run, unavailable};
 use crate::commit::Commit;
+use crate::signature::Signature;
 use crate::tag::Tag;
 use crate::{Object, ObjectKind, Oid};
 
@@ -23,6 +24,15 @@ impl ReadCommit {
     pub(crate) fn subject(&self) -> Vec<u8> {
         subject(&self.message)
     }
+}
+
+/// Whether a signature is `NAME <MAIL> SECONDS ZONE` and nothing else.
+fn is_plain(line: &[u8]) -> bool {
+    let Ok(signature) = Signature::parse(line) else {
+        return false;
+    };
+    let plain = |part: &[u8]| !part.iter().any(|byte| b"<>".contains(byte));
+    plain(&signature.name) && plain(&signature.mail) && signature.seconds >= 0 && signature.to_bytes() == line
 }
 
 /// The first paragraph of a message in one line.
@@ -59,6 +69,10 @@ impl Call<'_> {
         let Some(commit) = parsed else {
             return Err(self.die(format!("bad object {oid}")));
         };
+        // Git reads as much of others as it can.
+        if !is_plain(commit.author) || !is_plain(commit.committer) {
+            return unavailable("a malformed signature");
+        }
         Ok(ReadCommit {
             oid: *oid,
             tree: commit.tree,

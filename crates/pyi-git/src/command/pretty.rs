@@ -143,13 +143,17 @@ impl Call<'_> {
             }
             _ => {}
         }
+        let lines = message_lines(&commit.message);
+        if lines.is_empty() {
+            return Ok(());
+        }
         self.out.push(b'\n');
         if style.pretty == Pretty::Short {
             let subject = commit.subject();
             self.line(&[b"    ", &subject]);
             return Ok(());
         }
-        for line in message_lines(&commit.message) {
+        for line in lines {
             let expanded = match style.pretty {
                 Pretty::Medium | Pretty::Full | Pretty::Fuller if line.contains(&b'\t') => tabs(line)?,
                 _ => line.to_vec(),
@@ -192,8 +196,10 @@ impl Call<'_> {
                 names.push(short.to_vec());
             } else if let Some(short) = name.strip_prefix(b"refs/remotes/") {
                 names.push(short.to_vec());
-            } else {
+            } else if name == b"refs/stash" {
                 names.push(name);
+            } else if name.starts_with(b"refs/replace/") {
+                return unavailable("replaced objects");
             }
         }
         if names.is_empty() {

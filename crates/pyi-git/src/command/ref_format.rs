@@ -7,6 +7,45 @@ use super::{Call, Run, say, unavailable};
 use crate::signature::Signature;
 use crate::{ObjectKind, Oid};
 
+/// Refuses a format with a field that is not done, even where there is no ref to show: git looks through it first.
+pub(crate) fn check_format(format: &[u8]) -> Run<()> {
+    let mut rest = format;
+    while let Some(at) = rest.iter().position(|&byte| byte == b'%') {
+        rest = rest.get(at + 1..).unwrap_or_default();
+        if rest.first() == Some(&b'%') {
+            rest = rest.get(1..).unwrap_or_default();
+            continue;
+        }
+        let Some(inner) = rest.strip_prefix(b"(") else { continue };
+        let Some(end) = inner.iter().position(|&byte| byte == b')') else {
+            return unavailable("a format with a parenthesis that is not closed");
+        };
+        let atom = inner.get(..end).unwrap_or_default();
+        let (name, form) = match atom.iter().position(|&byte| byte == b':') {
+            Some(at) => (atom.get(..at).unwrap_or_default(), atom.get(at + 1..)),
+            None => (atom, None),
+        };
+        let is_known = match (name, form) {
+            (b"refname" | b"objectname", form) => form.is_none_or(|form| form == b"short"),
+            (b"contents", form) => form == Some(b"subject"),
+            (b"authordate" | b"committerdate" | b"creatordate", form) => {
+                form.is_none_or(|form| DateForm::from_name(form).is_some())
+            }
+            (
+                b"objecttype" | b"HEAD" | b"subject" | b"tree" | b"authorname" | b"authoremail" | b"committername"
+                | b"committeremail",
+                form,
+            ) => form.is_none(),
+            _ => false,
+        };
+        if !is_known {
+            return unavailable(format!("the field %({})", String::from_utf8_lossy(atom)));
+        }
+        rest = inner.get(end + 1..).unwrap_or_default();
+    }
+    Ok(())
+}
+
 impl Call<'_> {
     /// A ref's name as short as it may be.
     pub(crate) fn short_ref(&mut self, full: &[u8]) -> Run<Vec<u8>> {

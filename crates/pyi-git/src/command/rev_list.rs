@@ -67,12 +67,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     for commit in shown {
         let mut line = commit.oid.to_hex();
         if given.has("parents") {
-            let kept = if given.has("first-parent") {
-                1
-            } else {
-                commit.parents.len()
-            };
-            for parent in commit.parents.iter().take(kept) {
+            for parent in &commit.parents {
                 line.push(' ');
                 line.push_str(&parent.to_hex());
             }

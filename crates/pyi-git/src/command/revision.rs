@@ -50,6 +50,9 @@ impl Call<'_> {
         if check_ref_format(name, one_level).is_err() {
             return Ok(None);
         }
+        if name.starts_with(b"main-worktree/") || name.starts_with(b"worktrees/") {
+            return unavailable("a ref of another work tree");
+        }
         let mut found = None;
         for (before, behind) in RULES {
             let full = [before, name, behind].concat();
@@ -341,7 +344,10 @@ impl Call<'_> {
     }
 
     fn is_there(&mut self, path: &[u8]) -> Run<bool> {
-        if path.iter().any(|byte| b"*?[".contains(byte)) || path.starts_with(b":") {
+        if path.starts_with(b":") && path != b":/" {
+            return unavailable("a pathspec with magic");
+        }
+        if path.iter().any(|byte| b"*?[".contains(byte)) || path == b":/" {
             return Ok(true);
         }
         let parts: Vec<&[u8]> = path

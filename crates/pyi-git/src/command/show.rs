@@ -15,6 +15,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let style = style(call, &given)?;
     let mut options = Options::from(call, &given)?;
     options.or_patch();
+    if options.zero {
+        return unavailable("git show -z");
+    }
     let (mut revisions, paths) = call.revisions_and_paths(&given.rest, given.dashes)?;
     let pathspec = Pathspec::parse(call, &paths)?;
     if revisions.is_empty() {

@@ -144,8 +144,10 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             ("no-ahead-behind", Takes::Nothing),
         ],
     )?;
-    if given.has("no-renames") {
-        return unavailable("git status --no-renames");
+    for name in ["no-renames", "no-ahead-behind"] {
+        if given.has(name) {
+            return unavailable(format!("git status --{name}"));
+        }
     }
     let zero = given.has("null");
     let mut form = match given.last_of(&["short", "long", "porcelain"]) {

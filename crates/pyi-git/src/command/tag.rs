@@ -91,7 +91,14 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         if message.is_empty() {
             return unavailable("git tag with an empty message");
         }
+        if message.split(|&byte| byte == b'\n').any(|line| line.starts_with(b"#")) {
+            return unavailable("a message with comments");
+        }
         let kind = match call.site.object(&oid)? {
+            // Git has advice about it.
+            Some(object) if object.kind == ObjectKind::Tag && call.site.is_directory() => {
+                return unavailable("git tag of a tag");
+            }
             Some(object) => object.kind,
             None => return unavailable("git tag of an object that is not there"),
         };

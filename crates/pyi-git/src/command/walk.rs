@@ -4,7 +4,7 @@ use std::collections::{BinaryHeap, HashSet};
 
 use super::names::ReadCommit;
 use super::pathspec::Pathspec;
-use super::{Call, Run, View};
+use super::{Call, Run, View, unavailable};
 use crate::Oid;
 
 /// A commit that waits: newest first; of the same second, the one that was found first.
@@ -93,6 +93,10 @@ impl Walk {
             if !self.pathspec.is_empty() {
                 if parents.is_empty() {
                     shown = self.touches(call, View::Empty, &commit.oid)?;
+                }
+                // A side that is left out does not hide the others from git.
+                if parents.len() > 1 && parents.iter().any(|parent| self.excluded.contains(parent)) {
+                    return unavailable("the paths of a merge of what is left out");
                 }
                 for parent in parents.clone() {
                     if !self.touches(call, View::Of(parent), &commit.oid)? {

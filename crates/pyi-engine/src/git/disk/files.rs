@@ -167,6 +167,16 @@ pub(super) fn is_same(entry: &EntryView<'_>, stat: &Stat, index_time: (u32, u32)
     now == known && mode_of(stat) == Some(entry.mode()) && (now.mtime_seconds, now.mtime_nanos) < index_time
 }
 
+/// Whether git, which knows seconds only, sees nothing changed.
+fn is_same_second(now: &IndexStat, known: &IndexStat) -> bool {
+    let nanos = IndexStat {
+        mtime_nanos: known.mtime_nanos,
+        ctime_nanos: known.ctime_nanos,
+        ..*now
+    };
+    nanos == *known
+}
+
 /// What became of an entry of the index.
 pub(super) enum Seen {
     Same,
@@ -324,9 +334,15 @@ impl DiskSite<'_> {
         let (mode, known_size) = (entry.mode(), entry.stat().size);
         let version = self.work_version(path, &stat)?;
         let same_kind = version.kind() == mode & 0o170_000;
-        if same_kind && (index_stat(&stat).size == known_size || known_size == 0) {
+        let now = index_stat(&stat);
+        if same_kind && (now.size == known_size || known_size == 0) {
             if self.work_oid(&version)? == Some(entry.oid()) {
                 if version.mode == mode {
+                    let known = IndexStat {
+                        dev: now.dev,
+                        ..entry.stat()
+                    };
+                    self.is_stale |= !is_same_second(&now, &known);
                     return Ok(Seen::Same);
                 }
                 return Ok(Seen::Changed(stored(version.mode, &entry.oid())));

@@ -5,6 +5,7 @@
 //! (its `TREE` extension). `docs/design/014-git-commands.md`, section 4, has the rules.
 
 mod files;
+mod guard;
 mod pending;
 mod scan;
 mod site;
@@ -87,6 +88,8 @@ pub struct DiskSite<'r> {
     index_time: (u32, u32),
     index_stamp: Option<(u64, i64, i64, u64)>,
     has_attributes: bool,
+    /// A file was found to be as the index has it, which the index does not know.
+    is_stale: bool,
     attributes: Attributes,
     place: Place,
     work: Vec<WorkFile>,
@@ -123,6 +126,7 @@ impl<'r> DiskSite<'r> {
             index_time: (0, 0),
             index_stamp: None,
             has_attributes: false,
+            is_stale: false,
             attributes: Attributes::default(),
             place: Place::default(),
             work: Vec::new(),
@@ -161,6 +165,12 @@ impl<'r> DiskSite<'r> {
         let there = |name: &str| fs::symlink_metadata(self.git.path().join(name)).is_ok();
         IN_PROGRESS.into_iter().any(|name| self.git.has(name))
             || (self.git.has("info") && (there("info/sparse-checkout") || there("info/attributes")))
+    }
+
+    /// Whether files were read that are as the index has them, though its stat data say otherwise: git would write that down.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.is_stale
     }
 
     /// The index, read when it is first asked for.

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use pyi_cas::Bytes;
@@ -20,6 +20,7 @@ use pyi_git::object::encode_loose;
 use super::super::odb::loose_path;
 use super::super::ref_files::RefValue;
 use super::files::Seen;
+use super::guard::{self, Guard, Held};
 use super::{DiskSite, PartlyWritten, unsupported};
 use crate::Error;
 use crate::sandbox::os::Dir;
@@ -45,6 +46,8 @@ struct Lock {
     path: PathBuf,
     target: PathBuf,
     file: Option<File>,
+    /// It goes away with the process, too.
+    held: Option<Held>,
 }
 
 impl Lock {
@@ -52,11 +55,12 @@ impl Lock {
         let mut name = target.clone().into_os_string();
         name.push(".lock");
         let path = PathBuf::from(name);
-        match OpenOptions::new().write(true).create_new(true).mode(0o666).open(&path) {
-            Ok(file) => Ok(Lock {
+        match guard::create(&path) {
+            Ok((file, held)) => Ok(Lock {
                 path,
                 target,
                 file: Some(file),
+                held,
             }),
             // Git says what to do about it.
             Err(_) => unsupported("a lock"),
@@ -74,6 +78,7 @@ impl Lock {
     fn land(mut self) -> Result<(), Failure> {
         fs::rename(&self.path, &self.target).map_err(|error| Error::io("write", &self.target, &error))?;
         self.path = PathBuf::new();
+        self.held = None;
         Ok(())
     }
 }
@@ -105,6 +110,7 @@ impl DiskSite<'_> {
             return Ok(());
         }
         self.refuse_hooks()?;
+        let _guard = Guard::start();
         if self.pending.message.is_some() {
             self.refuse_tidying()?;
         }
@@ -168,13 +174,14 @@ impl DiskSite<'_> {
 
     fn refuse_hooks(&self) -> Result<(), Failure> {
         let hooks = self.git.path().join("hooks");
-        // Examples stand there in most repositories: one look tells whether there is anything else.
+        // Examples stand there in most repositories: one look tells whether there is anything else. Git warns of one that is there and cannot
+        // be executed.
         let names = Dir::open(&hooks).and_then(|dir| dir.list()).ok();
-        let is_there = |name: &str| names.as_ref().is_none_or(|names| names.contains(name.as_bytes()));
-        let active = |name: &&str| {
-            is_there(name) && fs::metadata(hooks.join(name)).is_ok_and(|hook| hook.permissions().mode() & 0o111 != 0)
+        let is_there = |name: &&str| match &names {
+            Some(names) => names.contains(name.as_bytes()),
+            None => fs::symlink_metadata(hooks.join(name)).is_ok(),
         };
-        if self.git.has("hooks") && HOOKS.iter().any(active) {
+        if self.git.has("hooks") && HOOKS.iter().any(is_there) {
             return unsupported("hooks");
         }
         Ok(())

@@ -149,7 +149,12 @@ fn write_hunks(out: &mut Vec<u8>, old: &[&[u8]], new: &[&[u8]], changes: &[Chang
         );
         out.extend_from_slice(header.as_bytes());
         if !function.is_empty() {
-            say(out, &[b" ", function]);
+            // Where a line was cut, or has no UTF-8, it ends with the last whole letter.
+            let letters = match std::str::from_utf8(function) {
+                Ok(all) => all.len(),
+                Err(error) => error.valid_up_to(),
+            };
+            say(out, &[b" ", function.get(..letters).unwrap_or_default()]);
         }
         out.push(b'\n');
         let mut at = old_start;

@@ -1,0 +1,340 @@
+//! What git's own tests, and reading them, found: cases that are told one by one.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::common::{PYI, Place};
+use crate::work_tree::is_handed_over;
+
+/// Both say the same.
+fn alike(place: &Place, words: &[&str]) {
+    let (ours, theirs) = (place.pyi(words), place.run("git", words));
+    assert_eq!(
+        (ours.status, String::from_utf8_lossy(&ours.out), &ours.err),
+        (theirs.status, String::from_utf8_lossy(&theirs.out), &theirs.err),
+        "{words:?}"
+    );
+}
+
+/// Whether it is git that runs it.
+fn is_gits(place: &Place, words: &[&str]) -> bool {
+    is_handed_over(&only(place).args(words).output().unwrap())
+}
+
+fn only(place: &Place) -> Command {
+    let mut command = place.command(PYI);
+    command.env("PYI_GIT_NATIVE", "only");
+    command
+}
+
+/// A merge, whose sides changed different files.
+fn merged(place: &Place) {
+    place.git(&["checkout", "-q", "-b", "side"]);
+    place.write("project/side.txt", "side\n");
+    place.git(&["add", "-A"]);
+    place.git(&["commit", "-q", "-m", "side"]);
+    place.git(&["checkout", "-q", "main"]);
+    place.write("project/README.md", "main\n");
+    place.git(&["commit", "-q", "-am", "main"]);
+    place.git(&["merge", "-q", "-m", "merge", "side"]);
+}
+
+/// Plumbing that does not look at files itself relies on `status` and `diff` to bring the index up to date.
+#[test]
+fn what_is_found_out_about_files_is_written_down() {
+    let place = Place::new();
+    let touch = |days: u64| {
+        let file = fs::File::options()
+            .write(true)
+            .open(place.path("project/README.md"))
+            .unwrap();
+        let time = std::time::SystemTime::now() - Duration::from_secs(days * 86_400);
+        file.set_modified(time).unwrap();
+    };
+    for (days, words) in [(1, &["status"][..]), (2, &["diff", "HEAD"]), (3, &["add", "-A"])] {
+        touch(days);
+        assert!(!place.git(&["diff-files", "--name-only"]).is_empty());
+        place.ok(words);
+        assert_eq!(place.git(&["diff-files", "--name-only"]), "", "{words:?}");
+        // Then there is nothing to write, and nothing to hand over.
+        assert!(!is_gits(&place, words), "{words:?}");
+    }
+    touch(4);
+    assert!(!is_gits(&place, &["--no-optional-locks", "status"]));
+}
+
+#[test]
+fn history_is_shown_as_git_shows_it() {
+    let place = Place::new();
+    merged(&place);
+    place.git(&["commit", "-q", "--allow-empty", "--allow-empty-message", "-m", ""]);
+    place.git(&["update-ref", "refs/odd/one", "HEAD"]);
+    for words in [
+        // Along first parents, a merge differs from the first.
+        &["log", "--first-parent", "-p"][..],
+        &["log", "-z", "--format=%s"],
+        &["log", "-z", "--oneline"],
+        // A message that is empty has no line.
+        &["log"],
+        &["log", "--pretty=short"],
+        &["log", "--stat"],
+        &["show", "-s"],
+        // Refs that are neither branches nor tags do not decorate.
+        &["log", "--decorate", "--oneline"],
+        &["log", "-1", "--format=%d%D"],
+        &["rev-list", "--first-parent", "--parents", "HEAD"],
+        &["rev-list", "side..HEAD", "--", "side.txt"],
+        &["log", "--oneline", "side..HEAD", "--", "side.txt"],
+        &["log", "--oneline", "HEAD", "--", "side.txt"],
+        &["status", "-sb", "--no-ahead-behind"],
+    ] {
+        alike(&place, words);
+    }
+}
+
+#[test]
+fn a_commit_whose_author_is_odd_is_gits() {
+    let place = Place::new();
+    let sound = place.git(&["cat-file", "commit", "HEAD"]);
+    for (from, to) in [
+        ("author Ann <", "author Ann "),
+        ("author Ann <ann@example.org>", "author Ann <ann@example.org>-<>"),
+        ("author Ann <ann@example.org> ", "author Ann  <ann@example.org> -"),
+        (" +0000\ncommitter", "\ncommitter"),
+    ] {
+        place.write("commit", &sound.replace(from, to));
+        let file = place.path("commit");
+        let oid = place.git(&[
+            "hash-object",
+            "--literally",
+            "-t",
+            "commit",
+            "-w",
+            file.to_str().unwrap(),
+        ]);
+        let oid = oid.trim();
+        for words in [
+            &["log", "-1", oid][..],
+            &["log", "-1", "--format=%an %ae %ad", oid],
+            &["show", "-s", oid],
+        ] {
+            alike(&place, words);
+        }
+    }
+}
+
+/// The line that a hunk is in is cut after 80 bytes, but not in the middle of a letter.
+#[test]
+fn the_line_of_a_hunk_ends_with_a_whole_letter() {
+    let place = Place::new();
+    let lines = "\n1\n2\n3\n4\n5\n6\n";
+    let long = "ä".repeat(60);
+    for first in [
+        format!("A {long}"),
+        format!("AB {long}"),
+        "é".to_owned(),
+        "A: short".to_owned(),
+    ] {
+        place.write("project/README.md", &format!("{first}{lines}"));
+        place.git(&["add", "README.md"]);
+        place.write("project/README.md", &format!("{first}{lines}7\n"));
+        alike(&place, &["diff"]);
+    }
+    fs::write(
+        place.path("project/README.md"),
+        [b"A \xe9\xe9", lines.as_bytes()].concat(),
+    )
+    .unwrap();
+    place.git(&["add", "README.md"]);
+    fs::write(
+        place.path("project/README.md"),
+        [b"A \xe9\xe9", lines.as_bytes(), b"7\n"].concat(),
+    )
+    .unwrap();
+    alike(&place, &["diff"]);
+    alike(&place, &["log", ":"]);
+}
+
+#[test]
+fn tags_are_made_as_git_makes_them() {
+    let place = Place::new();
+    place.git(&["tag", "-m", "one", "one"]);
+    // Lines that begin with `#` are comments, and a tag of a tag has advice.
+    place.ok(&["tag", "-m", "# no\nyes", "two"]);
+    assert_eq!(place.git(&["tag", "-l", "--format=%(contents)", "two"]), "yes\n\n");
+    assert!(is_gits(&place, &["tag", "-m", "x", "three", "one"]));
+}
+
+#[test]
+fn a_branch_of_another_work_tree_is_marked() {
+    let place = Place::new();
+    place.git(&["worktree", "add", "-q", "../other", "-b", "other"]);
+    alike(&place, &["branch"]);
+    alike(&place, &["branch", "-f", "other", "HEAD"]);
+    alike(&place, &["branch", "-D", "other"]);
+}
+
+/// Git looks through a format before it looks for refs.
+#[test]
+fn a_wrong_format_is_an_error_without_a_ref_too() {
+    let place = Place::new();
+    for format in [
+        "%(describe:baz)",
+        "%(refname:odd)",
+        "%(authordate:odd)",
+        "%(open",
+        "%(HEAD)%(tree)",
+    ] {
+        alike(&place, &["for-each-ref", "--format", format, "refs/none"]);
+        alike(&place, &["branch", "--format", format, "--list", "none"]);
+    }
+}
+
+#[test]
+fn a_ref_of_another_work_tree_makes_a_name_ambiguous() {
+    let place = Place::new();
+    place.git(&["update-ref", "refs/heads/main-worktree/HEAD", "HEAD"]);
+    alike(&place, &["rev-parse", "main-worktree/HEAD"]);
+    alike(&place, &["log", "-1", "--oneline", "main-worktree/HEAD"]);
+}
+
+/// A file with plain line ends that will be written with others is warned of.
+#[test]
+fn line_ends_that_will_change_are_warned_of() {
+    let place = Place::new();
+    place.write("project/.gitattributes", "*.bat eol=crlf\n*.sh eol=lf\n*.txt text\n");
+    for (name, warned) in [("a.bat", true), ("a.sh", false), ("a.txt", false)] {
+        place.write(&format!("project/{name}"), "one\ntwo\n");
+        let said = place.pyi(&["add", name]);
+        assert_eq!(
+            said.err.contains("LF will be replaced by CRLF"),
+            warned,
+            "{name}: {said:?}"
+        );
+    }
+}
+
+#[test]
+fn a_commit_graph_of_another_hash_is_warned_of() {
+    let place = Place::new();
+    place.git(&["commit-graph", "write", "--reachable"]);
+    assert!(!is_gits(&place, &["log", "--oneline"]));
+    let graph = place.path("project/.git/objects/info/commit-graph");
+    let mut bytes = fs::read(&graph).unwrap();
+    bytes[5] = 3;
+    fs::remove_file(&graph).unwrap();
+    fs::write(&graph, bytes).unwrap();
+    alike(&place, &["log", "--oneline"]);
+}
+
+#[test]
+fn a_repository_above_a_ceiling_is_not_found() {
+    let place = Place::new();
+    let project = fs::canonicalize(place.path("project")).unwrap();
+    let above = project.parent().unwrap().to_str().unwrap();
+    let at = project.to_str().unwrap();
+    for (ceilings, below) in [
+        (at.to_owned(), "project/src"),
+        (format!(":{at}"), "project/src"),
+        (format!("/nonexistent:{at}/"), "project/src"),
+        (format!("{at}/src/.."), "project/src"),
+        (above.to_owned(), "project/src"),
+        (at.to_owned(), "project"),
+        ("relative".to_owned(), "project/src"),
+        (String::new(), "project/src"),
+    ] {
+        let said = |program: &str| {
+            let mut command = place.command(program);
+            command
+                .env("GIT_CEILING_DIRECTORIES", &ceilings)
+                .current_dir(place.path(below));
+            command.args(["rev-parse", "--show-toplevel", "HEAD"]).output().unwrap()
+        };
+        let (ours, theirs) = (said(PYI), said("git"));
+        assert_eq!(
+            (ours.status.code(), ours.stdout),
+            (theirs.status.code(), theirs.stdout),
+            "{ceilings} {below}"
+        );
+    }
+}
+
+/// Git's own test suite forbids abbreviated options.
+#[test]
+fn abbreviations_are_refused_where_git_refuses_them() {
+    let place = Place::new();
+    let forbidden = |words: &[&str]| {
+        let mut command = only(&place);
+        command.env("GIT_TEST_DISALLOW_ABBREVIATED_OPTIONS", "true").args(words);
+        is_handed_over(&command.output().unwrap())
+    };
+    assert!(!is_gits(&place, &["ls-tree", "--name-o", "HEAD"]));
+    assert!(forbidden(&["ls-tree", "--name-o", "HEAD"]) && !forbidden(&["ls-tree", "--name-only", "HEAD"]));
+    assert!(!forbidden(&["show-ref", "--hash", "--tags", "--branches"]));
+}
+
+/// A message that was read, and then is git's to commit, was empty.
+#[test]
+fn what_was_read_is_there_for_git() {
+    use std::io::Write;
+    let place = Place::new();
+    place.write("project/README.md", "changed\n");
+    let mut command = place.command(PYI);
+    command
+        .args(["commit", "-q", "-s", "-F", "-", "README.md"])
+        .stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let message = "line\n".repeat(100_000);
+    child.stdin.take().unwrap().write_all(message.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    let said = place.git(&["log", "-1", "--format=%B"]);
+    assert!(said.starts_with(&message) && said.trim_end().ends_with("Signed-off-by: Ann <ann@example.org>"));
+}
+
+#[test]
+fn a_hook_that_cannot_be_executed_is_warned_of() {
+    let place = Place::new();
+    place.write("project/README.md", "changed\n");
+    fs::create_dir_all(place.path("project/.git/hooks")).unwrap();
+    place.write("project/.git/hooks/pre-commit", "exit 1\n");
+    let said = place.pyi(&["commit", "-qam", "x"]);
+    assert!(said.status == 0 && said.err.contains("ignored"), "{said:?}");
+}
+
+/// A process that is killed cannot take its locks away: another one does.
+#[test]
+fn no_lock_is_left_by_who_is_killed() {
+    let place = Place::new();
+    place.write("project/README.md", "changed\n");
+    // It waits there for a reader, with all locks held.
+    let pipe = place.path("project/.git/COMMIT_EDITMSG");
+    fs::remove_file(&pipe).unwrap();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let locks = ["index.lock", "HEAD.lock", "refs/heads/main.lock"].map(|name| place.path("project/.git").join(name));
+    let mut child = only(&place)
+        .args(["commit", "-qam", "x"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("locks are held", || locks.iter().all(|lock| lock.exists()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_until("locks are gone", || !locks.iter().any(|lock| lock.exists()));
+    fs::remove_file(&pipe).unwrap();
+    place.ok(&["commit", "-qam", "x"]);
+    place.git(&["fsck", "--strict"]);
+    // A lock that somebody else holds stays.
+    place.write("project/README.md", "again\n");
+    place.write("project/.git/index.lock", "");
+    assert!(is_gits(&place, &["commit", "-qam", "x"]));
+    assert!(place.path("project/.git/index.lock").exists());
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "{what}: not after a minute");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
