@@ -125,7 +125,7 @@ impl Place {
             };
             let opened = match above {
                 None => None,
-                Some(above) => match above.directory(rest.get(..len).unwrap_or_default()) {
+                Some(above) => match above.passage(rest.get(..len).unwrap_or_default()) {
                     Ok(opened) => Some(opened),
                     Err(error) if is_absent(&error) => None,
                     Err(error) => return Err(error),

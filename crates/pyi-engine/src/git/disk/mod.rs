@@ -10,6 +10,7 @@ mod pending;
 mod plan;
 mod scan;
 mod site;
+mod sweep;
 mod trees;
 mod untracked;
 mod write;
@@ -36,7 +37,7 @@ use files::{Place, Seen, WorkFile, stored};
 use pending::Pending;
 use scan::Files;
 use trees::{Below, Trees};
-use untracked::{Asked, Untracked};
+use untracked::Asked;
 
 /// Symbolic refs that point at symbolic refs: git follows fewer.
 const SYMBOLIC_MAX: usize = 5;
@@ -84,6 +85,8 @@ pub struct DiskSite<'r> {
     root: Dir,
     /// Rules for what is ignored that stand outside of the work tree, those that win last.
     excludes: Vec<Arc<PatternList>>,
+    /// `info/exclude` as it stands.
+    exclude: Option<Bytes>,
     index: Option<Arc<IndexView>>,
     /// When the index was written, and which file it was.
     index_time: (u32, u32),
@@ -97,7 +100,7 @@ pub struct DiskSite<'r> {
     trees: Trees,
     /// What will be asked about untracked files, and what was found out meanwhile.
     asked: Option<Asked>,
-    untracked: Option<(Asked, Untracked)>,
+    untracked: Option<(Asked, Vec<Vec<u8>>)>,
     refs: Option<Arc<BTreeMap<Vec<u8>, Oid>>>,
     logs: BTreeMap<Vec<u8>, Arc<Vec<Bytes>>>,
     /// What refs were when they were first asked for.
@@ -122,6 +125,7 @@ impl<'r> DiskSite<'r> {
             top: top.to_path_buf(),
             root,
             excludes: Vec::new(),
+            exclude: None,
             index: None,
             index_time: (0, 0),
             index_stamp: None,
@@ -153,6 +157,7 @@ impl<'r> DiskSite<'r> {
         }
         if let Some(text) = site.git_file(b"info/exclude")? {
             site.excludes.push(Arc::new(PatternList::parse(&text)));
+            site.exclude = Some(text.into());
         }
         Ok(site)
     }
@@ -275,14 +280,31 @@ impl<'r> DiskSite<'r> {
             ranges,
             index_time: self.index_time,
         };
-        let asked = self.asked.take().filter(|_| files.threads() > 1);
-        let beside = asked.as_ref().map(|asked| {
-            let search = self.search(&view, asked);
-            move || search.all()
-        });
-        let (suspects, found) = files.suspects(beside);
-        let suspects = suspects.map_err(|error| self.io("look at files of", b"", &error))?;
-        self.untracked = asked.zip(found);
+        let suspects = match self
+            .asked
+            .take()
+            .filter(|asked| within.is_empty() && asked.within.is_empty())
+        {
+            Some(asked) => {
+                let search = self.search(&view, &asked);
+                let (found, looked) = sweep::sweep(search, self.index_time, files.threads())?;
+                let rest = Files {
+                    ranges: looked.rest,
+                    ..files
+                };
+                let mut suspects = looked.suspects;
+                suspects.extend(
+                    rest.suspects()
+                        .map_err(|error| self.io("look at files of", b"", &error))?,
+                );
+                suspects.sort_unstable();
+                self.untracked = Some((asked, found));
+                suspects
+            }
+            None => files
+                .suspects()
+                .map_err(|error| self.io("look at files of", b"", &error))?,
+        };
         let mut changes = Vec::new();
         for at in suspects {
             let entry = view.entry(at);

@@ -302,6 +302,9 @@ impl Site for DiskSite<'_> {
         if let Some(rest) = name.strip_prefix(b"logs/") {
             return self.log_entry(rest);
         }
+        if name == b"info/exclude" {
+            return Ok(self.exclude.clone());
+        }
         if !name.starts_with(b"refs/") {
             let found = self.git_file(name)?;
             if name == b"HEAD" && self.head.is_none() {
