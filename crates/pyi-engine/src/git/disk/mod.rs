@@ -87,6 +87,8 @@ pub struct DiskSite<'r> {
     work: Vec<WorkFile>,
     trees: Trees,
     refs: Option<Arc<BTreeMap<Vec<u8>, Oid>>>,
+    /// Those that are symbolic, if `refs` was read.
+    symbolic: Vec<Vec<u8>>,
     logs: BTreeMap<Vec<u8>, Arc<Vec<Bytes>>>,
     /// What refs were when they were first asked for.
     seen: HashMap<Vec<u8>, Option<Oid>>,
@@ -120,6 +122,7 @@ impl<'r> DiskSite<'r> {
             work: Vec::new(),
             trees: Trees::default(),
             refs: None,
+            symbolic: Vec::new(),
             logs: BTreeMap::new(),
             seen: HashMap::new(),
             head: None,
@@ -315,7 +318,10 @@ impl<'r> DiskSite<'r> {
         for (name, value) in self.git.refs()? {
             let oid = match value {
                 RefValue::Object(oid) => Some(oid),
-                RefValue::Symbolic(next) => self.follow(&next)?,
+                RefValue::Symbolic(next) => {
+                    self.symbolic.push(name.clone());
+                    self.follow(&next)?
+                }
             };
             match oid {
                 Some(oid) => drop(refs.insert(name, oid)),

@@ -213,22 +213,23 @@ impl DiskSite<'_> {
     }
 
     /// The index as it is written. Entries whose files may have changed since the last index without anything to see are looked at: the new index
-    /// is younger, and would not show it any more.
+    /// is younger, and would not show it any more. Git looks at seconds only: what it has to compare now, it must have to compare then.
     fn index_bytes(&mut self) -> Result<Vec<u8>, Failure> {
         let mut index = Index::clone(&*self.index()?);
         for at in 0..index.entries.len() {
             let Some(entry) = index.entries.get(at) else { break };
-            let is_racy = (entry.stat.mtime_seconds, entry.stat.mtime_nanos) >= self.index_time;
+            let is_racy = entry.stat.mtime_seconds >= self.index_time.0;
             if !is_racy || self.work_stat_is_known(&entry.path) {
                 continue;
             }
             let entry = entry.clone();
             let now = self.stat(&entry.path)?.map(|stat| super::files::index_stat(&stat));
             let same_stat = now.is_some_and(|now| {
-                now == pyi_git::index::IndexStat {
+                let known = pyi_git::index::IndexStat {
                     dev: now.dev,
                     ..entry.stat
-                }
+                };
+                super::files::is_same_second(&now, &known)
             });
             if same_stat
                 && matches!(self.look(&entry)?, Seen::Changed(_))
