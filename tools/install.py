@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # What the wheel is made of. README.md is left out: it is only the wheel's description.
-SOURCES = ("pyproject.toml", "Cargo.toml", "Cargo.lock", "crates", "python")
+SOURCES = ("pyproject.toml", "Cargo.toml", "Cargo.lock", ".cargo", "tools/rustc.sh", "crates", "python")
 IGNORED_PARTS = {"__pycache__", "tests", "benches", "target"}
 IGNORED_SUFFIXES = {".so", ".pyc"}
 

@@ -204,6 +204,31 @@ def test_candidates_of_a_superposition_are_branches(serve: Serve, repository: py
     assert [clone("show", f"origin/candidate/{number}:answer") for number in (0, 1, 69)] == ["0", "1", "69"]
 
 
+def test_weights_of_candidates_are_notes(serve: Serve, repository: pyi.Repository, here: Any) -> None:
+    superposition = repository.superpose("main", 3, name="race")
+    for number in (0, 1):
+        superposition.candidates[number].write("answer", str(number))
+        superposition.candidates[number].checkpoint(f"candidate {number}")
+    superposition.weigh(1, 0.25)
+    superposition.reject(0)
+    live = serve(demo=repository)
+    here("clone", "--quiet", live.url("demo/superpositions/race.git"), "clone")
+    clone = type(here)(here.directory / "clone")
+    clone("fetch", "--quiet", "origin", "+refs/notes/*:refs/notes/*")
+
+    def note(number: int) -> str:
+        return str(clone("notes", "--ref=weights", "show", f"origin/candidate/{number}"))
+
+    assert note(0) == "candidate/0: weight 1, failed its check"
+    assert note(1) == "candidate/1: weight 0.25"
+    assert note(2) == "candidate/2: weight 1", "it is where all came from"
+    assert "weight 0.25" in clone("log", "-1", "--notes=weights", "origin/candidate/1")
+    superposition.weigh(1, 7)
+    clone("fetch", "--quiet", "origin", "+refs/notes/*:refs/notes/*")
+    assert note(1) == "candidate/1: weight 7"
+    clone.fsck()
+
+
 def test_odd_contents_keep_their_names(serve: Serve, tmp_path: Path, source: Any, here: Any) -> None:
     """Trees that git would write in another way, and directories without files, beside what was changed."""
     blob = source("rev-parse", "HEAD:log.txt")

@@ -105,7 +105,13 @@ fn encode_body(
     time_ns: u64,
 ) -> Result<Vec<u8>> {
     let dependencies = transaction.dependencies.iter().chain(places);
-    let mut bytes = Vec::with_capacity(256);
+    let guards = transaction.guards.iter().map(|(key, guard)| match guard {
+        Guard::Equals(value) => key.len() + value.len() + 8,
+        Guard::Absent | Guard::Present => key.len() + 8,
+    });
+    let puts = transaction.puts.iter();
+    let puts = puts.map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len) + 8);
+    let mut bytes = Vec::with_capacity(guards.chain(puts).sum::<usize>() + 256);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&[0; 8]);
     bytes.push(kind);
@@ -196,15 +202,10 @@ fn mask(bytes: &mut [u8]) -> Result<()> {
 }
 
 fn find(bytes: &[u8], wanted: &[u8; 4]) -> Option<usize> {
-    let mut from = 0;
-    while let Some(at) = bytes[from..].iter().position(|byte| *byte == wanted[0]) {
-        let at = from + at;
-        if bytes[at..].starts_with(wanted) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
-    None
+    // By its third byte, which is the rarest of the magic in keys and messages.
+    memchr::memchr_iter(wanted[2], bytes)
+        .filter_map(|at| at.checked_sub(2))
+        .find(|at| bytes[*at..].starts_with(wanted))
 }
 
 /// The record at the start of `bytes` and its length, or `None` if no whole one stands there. Errors: `UnsupportedFormat` for

@@ -5,16 +5,20 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::store::{Guard, RefOutcome, RefTransaction};
 
 /// Random id of a transaction.
 pub(crate) type OperationId = [u8; 16];
 
+/// A key that mostly stands in the tree itself: looking for one among thousands reads no memory beside the tree's.
+type Key = SmallVec<[u8; 24]>;
+
 /// Keys and values, and the operations of this log that were applied.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct RefState {
-    values: BTreeMap<Vec<u8>, Bytes>,
+    values: BTreeMap<Key, Bytes>,
     seen: HashSet<OperationId>,
     /// How long segments must be for all of this to count after a loss of power.
     places: BTreeMap<u64, u64>,
@@ -29,14 +33,14 @@ impl RefState {
         self.values
             .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
-            .map(|(key, value)| (key.clone(), value.clone()))
+            .map(|(key, value)| (key.to_vec(), value.clone()))
             .collect()
     }
 
     /// The first guard that fails, as the outcome it leads to.
     pub(crate) fn check(&self, transaction: &RefTransaction) -> RefOutcome {
         for (key, guard) in &transaction.guards {
-            let found = self.values.get(key);
+            let found = self.values.get(key.as_slice());
             let holds = match guard {
                 Guard::Absent => found.is_none(),
                 Guard::Present => found.is_some(),
@@ -105,8 +109,8 @@ impl RefState {
     fn put(&mut self, puts: &[(Vec<u8>, Option<Vec<u8>>)]) {
         for (key, value) in puts {
             match value {
-                Some(value) => self.values.insert(key.clone(), Bytes::copy_from_slice(value)),
-                None => self.values.remove(key),
+                Some(value) => self.values.insert(Key::from_slice(key), Bytes::copy_from_slice(value)),
+                None => self.values.remove(key.as_slice()),
             };
         }
     }
@@ -117,7 +121,7 @@ impl RefState {
             puts: self
                 .values
                 .iter()
-                .map(|(key, value)| (key.clone(), Some(value.to_vec())))
+                .map(|(key, value)| (key.to_vec(), Some(value.to_vec())))
                 .collect(),
             dependencies: self
                 .places

@@ -111,6 +111,30 @@ impl IndexEntry {
         self.path.cmp(&other.path).then(self.stage.cmp(&other.stage))
     }
 
+    /// Whether it has flags that version 2 does not have.
+    #[must_use]
+    pub const fn has_extended_flags(&self) -> bool {
+        self.skip_worktree || self.intent_to_add
+    }
+
+    /// Whether it is a file or link without conflict and without flags that say not to look at it.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        self.stage == 0
+            && !self.assume_valid
+            && !self.has_extended_flags()
+            && matches!(self.mode, 0o100_644 | 0o100_755 | 0o120_000)
+    }
+
+    pub(crate) const fn knows_extended_flags(flags: u16) -> bool {
+        flags & !(EXTENDED_SKIP_WORKTREE | EXTENDED_INTENT_TO_ADD) == 0
+    }
+
+    pub(crate) const fn set_extended_flags(&mut self, flags: u16) {
+        self.skip_worktree = flags & EXTENDED_SKIP_WORKTREE != 0;
+        self.intent_to_add = flags & EXTENDED_INTENT_TO_ADD != 0;
+    }
+
     fn extended_flags(&self) -> u16 {
         (if self.skip_worktree { EXTENDED_SKIP_WORKTREE } else { 0 })
             | (if self.intent_to_add { EXTENDED_INTENT_TO_ADD } else { 0 })
@@ -322,7 +346,7 @@ fn parse_entry(
         }
         extended = be16(body, next).ok_or_else(truncated)?;
         next += 2;
-        if extended & !(EXTENDED_SKIP_WORKTREE | EXTENDED_INTENT_TO_ADD) != 0 {
+        if !IndexEntry::knows_extended_flags(extended) {
             return Err(wrong("unknown extended flags"));
         }
     }
@@ -370,6 +394,12 @@ fn parse_entry(
         intent_to_add: extended & EXTENDED_INTENT_TO_ADD != 0,
     };
     Ok((entry, next + used))
+}
+
+/// The entry as versions 2 and 3 have it, behind `out`.
+pub(crate) fn write_plain_entry(entry: &IndexEntry, format: ObjectFormat, out: &mut Vec<u8>) -> Result<(), IndexError> {
+    let version = if entry.has_extended_flags() { 3 } else { 2 };
+    write_entry(entry, version, format, None, out)
 }
 
 fn write_entry(

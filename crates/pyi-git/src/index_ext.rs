@@ -46,6 +46,12 @@ pub fn parse_cache_tree(format: ObjectFormat, data: &[u8]) -> Option<CacheTree> 
     }
 }
 
+/// What the extension says about the whole index: how many entries it has and its tree, if that is known and the beginning is well formed.
+#[must_use]
+pub fn parse_root(format: ObjectFormat, data: &[u8]) -> Option<(u32, Oid)> {
+    parse_node(format, data)?.0.tree
+}
+
 /// The extension's content.
 #[must_use]
 pub fn write_cache_tree(root: &CacheTree) -> Vec<u8> {

@@ -9,8 +9,8 @@
 //! | [`oid`] | object names and their hash | gitglossary(7), hash-function-transition |
 //! | [`object`] | object kinds, loose objects | gitformat-loose, `git cat-file` |
 //! | [`tree`], [`commit`], [`tag`], [`signature`] | what is inside an object | `git mktree`, `git commit-tree`, `git mktag` |
-//! | [`pack`], [`pack_entry`], [`pack_index`], [`delta`], [`delta_cache`], [`midx`], [`pack_write`], [`pack_stream`], [`pack_receive`] | packs | gitformat-pack(5) |
-//! | [`index`], [`index_ext`] | `.git/index` | gitformat-index(5) |
+//! | [`pack`], [`pack_entry`], [`pack_index`], [`delta`], [`delta_make`], [`delta_cache`], [`midx`], [`pack_write`], [`pack_stream`], [`pack_receive`] | packs | gitformat-pack(5) |
+//! | [`index`], [`index_ext`], [`index_view`] | `.git/index` | gitformat-index(5) |
 //! | [`ignore`], [`wildmatch`] | ignore rules | gitignore(5) |
 //! | [`path`], [`refname`] | which names git takes | git-check-ref-format(1), `core.protectNTFS`, `core.protectHFS` |
 //! | [`config`] | configuration files | git-config(1) |
@@ -29,9 +29,11 @@ pub mod commit;
 pub mod config;
 pub mod delta;
 pub mod delta_cache;
+pub mod delta_make;
 pub mod ignore;
 pub mod index;
 pub mod index_ext;
+pub mod index_view;
 pub mod midx;
 pub mod object;
 pub mod oid;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::bytes::{decimal, split_once};
 use crate::oid::{ObjectFormat, Oid, hash_object};
-use crate::zlib::{InflateError, Inflater, deflate};
+use crate::zlib::{InflateError, Inflater, deflate, store, stored};
 
 /// Longest possible loose header: `commit`, a space, 20 digits and the NUL.
 const MAX_HEADER: usize = 32;
@@ -100,6 +100,9 @@ impl Object {
     }
 }
 
+/// Loose objects of up to this size are stored as they are: half of the least that a file takes on most disks.
+const STORED_MAX_BYTES: usize = 2048;
+
 /// What can be wrong with a loose object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ObjectError {
@@ -162,12 +165,26 @@ pub fn decode_loose_header(file: &[u8]) -> Result<(ObjectKind, u64), ObjectError
 pub fn decode_loose(file: &[u8], limit: u64) -> Result<Object, ObjectError> {
     let mut inflater = Inflater::default();
     let mut head = [0u8; MAX_HEADER];
-    let (kind, size, header_len) = loose_header(&mut inflater, file, &mut head)?;
+    let stored = stored(file);
+    let (kind, size, header_len) = match stored {
+        Some(content) => read_header(content.get(..MAX_HEADER).unwrap_or(content), content.len() < MAX_HEADER)?,
+        None => loose_header(&mut inflater, file, &mut head)?,
+    };
     if size > limit {
         return Err(ObjectError::TooLarge { size, limit });
     }
     let total = usize::try_from(size).ok().and_then(|s| s.checked_add(header_len));
     let total = total.ok_or(ObjectError::TooLarge { size, limit })?;
+    if let Some(content) = stored {
+        let content = content.get(header_len..).unwrap_or_default();
+        return match content.len().cmp(&(total - header_len)) {
+            std::cmp::Ordering::Equal => Ok(Object::new(kind, content.to_vec())),
+            order => Err(ObjectError::Size {
+                declared: size,
+                longer: order.is_gt(),
+            }),
+        };
+    }
     let (mut data, consumed) = inflater.exact(file, total).map_err(|e| match e {
         InflateError::Short => ObjectError::Size {
             declared: size,
@@ -186,10 +203,16 @@ pub fn decode_loose(file: &[u8], limit: u64) -> Result<Object, ObjectError> {
     Ok(Object::new(kind, data))
 }
 
-/// The file of a loose object, deflated at level 1: what git's `core.looseCompression` is by default.
+/// The file of a loose object, deflated at level 1: what git's `core.looseCompression` is by default. A small one is not made smaller: it would take the
+/// same block of a disk, and the tables of a deflater cost more to make than all else about it. Git packs both anew.
 #[must_use]
 pub fn encode_loose(kind: ObjectKind, content: &[u8]) -> Vec<u8> {
     let head = header(kind, content.len() as u64);
+    if content.len() <= STORED_MAX_BYTES
+        && let Some(file) = store(&[head.as_bytes(), content])
+    {
+        return file;
+    }
     deflate(&[head.as_bytes(), content], 1)
 }
 
@@ -200,9 +223,13 @@ fn loose_header(
     head: &mut [u8; MAX_HEADER],
 ) -> Result<(ObjectKind, u64, usize), ObjectError> {
     let got = inflater.prefix(file, head)?;
-    let text = head.get(..got).unwrap_or_default();
+    read_header(head.get(..got).unwrap_or_default(), got < MAX_HEADER)
+}
+
+/// The same, of what the stream begins with; `is_all`: there is no more of it.
+fn read_header(text: &[u8], is_all: bool) -> Result<(ObjectKind, u64, usize), ObjectError> {
     let Some((text, _)) = split_once(text, 0) else {
-        return Err(if got < MAX_HEADER {
+        return Err(if is_all {
             ObjectError::Truncated
         } else {
             ObjectError::Header

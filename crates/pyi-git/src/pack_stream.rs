@@ -77,6 +77,12 @@ impl PackStream {
         self.wrote(start, out);
     }
 
+    /// Writes an object as a delta of another one.
+    pub fn delta(&mut self, base: Base, delta: &[u8], out: &mut Vec<u8>) {
+        let deflated = self.deflater.deflate(&[delta]);
+        self.copied_delta(base, delta.len() as u64, &deflated, out);
+    }
+
     /// Copies a delta that is deflated already; `size` is that of the delta.
     pub fn copied_delta(&mut self, base: Base, size: u64, deflated: &[u8], out: &mut Vec<u8>) {
         let start = out.len();

@@ -11,6 +11,13 @@ use flate2::{Decompress, FlushDecompress, Status};
 /// of one bit each); a declared size beyond that is a lie, found before memory is taken for it.
 const MAX_RATIO: u64 = 1032;
 
+/// RFC 1950's checksum is two sums, each modulo the largest prime below 65,536.
+const ADLER_MODULUS: u32 = 65_521;
+/// A stream that says nothing about how it was made, and its only block, of bytes as they are.
+const STORED_START: [u8; 3] = [0x78, 0x01, 0x01];
+/// What such a stream has beside the bytes: its start, their number twice, their checksum.
+const STORED_EXTRA_BYTES: usize = 11;
+
 /// What can be wrong with a zlib stream of known size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InflateError {
@@ -24,14 +31,9 @@ pub(crate) enum InflateError {
     Long,
 }
 
-/// A reusable inflater.
-pub(crate) struct Inflater(Decompress);
-
-impl Default for Inflater {
-    fn default() -> Self {
-        Self(Decompress::new(true))
-    }
-}
+/// A reusable inflater; its window is made when it is first used.
+#[derive(Default)]
+pub(crate) struct Inflater(Option<Decompress>);
 
 impl Inflater {
     /// Inflates the stream at the start of `input` to exactly `size` bytes; also how many bytes of input it took.
@@ -46,7 +48,7 @@ impl Inflater {
 
     /// Inflates the stream at the start of `input`, which must fill `out` and end there.
     pub(crate) fn fill(&mut self, input: &[u8], out: &mut [u8]) -> Result<usize, InflateError> {
-        self.0.reset(true);
+        self.begin();
         let mut status = self.step(input, out)?;
         if self.written() < out.len() {
             return Err(if status == Status::StreamEnd {
@@ -73,26 +75,81 @@ impl Inflater {
 
     /// Inflates as much of the stream's beginning as fits in `out`; the stream may go on. Gives the bytes written.
     pub(crate) fn prefix(&mut self, input: &[u8], out: &mut [u8]) -> Result<usize, InflateError> {
-        self.0.reset(true);
-        self.0
+        self.begin();
+        self.inner()
             .decompress(input, out, FlushDecompress::None)
             .map_err(|_| InflateError::Corrupt)?;
         Ok(self.written())
     }
 
+    fn inner(&mut self) -> &mut Decompress {
+        self.0.get_or_insert_with(|| Decompress::new(true))
+    }
+
+    fn begin(&mut self) {
+        match &mut self.0 {
+            Some(used) => used.reset(true),
+            fresh => *fresh = Some(Decompress::new(true)),
+        }
+    }
+
     fn step(&mut self, input: &[u8], out: &mut [u8]) -> Result<Status, InflateError> {
-        self.0
+        self.inner()
             .decompress(input, out, FlushDecompress::Finish)
             .map_err(|_| InflateError::Corrupt)
     }
 
     fn consumed(&self) -> usize {
-        usize::try_from(self.0.total_in()).unwrap_or(usize::MAX)
+        let taken = self.0.as_ref().map_or(0, Decompress::total_in);
+        usize::try_from(taken).unwrap_or(usize::MAX)
     }
 
     fn written(&self) -> usize {
-        usize::try_from(self.0.total_out()).unwrap_or(usize::MAX)
+        let made = self.0.as_ref().map_or(0, Decompress::total_out);
+        usize::try_from(made).unwrap_or(usize::MAX)
     }
+}
+
+/// A zlib stream of `parts`, one after the other, that holds them as they are; `None` for more than fits into one block of it.
+///
+/// Source: RFC 1950 and 1951: two bytes that say how, a block (the last; its length and the complement of that), the bytes, and their checksum.
+pub(crate) fn store(parts: &[&[u8]]) -> Option<Vec<u8>> {
+    let total: usize = parts.iter().map(|part| part.len()).sum();
+    let len = u16::try_from(total).ok()?;
+    let mut out = Vec::with_capacity(total + STORED_EXTRA_BYTES);
+    out.extend_from_slice(&STORED_START);
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(&(!len).to_le_bytes());
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+    let sum = adler32(out.get(STORED_EXTRA_BYTES - 4..).unwrap_or_default());
+    out.extend_from_slice(&sum.to_be_bytes());
+    Some(out)
+}
+
+/// What a stream as [`store`] makes them holds; `None` if it is another one, or damaged.
+pub(crate) fn stored(stream: &[u8]) -> Option<&[u8]> {
+    let rest = stream.strip_prefix(&STORED_START)?;
+    let (&[low, high, not_low, not_high], rest) = rest.split_first_chunk()?;
+    let (content, sum) = rest.split_last_chunk::<4>()?;
+    let len = u16::from_le_bytes([low, high]);
+    let is_whole = len == !u16::from_le_bytes([not_low, not_high]) && content.len() == usize::from(len);
+    (is_whole && adler32(content) == u32::from_be_bytes(*sum)).then_some(content)
+}
+
+fn adler32(content: &[u8]) -> u32 {
+    let (mut low, mut high) = (1u32, 0u32);
+    // So many bytes of 255 do not make the sums overflow before the remainder is taken.
+    for part in content.chunks(5552) {
+        for &byte in part {
+            low += u32::from(byte);
+            high += low;
+        }
+        low %= ADLER_MODULUS;
+        high %= ADLER_MODULUS;
+    }
+    high << 16 | low
 }
 
 /// A zlib stream of `parts`, one after the other, at `level` (0 to 9).
@@ -137,5 +194,29 @@ impl Deflater {
             }
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_inflates() {
+        let mut inflater = Inflater::default();
+        for len in [0, 1, 10, 5551, 5552, 5553, 20_000, 65_000] {
+            let content: Vec<u8> = (0..len).map(|at: usize| (255 - at % 7) as u8).collect();
+            let (start, rest) = content.split_at(len / 3);
+            let stream = store(&[start, rest]).unwrap();
+            assert_eq!(inflater.exact(&stream, len).unwrap(), (content.clone(), stream.len()));
+            assert_eq!(stored(&stream), Some(content.as_slice()));
+            for at in (0..stream.len()).step_by(1 + len / 50) {
+                let mut damaged = stream.clone();
+                damaged[at] ^= 0x10;
+                assert_eq!(stored(&damaged), None, "{len} bytes, byte {at}");
+            }
+            assert_eq!(stored(&[&stream[..], b"x"].concat()), None);
+        }
+        assert_eq!(store(&[&[0; 65_536]]), None);
     }
 }

@@ -5,18 +5,22 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use pyi_git::config::Config;
 use pyi_git::oid::OidPrefix;
 use pyi_git::{ObjectFormat, Oid};
 
 use super::layout::Layout;
 use super::odb::ObjectDatabase;
 use super::ref_files::{RefFiles, RefValue};
+use crate::sandbox::os::{Dir, Names};
 use crate::{Error, Result};
 
 /// The git directory of a repository with one work tree.
 pub struct GitDirectory {
     files: RefFiles,
     refs_are_files: bool,
+    /// What stands in the directory itself, listed once.
+    names: OnceLock<Option<Names>>,
     objects: OnceLock<Result<ObjectDatabase>>,
     /// `packed-refs`, read once, and which file it was: a command sees one state of it.
     packed: OnceLock<Result<(Vec<u8>, Option<Stamp>)>>,
@@ -31,24 +35,48 @@ impl GitDirectory {
     /// # Errors
     /// `GitError` for a configuration that cannot be understood, or a repository of a kind that nobody knows yet; `Storage`.
     pub fn open(git_dir: &Path) -> Result<Self> {
-        let layout = Layout::read(git_dir)?;
+        Ok(Self::of(git_dir, &Layout::read(git_dir)?))
+    }
+
+    /// Opens a git directory whose configuration (without extensions that name other files of it) was read already. O(its configuration).
+    ///
+    /// # Errors
+    /// `GitError` for a configuration that cannot be understood, or a repository of a kind that nobody knows yet.
+    pub fn with_config(git_dir: &Path, config: &Config) -> Result<Self> {
+        Ok(Self::of(git_dir, &Layout::of(config, &git_dir.join("config"))?))
+    }
+
+    fn of(git_dir: &Path, layout: &Layout) -> Self {
         let files = RefFiles {
             git_dir: git_dir.to_path_buf(),
             common_dir: git_dir.to_path_buf(),
             format: layout.format,
         };
-        Ok(GitDirectory {
+        GitDirectory {
             files,
             refs_are_files: layout.refs_are_files,
+            names: OnceLock::new(),
             objects: OnceLock::new(),
             packed: OnceLock::new(),
-        })
+        }
     }
 
     /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.files.common_dir()
+    }
+
+    /// Whether something of this name stands in the directory itself: a command sees one state of it. O(entries), once.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        let names = self
+            .names
+            .get_or_init(|| Dir::open(self.path()).and_then(|dir| dir.list()).ok());
+        match names {
+            Some(names) => names.contains(name.as_bytes()),
+            None => std::fs::symlink_metadata(self.path().join(name)).is_ok(),
+        }
     }
 
     /// The repository's hash.

@@ -42,16 +42,24 @@ impl Layout {
     /// `GitError` for a file that cannot be understood, or a repository of a kind that nobody knows yet.
     pub(crate) fn read(common_dir: &Path) -> Result<Self> {
         let path = common_dir.join("config");
-        let wrong = |what: String| Error::git(format!("{}: {what}", path.display()));
         let mut config = read_config(&path)?;
+        if config.boolean("extensions", None, "worktreeconfig").ok().flatten() == Some(true) {
+            config.append(&read_config(&common_dir.join("config.worktree"))?);
+        }
+        Self::of(&config, &path)
+    }
+
+    /// What a configuration says that was read from `path`.
+    ///
+    /// # Errors
+    /// `GitError` for a value that cannot be understood, or a repository of a kind that nobody knows yet.
+    pub(crate) fn of(config: &Config, path: &Path) -> Result<Self> {
+        let wrong = |what: String| Error::git(format!("{}: {what}", path.display()));
         let flag = |config: &Config, section: &str, key: &str| {
             config
                 .boolean(section, None, key)
                 .map_err(|error| wrong(error.to_string()))
         };
-        if flag(&config, "extensions", "worktreeconfig").ok().flatten() == Some(true) {
-            config.append(&read_config(&common_dir.join("config.worktree"))?);
-        }
         let version = config.integer("core", None, "repositoryformatversion");
         let version = version.map_err(|error| wrong(error.to_string()))?.unwrap_or(0);
         if !(0..=1).contains(&version) {
@@ -87,7 +95,7 @@ impl Layout {
         Ok(Layout {
             format,
             refs_are_files,
-            bare: flag(&config, "core", "bare")?.unwrap_or(false),
+            bare: flag(config, "core", "bare")?.unwrap_or(false),
             partial: promisor || config.value("extensions", None, "partialclone").is_some(),
             sharing: Sharing::of(config.value("core", None, "sharedrepository")),
         })

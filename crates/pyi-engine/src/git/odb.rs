@@ -257,6 +257,10 @@ fn read_loose(objects: &Path, oid: &Oid) -> Result<Option<Object>> {
 
 /// The object directory and those it borrows from, each once.
 fn object_dirs(objects: &Path) -> Vec<PathBuf> {
+    // Hardly any repository borrows: then there is nothing that could come twice.
+    if fs::symlink_metadata(objects.join("info/alternates")).is_err() {
+        return vec![objects.to_path_buf()];
+    }
     let mut dirs = Vec::new();
     let mut seen = HashSet::new();
     let mut waiting = vec![objects.to_path_buf()];

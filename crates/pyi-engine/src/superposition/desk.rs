@@ -273,8 +273,12 @@ impl Plan {
         let parts = new.parts.len().max(loaded.stored.parts.len());
         for part in 0..parts {
             let (old, new) = (loaded.stored.parts.get(part), new.parts.get(part));
-            if old != new {
-                self.put(part_key(&loaded.name, part as u32), old, new);
+            let key = part_key(&loaded.name, part as u32);
+            match new {
+                // Whatever weight was written there since: the head says that nobody came or went.
+                None => self.transaction.puts.push((key, None)),
+                Some(_) if old == new => {}
+                Some(_) => self.put(key, old, new),
             }
         }
         Some(new)

@@ -97,7 +97,7 @@ impl GitRepository {
         if !(0..=1).contains(&version) || (extended && version == 0) {
             return Err(Reason::of("config", "core.repositoryformatversion"));
         }
-        let git = GitDirectory::open(&dot_git)?;
+        let git = GitDirectory::with_config(&dot_git, &local)?;
         if !git.refs_are_files() {
             return Err(Reason::of("config", "extensions"));
         }
@@ -146,8 +146,8 @@ impl GitRepository {
 
     /// Whether commits have the parents that they say, and git does not complain of what it knows of them.
     pub(crate) fn check_history(&self) -> Native<()> {
-        let there = |name: &str| fs::symlink_metadata(self.git.path().join(name)).is_ok();
-        if there("shallow") || there("info/grafts") {
+        let grafts = || fs::symlink_metadata(self.git.path().join("info/grafts")).is_ok();
+        if self.git.has("shallow") || (self.git.has("info") && grafts()) {
             return Err(Reason::new("shallow-or-grafted"));
         }
         let hash = match self.git.format() {
@@ -168,17 +168,24 @@ impl GitRepository {
 fn globals(parsed: &Parsed<'_>) -> Native<(PathBuf, Config)> {
     let mut here = std::env::current_dir().map_err(|_| Reason::new("directory"))?;
     let mut config = Config::default();
+    let mut moved = false;
     for given in parsed.globals() {
         let value = given.value.unwrap_or_default();
         match given.name() {
             Some("C") if value.is_empty() => {}
-            Some("C") => here.push(OsStr::from_bytes(value)),
+            Some("C") => {
+                moved = true;
+                here.push(OsStr::from_bytes(value));
+            }
             Some("c") => config.push(assignment(value)?),
             Some("pager" | "optional-locks") => {}
             name => return Err(Reason::of("global-option", name.unwrap_or_default())),
         }
     }
     // As the kernel tells it, without links: git asks in the same way.
+    if !moved && here.is_absolute() {
+        return Ok((here, config));
+    }
     let real = fs::canonicalize(&here).map_err(|_| Reason::new("directory"))?;
     Ok((real, config))
 }
@@ -212,14 +219,14 @@ fn assignment(text: &[u8]) -> Native<ConfigEntry> {
 /// The work tree and its `.git`.
 fn find(here: &Path) -> Native<(PathBuf, PathBuf)> {
     let odd = || Reason::new("repository-kind");
-    let device = fs::metadata(here).map_err(|_| Reason::new("directory"))?.dev();
+    let mut device = None;
     let ceilings = environment::ceilings();
     for directory in here.ancestors() {
         if directory != here && ceilings.iter().any(|ceiling| ceiling == directory) {
             return Err(Reason::new("no-repository"));
         }
         let own = fs::metadata(directory).map_err(|_| odd())?;
-        if own.dev() != device {
+        if *device.get_or_insert(own.dev()) != own.dev() {
             return Err(odd());
         }
         let dot_git = directory.join(".git");

@@ -129,3 +129,76 @@ fn what_failed_in_the_middle_is_not_run_again() {
     assert_eq!(place.git(&["rev-parse", "HEAD"]), head);
     assert!(!place.path("project/.git/index.lock").exists());
 }
+
+/// Enough files for an index that is mapped, and for threads that look at them while another one looks for what is not tracked.
+#[test]
+fn many_files_are_what_they_are_to_git() {
+    let place = Place::new();
+    let name = |at: usize| {
+        let directory = format!("{}-{}", "some-long-name-of-a-directory".repeat(3), at % 61);
+        format!("project/{directory}/{}/file-{at}.txt", at % 7)
+    };
+    for at in 0..3000 {
+        fs::create_dir_all(place.path(&name(at)).parent().unwrap()).unwrap();
+        place.write(&name(at), &format!("{at}\n"));
+    }
+    place.git(&["add", "-A"]);
+    place.git(&["commit", "-q", "-m", "many"]);
+    let only = |words: &[&str]| {
+        let output = place
+            .command(PYI)
+            .env("PYI_GIT_NATIVE", "only")
+            .args(words)
+            .output()
+            .unwrap();
+        assert!(!is_handed_over(&output), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let same = || {
+        for words in [
+            &["status"][..],
+            &["status", "--porcelain", "-uall"],
+            &["status", "--porcelain=v2", "-uno"],
+            &["diff", "--stat"],
+            &["diff", "--name-status", "HEAD"],
+            &["add", "-A", "-n"],
+        ] {
+            assert_eq!(only(words), place.git(words), "{words:?}");
+        }
+    };
+    same();
+    place.write("project/.gitignore", "*.log\nignored/\n");
+    for at in (0..3000).step_by(97) {
+        let path = place.path(&name(at));
+        match at % 5 {
+            0 => fs::remove_file(&path).unwrap(),
+            1 => place.write(&name(at), "another\n"),
+            2 => fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap(),
+            3 => {
+                fs::remove_file(&path).unwrap();
+                std::os::unix::fs::symlink("nowhere", &path).unwrap();
+            }
+            _ => {
+                fs::write(path.with_extension("log"), "").unwrap();
+                fs::write(path.with_extension("new"), "").unwrap();
+            }
+        }
+    }
+    // A file where a directory was, and a directory where a file was; a link above files hides them.
+    let directory = place.path(&name(5)).parent().unwrap().to_owned();
+    fs::remove_dir_all(&directory).unwrap();
+    fs::write(&directory, "a file\n").unwrap();
+    fs::remove_file(place.path(&name(8))).unwrap();
+    fs::create_dir(place.path(&name(8))).unwrap();
+    fs::write(place.path(&name(8)).join("inside"), "").unwrap();
+    let hidden = place.path(&name(9)).parent().unwrap().to_owned();
+    fs::rename(&hidden, place.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(place.path("elsewhere"), &hidden).unwrap();
+    same();
+    only(&["add", "-A"]);
+    assert_eq!(only(&["status", "--porcelain"]), place.git(&["status", "--porcelain"]));
+    assert!(!only(&["commit", "-m", "changed"]).is_empty());
+    assert_eq!(place.git(&["status", "--porcelain"]), "");
+    assert_eq!(place.git(&["write-tree"]), place.git(&["rev-parse", "HEAD^{tree}"]));
+    place.git(&["fsck", "--strict"]);
+}

@@ -88,6 +88,9 @@ fn changes(call: &mut Call<'_>, pathspec: &Pathspec, force: bool, update: bool) 
         changes.retain(|change| pathspec.matches(&change.path));
         return Ok(changes.into_iter().partition(|change| change.old.is_some()));
     }
+    if !update {
+        call.site.expect_untracked(false, force, &within);
+    }
     let mut tracked = call.site.tracked_changes(View::Index, &within)?;
     tracked.retain(|change| pathspec.matches(&change.path));
     let mut fresh = Vec::new();

@@ -147,6 +147,11 @@ pub trait Site {
         Ok(None)
     }
 
+    /// [`Site::untracked`] will be asked for this, after [`Site::tracked_changes`] or [`Site::changes`]: a site may look for both at the same time.
+    fn expect_untracked(&mut self, collapse: bool, ignored: bool, within: &[Vec<u8>]) {
+        let _ = (collapse, ignored, within);
+    }
+
     /// How many bytes a version's content has.
     ///
     /// # Errors

@@ -40,6 +40,10 @@ pub(crate) fn collect(
     let old = against.map_or(View::Empty, View::Of);
     let staged = pairs(call, old, View::Index, pathspec, &options)?;
     options.renames = None;
+    if untracked != Untracked::No {
+        call.site
+            .expect_untracked(untracked == Untracked::Normal, false, &pathspec.roots());
+    }
     let changed = pairs(call, View::Index, View::Work, pathspec, &options)?;
     let untracked = match untracked {
         Untracked::No => Vec::new(),

@@ -68,6 +68,12 @@ impl Filter {
         true
     }
 
+    /// Whether nothing is left out.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Filter::default()
+    }
+
     /// Whether objects of this kind may come at all.
     #[must_use]
     pub fn takes(&self, kind: ObjectKind) -> bool {

@@ -2,6 +2,7 @@
 
 use pyi_git::index::{Index, IndexEntry, IndexError, IndexVersion};
 use pyi_git::index_ext::CacheTree;
+use pyi_git::index_view::IndexView;
 use pyi_git::oid::hash_bytes;
 use pyi_git::{ObjectFormat, Oid};
 
@@ -88,6 +89,18 @@ fn every_version_reads_and_comes_back() {
                     })
                     .unwrap();
                 assert_eq!(written, file, "{format:?} version {version}, flags {flags}");
+                let view = IndexView::parse(format, file.clone().into()).unwrap();
+                assert_eq!(view.version(), index.version);
+                assert_eq!(view.is_plain(), !flags);
+                let null = format.null_oid();
+                assert_eq!(
+                    view.to_index().unwrap(),
+                    Index {
+                        checksum: null,
+                        ..index
+                    }
+                );
+                assert_eq!(view.encode(&[]).unwrap(), file);
                 if flags {
                     repo.git(&["update-index", "--no-assume-unchanged", "big.txt"]);
                     repo.git(&["update-index", "--no-skip-worktree", "side"]);
@@ -228,4 +241,110 @@ fn contradictions_are_named() {
     assert!(matches!(sealed(with(8, 255)), Err(IndexError::Truncated(_))));
     assert!(matches!(sealed(with(12 + 61, 0)), Err(IndexError::Entry { .. })));
     assert!(matches!(sealed(with(12 + 60, 0x40)), Err(IndexError::Entry { .. })));
+}
+
+/// The same changes made to entries that are taken apart, and to those that stand where they were read.
+#[test]
+fn a_view_changes_as_the_index_does() {
+    let mut state = 7u64;
+    let mut roll = move |sides: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % sides
+    };
+    for round in 0..300 {
+        let format = FORMATS[round % 2];
+        let mut entry = |name: u64| {
+            let path = format!("{}d{}/{name}", "x".repeat((name % 90) as usize), name % 7);
+            let mut entry = IndexEntry::new(path.as_bytes(), 0o100_644, hash_bytes(format, &[roll(200) as u8]));
+            entry.stat.size = roll(1000) as u32;
+            entry.skip_worktree = roll(40) == 0;
+            entry.assume_valid = roll(40) == 0;
+            entry
+        };
+        let mut index = Index::new(format);
+        index.entries = (0..60).map(&mut entry).collect();
+        index.entries.sort_by(IndexEntry::compare);
+        index.entries.dedup_by(|a, b| a.path == b.path);
+        let view = IndexView::of(&index).unwrap();
+        assert_eq!(view.to_index().unwrap(), index);
+        let mut changes: std::collections::BTreeMap<Vec<u8>, Option<IndexEntry>> = Default::default();
+        for name in 40..70 {
+            let changed = entry(name);
+            changes.insert(changed.path.clone(), (name % 3 != 0).then_some(changed));
+        }
+        if round % 5 == 0 {
+            changes.extend(
+                index
+                    .entries
+                    .iter()
+                    .filter(|entry| entry.skip_worktree)
+                    .map(|entry| (entry.path.clone(), None)),
+            );
+        }
+        for (path, entry) in &changes {
+            match (index.position(path, 0), entry) {
+                (Ok(at), Some(entry)) => index.entries[at] = entry.clone(),
+                (Ok(at), None) => drop(index.entries.remove(at)),
+                (Err(at), Some(entry)) => index.entries.insert(at, entry.clone()),
+                (Err(_), None) => {}
+            }
+        }
+        let changed = view
+            .changed(changes.iter().map(|(path, entry)| (path.as_slice(), entry.as_ref())))
+            .unwrap();
+        assert_eq!(changed.to_index().unwrap().entries, index.entries);
+        assert_eq!(
+            changed.encode(&[]).unwrap(),
+            index.encode(IndexVersion::Lowest).unwrap()
+        );
+        for (at, entry) in index.entries.iter().enumerate() {
+            assert_eq!(changed.position(&entry.path), Ok(at));
+        }
+        let below = changed.below(b"d3");
+        let expected: Vec<_> = (0..index.entries.len())
+            .filter(|at| index.entries[*at].path.starts_with(b"d3/"))
+            .collect();
+        assert_eq!(below.collect::<Vec<_>>(), expected);
+        index.entries[3].stat.size = 0;
+        assert_eq!(
+            changed.encode(&[3]).unwrap(),
+            index.encode(IndexVersion::Lowest).unwrap()
+        );
+    }
+}
+
+/// Whatever the bytes are, both readers take them, or none does.
+#[test]
+fn a_view_takes_what_the_index_takes() {
+    let repo = make(ObjectFormat::Sha1);
+    repo.git(&["commit", "-q", "-m", "all"]);
+    let (file, _) = read(&repo);
+    let mut taken = 0;
+    for at in 0..6000 {
+        let mut bytes = file.clone();
+        let place = at * 7919 % bytes.len();
+        bytes[place] ^= 1 << (at % 8);
+        if at % 9 == 0 {
+            bytes.truncate(place);
+        }
+        let view = IndexView::parse(repo.format, bytes.clone().into()).and_then(|view| view.to_index());
+        match Index::parse(repo.format, &bytes, false) {
+            Ok(index) => {
+                let null = repo.format.null_oid();
+                assert_eq!(
+                    view.unwrap(),
+                    Index {
+                        checksum: null,
+                        ..index
+                    },
+                    "byte {place}"
+                );
+                taken += 1;
+            }
+            Err(error) => assert!(view.is_err(), "byte {place}: {error}"),
+        }
+    }
+    assert!(taken > 1000);
 }

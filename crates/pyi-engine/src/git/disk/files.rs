@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use pyi_cas::Bytes;
 use pyi_git::command::{Failure, Version};
-use pyi_git::index::{IndexEntry, IndexStat};
+use pyi_git::index::IndexStat;
+use pyi_git::index_view::EntryView;
 use pyi_git::{ObjectFormat, ObjectKind, Oid, hash_object};
 
 use super::{DiskSite, unsupported};
@@ -100,6 +101,12 @@ impl Place {
             ),
             None => (&b""[..], path),
         };
+        if directory == self.path && (directory.is_empty() || !self.open.is_empty()) {
+            return Ok(match self.open.last() {
+                Some((_, directory)) => directory.as_ref().map(|directory| (directory, name)),
+                None => Some((top, name)),
+            });
+        }
         let is_above = |end: usize| {
             directory.get(..end) == self.path.get(..end) && matches!(directory.get(end), None | Some(b'/'))
         };
@@ -148,6 +155,16 @@ impl Place {
 /// Whether nothing stands there, or not a directory where one has to be.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
+}
+
+/// Whether an entry's stat data is that of the file, and the file cannot have changed since the index was written without anything to see.
+pub(super) fn is_same(entry: &EntryView<'_>, stat: &Stat, index_time: (u32, u32)) -> bool {
+    let now = index_stat(stat);
+    let known = IndexStat {
+        dev: now.dev,
+        ..entry.stat()
+    };
+    now == known && mode_of(stat) == Some(entry.mode()) && (now.mtime_seconds, now.mtime_nanos) < index_time
 }
 
 /// Whether git, which knows seconds only, sees nothing changed.
@@ -279,11 +296,11 @@ impl DiskSite<'_> {
                 Some(_) => return unsupported("a .gitattributes that is no file"),
                 None => {}
             }
-            let known = self.index()?.position(name, 0).ok();
-            let entry = known.and_then(|at| self.index.as_ref()?.entries.get(at));
-            let Some(oid) = entry.map(|entry| entry.oid) else {
+            let view = self.view()?;
+            let Ok(at) = view.position(name) else {
                 return Ok(None);
             };
+            let oid = view.entry(at).oid();
             match self.git.objects()?.read(&oid)? {
                 Some(object) => Ok(Some(object.data.to_vec().into())),
                 None => unsupported("a missing object"),
@@ -298,47 +315,43 @@ impl DiskSite<'_> {
     }
 
     /// Compares an entry of the index with what stands in the work tree.
-    pub(super) fn look(&mut self, entry: &IndexEntry) -> Result<Seen, Failure> {
-        let Some(stat) = self.stat(&entry.path)? else {
+    pub(super) fn look(&mut self, entry: &EntryView<'_>) -> Result<Seen, Failure> {
+        let path = entry.path();
+        let Some(stat) = self.stat(path)? else {
             return Ok(Seen::Gone);
         };
         if stat.file_type() == FileType::Directory {
             // A repository in it would be a submodule.
-            let inside = [entry.path.as_slice(), b"/.git"].concat();
+            let inside = [path, b"/.git"].concat();
             return match self.stat(&inside)? {
                 Some(_) => unsupported("a repository in the work tree"),
                 None => Ok(Seen::Gone),
             };
         }
-        let now = index_stat(&stat);
-        let known = IndexStat {
-            dev: now.dev,
-            ..entry.stat
-        };
-        let same_mode = mode_of(&stat) == Some(entry.mode);
-        if same_mode && now == known && !self.is_racy(&now) {
+        if is_same(entry, &stat, self.index_time) {
             return Ok(Seen::Same);
         }
-        let version = self.work_version(&entry.path, &stat)?;
-        let same_kind = version.kind() == entry.mode & 0o170_000;
-        if same_kind && (now.size == known.size || known.size == 0) {
-            if self.work_oid(&version)? == Some(entry.oid) {
-                if same_mode {
+        let (mode, known_size) = (entry.mode(), entry.stat().size);
+        let version = self.work_version(path, &stat)?;
+        let same_kind = version.kind() == mode & 0o170_000;
+        let now = index_stat(&stat);
+        if same_kind && (now.size == known_size || known_size == 0) {
+            if self.work_oid(&version)? == Some(entry.oid()) {
+                if version.mode == mode {
+                    let known = IndexStat {
+                        dev: now.dev,
+                        ..entry.stat()
+                    };
                     self.is_stale |= !is_same_second(&now, &known);
                     return Ok(Seen::Same);
                 }
-                return Ok(Seen::Changed(stored(version.mode, &entry.oid)));
+                return Ok(Seen::Changed(stored(version.mode, &entry.oid())));
             }
         } else if same_kind && version.kind() == 0o100_000 && self.has_attributes {
             // Of another size: it differs, unless it is converted.
             self.work_content(&version)?;
         }
         Ok(Seen::Changed(version))
-    }
-
-    /// Whether a file may have been changed after the index was written, without anything to see.
-    fn is_racy(&self, stat: &IndexStat) -> bool {
-        (stat.mtime_seconds, stat.mtime_nanos) >= self.index_time
     }
 
     /// A file of the git directory, as it stands.

@@ -7,6 +7,7 @@
 mod files;
 mod guard;
 mod pending;
+mod scan;
 mod site;
 mod trees;
 mod untracked;
@@ -23,7 +24,7 @@ use pyi_cas::Bytes;
 use pyi_git::command::{Attributes, Change, Failure, Site, Version, View};
 use pyi_git::config::Config;
 use pyi_git::ignore::PatternList;
-use pyi_git::index::Index;
+use pyi_git::index_view::IndexView;
 use pyi_git::{ObjectFormat, Oid};
 
 use super::directory::GitDirectory;
@@ -32,10 +33,14 @@ use crate::Error;
 use crate::sandbox::os::{Dir, FileType};
 use files::{Place, Seen, WorkFile, stored};
 use pending::Pending;
+use scan::Files;
 use trees::{Below, Trees};
+use untracked::{Asked, Untracked};
 
 /// Symbolic refs that point at symbolic refs: git follows fewer.
 const SYMBOLIC_MAX: usize = 5;
+/// An index of this size costs less to map than to read: pages that are read into have to be made first.
+const MAPPED_BYTES: u64 = 256 << 10;
 /// Operations that are in the middle of something change what commands say and do.
 const IN_PROGRESS: [&str; 11] = [
     "MERGE_HEAD",
@@ -75,7 +80,7 @@ pub struct DiskSite<'r> {
     root: Dir,
     /// Rules for what is ignored that stand outside of the work tree, those that win last.
     excludes: Vec<Arc<PatternList>>,
-    index: Option<Arc<Index>>,
+    index: Option<Arc<IndexView>>,
     /// When the index was written, and which file it was.
     index_time: (u32, u32),
     index_stamp: Option<(u64, i64, i64, u64)>,
@@ -86,6 +91,9 @@ pub struct DiskSite<'r> {
     place: Place,
     work: Vec<WorkFile>,
     trees: Trees,
+    /// What will be asked about untracked files, and what was found out meanwhile.
+    asked: Option<Asked>,
+    untracked: Option<(Asked, Untracked)>,
     refs: Option<Arc<BTreeMap<Vec<u8>, Oid>>>,
     /// Those that are symbolic, if `refs` was read.
     symbolic: Vec<Vec<u8>>,
@@ -121,6 +129,8 @@ impl<'r> DiskSite<'r> {
             place: Place::default(),
             work: Vec::new(),
             trees: Trees::default(),
+            asked: None,
+            untracked: None,
             refs: None,
             symbolic: Vec::new(),
             logs: BTreeMap::new(),
@@ -151,7 +161,8 @@ impl<'r> DiskSite<'r> {
     #[must_use]
     pub fn is_in_progress(&self) -> bool {
         let there = |name: &str| fs::symlink_metadata(self.git.path().join(name)).is_ok();
-        IN_PROGRESS.into_iter().any(there) || there("info/sparse-checkout") || there("info/attributes")
+        IN_PROGRESS.into_iter().any(|name| self.git.has(name))
+            || (self.git.has("info") && (there("info/sparse-checkout") || there("info/attributes")))
     }
 
     /// Whether files were read that are as the index has them, though its stat data say otherwise: git would write that down.
@@ -161,62 +172,64 @@ impl<'r> DiskSite<'r> {
     }
 
     /// The index, read when it is first asked for.
-    fn index(&mut self) -> Result<Arc<Index>, Failure> {
+    fn view(&mut self) -> Result<Arc<IndexView>, Failure> {
         if let Some(index) = &self.index {
             return Ok(index.clone());
         }
         let path = self.git.path().join("index");
-        let index = match fs::File::open(&path) {
-            Ok(mut file) => {
-                let about = file.metadata().map_err(|error| Error::io("read", &path, &error))?;
-                let mut bytes = Vec::with_capacity(usize::try_from(about.len())? + 1);
-                io::Read::read_to_end(&mut file, &mut bytes).map_err(|error| Error::io("read", &path, &error))?;
+        let failed = |error: &io::Error| Error::io("read", &path, error);
+        let view = match fs::File::open(&path) {
+            Ok(file) => {
+                let about = file.metadata().map_err(|error| failed(&error))?;
+                let bytes = whole(file, about.len()).map_err(|error| failed(&error))?;
                 self.index_time = (u32::try_from(about.mtime())?, u32::try_from(about.mtime_nsec())?);
                 self.index_stamp = Some((about.ino(), about.mtime(), about.mtime_nsec(), about.len()));
-                Index::parse(self.format, &bytes, false)?
+                IndexView::parse(self.format, bytes)?
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Index::new(self.format),
-            Err(error) => return Err(Error::io("read", &path, &error).into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => IndexView::new(self.format),
+            Err(error) => return Err(failed(&error).into()),
         };
-        let odd = |entry: &pyi_git::index::IndexEntry| {
-            entry.stage != 0
-                || entry.assume_valid
-                || entry.skip_worktree
-                || entry.intent_to_add
-                || !matches!(entry.mode, 0o100_644 | 0o100_755 | 0o120_000)
-        };
-        if index.entries.iter().any(odd) {
+        if !view.is_plain() {
             return unsupported("odd entries of the index");
         }
         // The untracked cache and the file system monitor would have to be kept up; the others are for speed alone.
-        if index.skipped.iter().any(|name| !matches!(name, b"EOIE" | b"IEOT")) {
+        if view.skipped().iter().any(|name| !matches!(name, b"EOIE" | b"IEOT")) {
             return unsupported("an extension of the index");
         }
-        let index = Arc::new(index);
-        self.index = Some(index.clone());
-        let tracked = index.entries.iter().map(|entry| entry.path.as_slice());
-        let tracked = tracked.filter(|path| path.ends_with(b".gitattributes"));
-        self.has_attributes = tracked.clone().next().is_some();
-        for path in tracked.chain([&b".gitattributes"[..]]) {
+        let view = Arc::new(view);
+        self.index = Some(view.clone());
+        let tracked = (0..view.len()).map(|at| view.path(at));
+        let tracked: Vec<&[u8]> = tracked.filter(|path| path.ends_with(b".gitattributes")).collect();
+        self.has_attributes = !tracked.is_empty();
+        for path in tracked.into_iter().chain([&b".gitattributes"[..]]) {
             let found = self.stat(path)?;
             self.has_attributes |= found.is_some();
             if found.is_some_and(|stat| stat.file_type() != FileType::File) {
                 return unsupported("a .gitattributes that is no file");
             }
         }
-        Ok(index)
+        Ok(view)
+    }
+
+    /// The index is another one now.
+    fn set_view(&mut self, view: IndexView) {
+        self.index = Some(Arc::new(view));
     }
 
     /// What differs from a tree to the index.
     fn staged(&mut self, tree: Option<Oid>, within: &[Vec<u8>]) -> Result<Vec<Change>, Failure> {
         self.settle()?;
-        let index = self.index()?;
+        let view = self.view()?;
         let mut changes = Vec::new();
+        if tree.is_some() && tree == view.root_tree() {
+            return Ok(changes);
+        }
+        let known = view.cache_tree()?;
         let top = Below {
-            index: &index,
+            view: &view,
             above: b"",
-            range: 0..index.entries.len(),
-            known: index.cache_tree.as_ref(),
+            range: 0..view.len(),
+            known: known.as_ref(),
             within,
         };
         self.trees.diff_index(self.git, tree, &top, &mut changes, 0)?;
@@ -234,35 +247,54 @@ impl<'r> DiskSite<'r> {
     /// What differs from the index to the files of the work tree.
     fn changed(&mut self, within: &[Vec<u8>]) -> Result<Vec<Change>, Failure> {
         self.settle()?;
-        let index = self.index()?;
-        let mut ranges = Vec::new();
+        let view = self.view()?;
+        let mut wanted = Vec::new();
         if within.is_empty() {
-            ranges.push(0..index.entries.len());
+            wanted.push(0..view.len());
         }
         for path in within {
-            if let Ok(at) = index.position(path, 0) {
-                ranges.push(at..at + 1);
+            if let Ok(at) = view.position(path) {
+                wanted.push(at..at + 1);
             }
-            ranges.push(trees::below(&index.entries, path));
+            wanted.push(view.below(path));
         }
-        ranges.sort_by_key(|range| range.start);
-        let mut changes = Vec::new();
+        wanted.sort_by_key(|range| range.start);
+        let mut ranges = Vec::with_capacity(wanted.len());
         let mut next = 0;
-        for range in ranges {
+        for range in wanted {
             let start = range.start.max(next);
             next = next.max(range.end);
-            for entry in index.entries.get(start..range.end).unwrap_or_default() {
-                let new = match self.look(entry)? {
-                    Seen::Same => continue,
-                    Seen::Gone => None,
-                    Seen::Changed(version) => Some(version),
-                };
-                changes.push(Change {
-                    path: entry.path.clone(),
-                    old: Some(stored(entry.mode, &entry.oid)),
-                    new,
-                });
+            if start < next {
+                ranges.push(start..next);
             }
+        }
+        let files = Files {
+            root: &self.root,
+            view: &view,
+            ranges,
+            index_time: self.index_time,
+        };
+        let asked = self.asked.take().filter(|_| files.threads() > 1);
+        let beside = asked.as_ref().map(|asked| {
+            let search = self.search(&view, asked);
+            move || search.all()
+        });
+        let (suspects, found) = files.suspects(beside);
+        let suspects = suspects.map_err(|error| self.io("look at files of", b"", &error))?;
+        self.untracked = asked.zip(found);
+        let mut changes = Vec::new();
+        for at in suspects {
+            let entry = view.entry(at);
+            let new = match self.look(&entry)? {
+                Seen::Same => continue,
+                Seen::Gone => None,
+                Seen::Changed(version) => Some(version),
+            };
+            changes.push(Change {
+                path: entry.path().to_vec(),
+                old: Some(stored(entry.mode(), &entry.oid())),
+                new,
+            });
         }
         Ok(changes)
     }
@@ -333,4 +365,16 @@ impl<'r> DiskSite<'r> {
         self.refs = Some(refs.clone());
         Ok(refs)
     }
+}
+
+/// The content of a file of this size. A large one is mapped.
+fn whole(mut file: fs::File, size_bytes: u64) -> io::Result<Bytes> {
+    if size_bytes >= MAPPED_BYTES {
+        // SAFETY: whoever writes an index puts a new file in its place; one that is cut short while it is read stops this process with SIGBUS, as it does git.
+        let mapped = unsafe { memmap2::MmapOptions::new().populate().map(&file) }?;
+        return Ok(Bytes::from_owner(mapped));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size_bytes).unwrap_or(0) + 1);
+    io::Read::read_to_end(&mut file, &mut bytes)?;
+    Ok(bytes.into())
 }

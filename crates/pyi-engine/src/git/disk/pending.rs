@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use pyi_cas::Bytes;
 use pyi_git::command::{Failure, Version};
-use pyi_git::index::{Index, IndexEntry};
+use pyi_git::index::IndexEntry;
+use pyi_git::index_view::IndexView;
 use pyi_git::path::{validate_path, validate_symlink_component};
 use pyi_git::{Object, ObjectKind, Oid};
 
@@ -55,6 +56,11 @@ impl Pending {
     pub(super) fn admin(&self, name: &[u8]) -> Option<Option<Bytes>> {
         let last = self.admin.iter().rev().find(|(known, _)| known == name);
         last.map(|(_, content)| content.clone())
+    }
+
+    /// Whether the index has all entries that were staged.
+    pub(super) fn is_settled(&self) -> bool {
+        self.entries.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -116,14 +122,12 @@ impl DiskSite<'_> {
 
     /// A file cannot be where a directory is, nor the other way round.
     fn clear_way(&mut self, path: &[u8]) -> Result<(), Failure> {
-        let index = self.index()?;
+        let view = self.view()?;
         let mut gone: Vec<Vec<u8>> = Vec::new();
         for (end, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
             gone.push(path.get(..end).unwrap_or_default().to_vec());
         }
-        let range = trees::below(&index.entries, path);
-        let below = index.entries.get(range).unwrap_or_default();
-        gone.extend(below.iter().map(|entry| entry.path.clone()));
+        gone.extend(view.below(path).map(|at| view.path(at).to_vec()));
         let slash = [path, b"/"].concat();
         let fresh = self.pending.entries.range(slash.clone()..);
         let fresh: Vec<Vec<u8>> = fresh
@@ -132,7 +136,7 @@ impl DiskSite<'_> {
             .collect();
         gone.extend(fresh);
         for path in gone {
-            if index.position(&path, 0).is_ok() || self.pending.entries.contains_key(&path) {
+            if view.position(&path).is_ok() || self.pending.entries.contains_key(&path) {
                 self.pending.entries.insert(path, None);
             }
         }
@@ -144,42 +148,38 @@ impl DiskSite<'_> {
         if self.pending.entries.is_empty() {
             return Ok(());
         }
-        let old = self.index()?;
+        let old = self.view()?;
         let fresh = std::mem::take(&mut self.pending.entries);
-        let mut index = Index::new(self.format);
-        index.version = old.version;
-        index.resolve_undo = old.resolve_undo.clone();
-        index.cache_tree = old.cache_tree.clone();
-        index.entries.reserve_exact(old.entries.len() + fresh.len());
-        let mut known = old.entries.iter().peekable();
-        for (path, entry) in fresh {
-            while let Some(entry) = known.next_if(|known| known.path < path) {
-                index.entries.push(entry.clone());
-            }
-            let before = known.next_if(|known| known.path == path);
-            let same = match (before, &entry) {
-                (Some(before), Some(entry)) => (before.oid, before.mode) == (entry.oid, entry.mode),
+        let mut root = old.cache_tree()?;
+        for (path, entry) in &fresh {
+            let before = old.position(path).ok().map(|at| old.entry(at));
+            let same = match (before, entry) {
+                (Some(before), Some(entry)) => (before.oid(), before.mode()) == (entry.oid, entry.mode),
                 (None, None) => true,
                 _ => false,
             };
-            if !same && let Some(root) = &mut index.cache_tree {
-                trees::forget(root, &path);
+            if !same && let Some(root) = &mut root {
+                trees::forget(root, path);
             }
-            self.pending.index_changed |= !same || before != entry.as_ref();
-            index.entries.extend(entry);
+            self.pending.index_changed |= !same || before.map(|before| before.to_entry()).as_ref() != entry.as_ref();
         }
-        index.entries.extend(known.cloned());
-        self.index = Some(Arc::new(index));
+        let changes = fresh.iter().map(|(path, entry)| (path.as_slice(), entry.as_ref()));
+        let mut view = old.changed(changes)?;
+        view.set_cache_tree(root);
+        self.set_view(view);
         Ok(())
     }
 
     /// The tree of the index; what is known of it is kept with the index.
     pub(super) fn name_index(&mut self) -> Result<Oid, Failure> {
         self.settle()?;
-        let index = self.index()?;
-        let known = index.cache_tree.clone();
+        let view = self.view()?;
+        if let Some(oid) = view.root_tree() {
+            return Ok(oid);
+        }
+        let known = view.cache_tree()?;
         let mut made = Vec::new();
-        let root = trees::build(self.format, &index.entries, 0, known, b"", &mut |oid, raw| {
+        let root = trees::build(&view, 0..view.len(), 0, known, b"", &mut |oid, raw| {
             made.push((oid, raw));
         })?;
         for (oid, raw) in made {
@@ -190,12 +190,10 @@ impl DiskSite<'_> {
         let Some((_, oid)) = root.tree else {
             return unsupported("a tree without a name");
         };
-        if index.cache_tree.as_ref() != Some(&root) {
-            let mut index = Index::clone(&index);
-            index.cache_tree = Some(root);
-            self.index = Some(Arc::new(index));
-            self.pending.index_changed = true;
-        }
+        let mut view = IndexView::clone(&view);
+        view.set_cache_tree(Some(root));
+        self.set_view(view);
+        self.pending.index_changed = true;
         Ok(oid)
     }
 

@@ -12,7 +12,8 @@ use pyi_git::oid::OidPrefix;
 use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 
 use super::files::{oid_of, stored};
-use super::{DiskSite, trees, unsupported};
+use super::untracked::Asked;
+use super::{DiskSite, unsupported};
 use crate::engine::now_ns;
 use crate::sandbox::os::FileType;
 
@@ -101,7 +102,20 @@ impl Site for DiskSite<'_> {
         ignored: bool,
         within: &[Vec<u8>],
     ) -> Result<Option<Vec<Vec<u8>>>, Failure> {
-        self.find_untracked(collapse, ignored, within).map(Some)
+        self.find_untracked(Asked {
+            collapse,
+            ignored,
+            within: within.to_vec(),
+        })
+        .map(Some)
+    }
+
+    fn expect_untracked(&mut self, collapse: bool, ignored: bool, within: &[Vec<u8>]) {
+        self.asked = Some(Asked {
+            collapse,
+            ignored,
+            within: within.to_vec(),
+        });
     }
 
     fn size(&mut self, version: &Version) -> Result<u64, Failure> {
@@ -124,15 +138,15 @@ impl Site for DiskSite<'_> {
             View::Empty => {}
             View::Index => {
                 self.settle()?;
-                let index = self.index()?;
-                let mut range = trees::below(&index.entries, below);
+                let view = self.view()?;
+                let mut range = view.below(below);
                 if range.is_empty()
-                    && let Ok(at) = index.position(below, 0)
+                    && let Ok(at) = view.position(below)
                 {
                     range = at..at + 1;
                 }
-                for entry in index.entries.get(range).unwrap_or_default() {
-                    found.push((entry.path.clone(), stored(entry.mode, &entry.oid)));
+                for entry in range.map(|at| view.entry(at)) {
+                    found.push((entry.path().to_vec(), stored(entry.mode(), &entry.oid())));
                 }
             }
             View::Of(oid) => {
@@ -170,13 +184,12 @@ impl Site for DiskSite<'_> {
             },
             View::Index => {
                 self.settle()?;
-                let index = self.index()?;
-                if let Ok(at) = index.position(path, 0) {
-                    let entry = index.entries.get(at);
-                    return Ok(entry.map(|entry| Found::File(stored(entry.mode, &entry.oid))));
+                let view = self.view()?;
+                if let Ok(at) = view.position(path) {
+                    let entry = view.entry(at);
+                    return Ok(Some(Found::File(stored(entry.mode(), &entry.oid()))));
                 }
-                let range = trees::below(&index.entries, path);
-                Ok((!range.is_empty()).then_some(Found::Directory))
+                Ok((!view.below(path).is_empty()).then_some(Found::Directory))
             }
             View::Of(oid) => {
                 let tree = self.trees.of(self.git, &oid)?;

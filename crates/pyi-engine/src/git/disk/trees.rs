@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use pyi_git::command::{Change, Failure, Version};
 use pyi_git::commit::Commit;
-use pyi_git::index::{Index, IndexEntry};
 use pyi_git::index_ext::CacheTree;
+use pyi_git::index_view::IndexView;
 use pyi_git::tree::{MODE_GITLINK, MODE_TREE, TreeIter};
-use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
+use pyi_git::{Object, ObjectKind, Oid};
 
 use super::super::directory::GitDirectory;
 use super::files::stored;
@@ -53,17 +53,6 @@ fn leads(within: &[Vec<u8>], path: &[u8]) -> bool {
             .is_some_and(|rest| rest.is_empty() || of.is_empty() || rest.first() == Some(&b'/'))
     };
     within.is_empty() || within.iter().any(|one| below(path, one) || below(one, path))
-}
-
-/// The entries of the index that stand below a path.
-pub(super) fn below(entries: &[IndexEntry], directory: &[u8]) -> Range<usize> {
-    if directory.is_empty() {
-        return 0..entries.len();
-    }
-    let slash = [directory, b"/"].concat();
-    let start = entries.partition_point(|entry| entry.path.as_slice() < slash.as_slice());
-    let rest = entries.get(start..).unwrap_or_default();
-    start..start + rest.partition_point(|entry| entry.path.starts_with(&slash))
 }
 
 impl Trees {
@@ -265,7 +254,7 @@ impl Trees {
             };
             let path = [at.above, name].concat();
             let is_directory = row.map_or(matches!(&item, Some((_, Some(_)))), Row::is_tree);
-            let entry = at.index.entries.get(next).filter(|_| item.is_some());
+            let entry = item.is_some().then(|| at.view.entry(next));
             let range = match item {
                 Some((_, Some(range))) => range,
                 Some((_, None)) => next..next + 1,
@@ -289,13 +278,13 @@ impl Trees {
                 self.diff_index(git, row.map(|row| row.oid), &below, out, depth + 1)?;
                 continue;
             }
-            let same =
-                matches!((row, entry), (Some(row), Some(entry)) if (row.mode, row.oid) == (entry.mode, entry.oid));
+            let same = matches!((row, entry), (Some(row), Some(entry))
+                if row.mode == entry.mode() && row.oid.as_bytes() == entry.raw_oid());
             if !same {
                 out.push(Change {
                     path,
                     old: row.map(Row::version),
-                    new: entry.map(|entry| stored(entry.mode, &entry.oid)),
+                    new: entry.map(|entry| stored(entry.mode(), &entry.oid())),
                 });
             }
         }
@@ -304,7 +293,7 @@ impl Trees {
 
 /// A directory of the index.
 pub(super) struct Below<'i> {
-    pub(super) index: &'i Index,
+    pub(super) view: &'i IndexView,
     /// Its path, with a slash behind; empty for the top.
     pub(super) above: &'i [u8],
     /// Its entries.
@@ -320,23 +309,19 @@ impl<'i> Below<'i> {
         if at >= self.range.end {
             return None;
         }
-        let entries: &'i [IndexEntry] = &self.index.entries;
-        let rest = entries.get(at)?.path.get(self.above.len()..)?;
+        let path = self.view.path(at);
+        let rest = path.get(self.above.len()..)?;
         let Some(slash) = rest.iter().position(|&byte| byte == b'/') else {
             return Some((rest, None));
         };
         let (name, prefix_len) = (rest.get(..slash)?, self.above.len() + slash + 1);
-        let prefix = entries.get(at)?.path.get(..prefix_len)?;
         let known = self
             .known
             .and_then(|known| known.children.iter().find(|child| child.name == name));
         // A directory whose tree is known says how many entries it has.
         let end = match known.and_then(|known| known.tree.as_ref()) {
             Some((count, _)) => at + *count as usize,
-            None => {
-                let left = entries.get(at..self.range.end)?;
-                at + left.partition_point(|entry| entry.path.starts_with(prefix))
-            }
+            None => self.view.end_of(at..self.range.end, path.get(..prefix_len)?),
         };
         Some((name, Some(at..end.min(self.range.end))))
     }
@@ -344,8 +329,8 @@ impl<'i> Below<'i> {
 
 /// The trees of the index, all of them: what is known is kept, the others are made. `made` gets what is new.
 pub(super) fn build(
-    format: ObjectFormat,
-    entries: &[IndexEntry],
+    view: &IndexView,
+    range: Range<usize>,
     above: usize,
     known: Option<CacheTree>,
     name: &[u8],
@@ -355,39 +340,39 @@ pub(super) fn build(
         && known
             .tree
             .as_ref()
-            .is_some_and(|(count, _)| *count as usize == entries.len())
+            .is_some_and(|(count, _)| *count as usize == range.len())
     {
         return Ok(known.clone());
     }
+    let format = view.format();
     let mut old = known.map(|known| known.children).unwrap_or_default();
     let mut children = Vec::new();
     let mut rows: Vec<(&[u8], u32, Oid)> = Vec::new();
-    let mut at = 0;
-    while let Some(entry) = entries.get(at) {
-        let rest = entry.path.get(above..).unwrap_or_default();
+    let mut at = range.start;
+    while at < range.end {
+        let (entry, path) = (view.entry(at), view.path(at));
+        let rest = path.get(above..).unwrap_or_default();
         let Some(slash) = rest.iter().position(|&byte| byte == b'/') else {
-            if entry.mode == MODE_GITLINK || entry.stage != 0 {
+            if entry.mode() == MODE_GITLINK || entry.stage() != 0 {
                 return unsupported("a submodule or conflict");
             }
-            rows.push((rest, entry.mode, entry.oid));
+            rows.push((rest, entry.mode(), entry.oid()));
             at += 1;
             continue;
         };
         let child = rest.get(..slash).unwrap_or_default();
-        let prefix = entry.path.get(..above + slash + 1).unwrap_or_default();
-        let left = entries.get(at..).unwrap_or_default();
-        let count = left.partition_point(|entry| entry.path.starts_with(prefix));
+        let prefix = path.get(..above + slash + 1).unwrap_or_default();
+        let end = view.end_of(at..range.end, prefix);
         let found = old
             .iter()
             .position(|old| old.name == child)
             .map(|found| old.swap_remove(found));
-        let below = left.get(..count).unwrap_or_default();
-        let built = build(format, below, above + slash + 1, found, child, made)?;
+        let built = build(view, at..end, above + slash + 1, found, child, made)?;
         if let Some((_, oid)) = &built.tree {
             rows.push((child, MODE_TREE, *oid));
         }
         children.push(built);
-        at += count;
+        at = end;
     }
     // Git keeps them by length, then by name.
     children.sort_by(|a, b| (a.name.len(), &a.name).cmp(&(b.name.len(), &b.name)));
@@ -396,7 +381,7 @@ pub(super) fn build(
     made(oid, raw);
     Ok(CacheTree {
         name: name.to_vec(),
-        tree: Some((u32::try_from(entries.len())?, oid)),
+        tree: Some((u32::try_from(range.len())?, oid)),
         children,
     })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyi_git::command::Failure;
 use pyi_git::ignore::{IgnoreStack, PatternList};
-use pyi_git::index::IndexEntry;
+use pyi_git::index_view::IndexView;
 
 use super::{DiskSite, unsupported};
 use crate::sandbox::os::{Dir, FileType};
@@ -13,9 +13,23 @@ use crate::sandbox::os::{Dir, FileType};
 /// Directories in directories.
 const DEPTH_MAX: usize = 512;
 
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// Directories without anything tracked stand for all in them.
+    pub(super) collapse: bool,
+    /// Whether what is ignored is wanted too.
+    pub(super) ignored: bool,
+    pub(super) within: Vec<Vec<u8>>,
+}
+
+/// The paths that were found, sorted.
+pub(super) type Untracked = Result<Vec<Vec<u8>>, Failure>;
+
 /// A search.
-struct Search<'s> {
-    entries: &'s [IndexEntry],
+pub(super) struct Search<'s> {
+    root: &'s Dir,
+    view: &'s IndexView,
     rules: IgnoreStack,
     collapse: bool,
     /// Whether what is ignored is wanted too.
@@ -36,21 +50,21 @@ struct Tracked<'i> {
 impl<'s> Search<'s> {
     fn tracked(&self, range: Range<usize>, above: usize) -> Tracked<'s> {
         let mut tracked = Tracked::default();
+        let view: &'s IndexView = self.view;
         let mut at = range.start;
         while at < range.end {
-            let Some(entry) = self.entries.get(at) else { break };
-            let rest = entry.path.get(above..).unwrap_or_default();
+            let path = view.path(at);
+            let rest = path.get(above..).unwrap_or_default();
             let Some(slash) = rest.iter().position(|&byte| byte == b'/') else {
                 tracked.files.push(rest);
                 at += 1;
                 continue;
             };
-            let prefix = entry.path.get(..above + slash + 1).unwrap_or_default();
-            let left = self.entries.get(at..range.end).unwrap_or_default();
-            let count = left.partition_point(|entry| entry.path.starts_with(prefix));
-            let name = rest.get(..slash).unwrap_or_default();
-            tracked.directories.push((name, at..at + count));
-            at += count;
+            let end = view.end_of(at..range.end, path.get(..above + slash + 1).unwrap_or_default());
+            tracked
+                .directories
+                .push((rest.get(..slash).unwrap_or_default(), at..end));
+            at = end;
         }
         tracked.directories.sort_unstable_by(|a, b| a.0.cmp(b.0));
         tracked
@@ -63,6 +77,14 @@ impl<'s> Search<'s> {
                 .is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
         };
         self.within.is_empty() || self.within.iter().any(|one| below(path, one) || below(one, path))
+    }
+
+    /// Looks everywhere. O(directories with anything tracked, and what is in them and in others that are found).
+    pub(super) fn all(mut self) -> Untracked {
+        let root = self.root;
+        self.walk(root, b"", 0..self.view.len(), false, 0)?;
+        self.found.sort_unstable();
+        Ok(self.found)
     }
 
     /// Looks into a directory; `only_whether`: ends with the first that is found.
@@ -142,7 +164,10 @@ impl<'s> Search<'s> {
                         if only_whether {
                             break;
                         }
-                        self.found.push(below);
+                        // Git leaves out one that stands where a tracked file was.
+                        if !is_tracked {
+                            self.found.push(below);
+                        }
                     }
                 }
                 None => {
@@ -171,30 +196,33 @@ fn read_rules(directory: &Dir, kind: Option<FileType>) -> Result<Option<Arc<Patt
 }
 
 impl DiskSite<'_> {
-    pub(super) fn find_untracked(
-        &mut self,
-        collapse: bool,
-        ignored: bool,
-        within: &[Vec<u8>],
-    ) -> Result<Vec<Vec<u8>>, Failure> {
-        self.settle()?;
+    /// A search that is ready to begin, in any thread.
+    pub(super) fn search<'s>(&'s self, view: &'s IndexView, asked: &'s Asked) -> Search<'s> {
         let mut rules = IgnoreStack::new(false);
         for list in &self.excludes {
             rules.push_exclude(list.clone());
         }
-        let index = self.index()?;
-        let mut search = Search {
-            entries: &index.entries,
+        Search {
+            root: &self.root,
+            view,
             rules,
-            collapse,
-            ignored,
-            within,
+            collapse: asked.collapse,
+            ignored: asked.ignored,
+            within: &asked.within,
             found: Vec::new(),
-        };
-        let range = 0..index.entries.len();
-        search.walk(&self.root, b"", range, false, 0)?;
-        let mut found = search.found;
-        found.sort_unstable();
-        Ok(found)
+        }
+    }
+
+    pub(super) fn find_untracked(&mut self, asked: Asked) -> Untracked {
+        let unsettled = !self.pending.is_settled();
+        self.settle()?;
+        if let Some((known, found)) = self.untracked.take()
+            && known == asked
+            && !unsettled
+        {
+            return found;
+        }
+        let view = self.view()?;
+        self.search(&view, &asked).all()
     }
 }

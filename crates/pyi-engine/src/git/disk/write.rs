@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use pyi_cas::Bytes;
 use pyi_git::Oid;
 use pyi_git::command::Failure;
-use pyi_git::index::{Index, IndexVersion};
+use pyi_git::index::IndexStat;
 use pyi_git::object::encode_loose;
 
 use super::super::odb::loose_path;
@@ -23,6 +23,7 @@ use super::files::Seen;
 use super::guard::{self, Guard, Held};
 use super::{DiskSite, PartlyWritten, unsupported};
 use crate::Error;
+use crate::sandbox::os::Dir;
 
 /// Programs that git would run in the middle of what is done here.
 const HOOKS: [&str; 9] = [
@@ -173,9 +174,14 @@ impl DiskSite<'_> {
 
     fn refuse_hooks(&self) -> Result<(), Failure> {
         let hooks = self.git.path().join("hooks");
-        // Git warns of one that is there and cannot be executed.
-        let is_there = |name: &&str| fs::symlink_metadata(hooks.join(name)).is_ok();
-        if HOOKS.iter().any(is_there) {
+        // Examples stand there in most repositories: one look tells whether there is anything else. Git warns of one that is there and cannot
+        // be executed.
+        let names = Dir::open(&hooks).and_then(|dir| dir.list()).ok();
+        let is_there = |name: &&str| match &names {
+            Some(names) => names.contains(name.as_bytes()),
+            None => fs::symlink_metadata(hooks.join(name)).is_ok(),
+        };
+        if self.git.has("hooks") && HOOKS.iter().any(is_there) {
             return unsupported("hooks");
         }
         Ok(())
@@ -215,34 +221,23 @@ impl DiskSite<'_> {
     /// The index as it is written. Entries whose files may have changed since the last index without anything to see are looked at: the new index
     /// is younger, and would not show it any more. Git looks at seconds only: what it has to compare now, it must have to compare then.
     fn index_bytes(&mut self) -> Result<Vec<u8>, Failure> {
-        let mut index = Index::clone(&*self.index()?);
-        for at in 0..index.entries.len() {
-            let Some(entry) = index.entries.get(at) else { break };
-            let is_racy = entry.stat.mtime_seconds >= self.index_time.0;
-            if !is_racy || self.work_stat_is_known(&entry.path) {
+        let view = self.view()?;
+        let mut unsure = Vec::new();
+        for at in 0..view.len() {
+            let entry = view.entry(at);
+            let known = entry.stat();
+            let is_racy = known.mtime_seconds >= self.index_time.0;
+            if !is_racy || self.work_stat_is_known(entry.path()) {
                 continue;
             }
-            let entry = entry.clone();
-            let now = self.stat(&entry.path)?.map(|stat| super::files::index_stat(&stat));
-            let same_stat = now.is_some_and(|now| {
-                let known = pyi_git::index::IndexStat {
-                    dev: now.dev,
-                    ..entry.stat
-                };
-                super::files::is_same_second(&now, &known)
-            });
-            if same_stat
-                && matches!(self.look(&entry)?, Seen::Changed(_))
-                && let Some(entry) = index.entries.get_mut(at)
-            {
-                entry.stat.size = 0;
+            let now = self.stat(entry.path())?.map(|stat| super::files::index_stat(&stat));
+            let same_stat =
+                now.is_some_and(|now| super::files::is_same_second(&now, &IndexStat { dev: now.dev, ..known }));
+            if same_stat && matches!(self.look(&entry)?, Seen::Changed(_)) {
+                unsure.push(at);
             }
         }
-        let version = match index.version {
-            4 => IndexVersion::V4,
-            _ => IndexVersion::Lowest,
-        };
-        Ok(index.encode(version)?)
+        Ok(view.encode(&unsure)?)
     }
 
     /// Objects whose names git finds nowhere else, as loose ones.

@@ -28,14 +28,16 @@ use crate::hold::Held;
 use crate::{Error, Result};
 
 /// Who commits what nobody committed.
-const NAME: &[u8] = b"PYI";
-const MAIL: &[u8] = b"pyi@localhost";
+pub(crate) const NAME: &[u8] = b"PYI";
+pub(crate) const MAIL: &[u8] = b"pyi@localhost";
 /// Commits of workspaces that are remembered; what was offered longer ago is made again if somebody asks.
 const WORK_MAX: usize = 4_096;
 /// Checkpoints that were offered last and are held, so that who was told of one can fetch it.
 const HELD_MAX: usize = 64;
 /// How often everything is looked at for a client that asks for what nobody knows.
 const RELEARN_EVERY: Duration = Duration::from_secs(5);
+/// Bytes of tags and notes.
+const LOOSE_MAX_BYTES: usize = 64 << 20;
 /// Bytes of trees that do not follow from nodes.
 const TREES_MAX_BYTES: usize = 256 << 20;
 
@@ -57,7 +59,8 @@ pub(crate) struct Registry {
     held: VecDeque<Arc<Held>>,
     trees: OidMap<Bytes>,
     trees_bytes: usize,
-    tags: OidMap<Bytes>,
+    loose: OidMap<(ObjectKind, Bytes)>,
+    loose_bytes: usize,
     /// The ref generation at which everything was looked at, and when.
     relearned: Option<(u64, Instant)>,
 }
@@ -71,15 +74,26 @@ impl Registry {
         self.trees.get(oid)
     }
 
-    /// A tag object that was pushed.
-    pub(crate) fn tag(&self, oid: &Oid) -> Option<&Bytes> {
-        self.tags.get(oid)
+    /// An object that follows from no checkpoint: a tag that was pushed, or what notes are made of.
+    pub(crate) fn loose(&self, oid: &Oid) -> Option<&(ObjectKind, Bytes)> {
+        self.loose.get(oid)
     }
 
-    /// Remembers tag objects that were pushed.
-    pub(crate) fn add_tags(&mut self, format: ObjectFormat, objects: Vec<Bytes>) {
-        for raw in objects {
-            self.tags.insert(hash_object(format, ObjectKind::Tag, &raw), raw);
+    /// Remembers such objects. They are added again whenever they are offered, so they may all be forgotten.
+    pub(crate) fn add_loose(&mut self, format: ObjectFormat, objects: Vec<(ObjectKind, Bytes)>) {
+        if self.loose_bytes > LOOSE_MAX_BYTES {
+            self.loose.clear();
+            self.loose_bytes = 0;
+        }
+        for (kind, raw) in objects {
+            let bytes = raw.len();
+            if self
+                .loose
+                .insert(hash_object(format, kind, &raw), (kind, raw))
+                .is_none()
+            {
+                self.loose_bytes += bytes;
+            }
         }
     }
 

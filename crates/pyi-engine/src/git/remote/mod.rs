@@ -8,6 +8,7 @@
 mod commits;
 mod history;
 mod land;
+mod notes;
 mod objects;
 mod oid_set;
 mod pack;

@@ -121,8 +121,8 @@ impl GitRemote {
             if let Some(tree) = registry.tree(oid) {
                 return Ok(Some((ObjectKind::Tree, Content::Stored(tree.clone()))));
             }
-            if let Some(tag) = registry.tag(oid) {
-                return Ok(Some((ObjectKind::Tag, Content::Stored(tag.clone()))));
+            if let Some((kind, raw)) = registry.loose(oid) {
+                return Ok(Some((*kind, Content::Stored(raw.clone()))));
             }
         }
         let engine = self.engine();
@@ -237,7 +237,7 @@ impl GitRemote {
     /// Whether somebody has the object.
     pub(crate) fn has(&self, oid: &Oid) -> Result<bool> {
         let registry = self.shared.registry.lock();
-        let known = registry.made(oid).is_some() || registry.tree(oid).is_some() || registry.tag(oid).is_some();
+        let known = registry.made(oid).is_some() || registry.tree(oid).is_some() || registry.loose(oid).is_some();
         drop(registry);
         if known || self.sources().iter().any(|source| source.objects().contains_now(oid)) {
             return Ok(true);

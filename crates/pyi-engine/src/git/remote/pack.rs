@@ -1,22 +1,32 @@
 //! A pack, made piece by piece: memory is bounded by the largest object, beside the list of names.
 //!
-//! What a pack of a source holds is copied as it stands there, and deltas too if their base goes into the pack before them; the rest is
-//! deflated here.
+//! What a pack of a source holds is copied as it stands there, and deltas too if their base goes into the pack before them. The rest is made
+//! here: as deltas of what stood at the same place before, where that is a third of them or less, and whole otherwise.
 
 use std::sync::Arc;
 
-use pyi_git::Oid;
+use pyi_git::delta_make::make_delta;
 use pyi_git::pack_entry::EntryKind;
 use pyi_git::pack_stream::{Base, PackStream};
+use pyi_git::{ObjectKind, Oid};
 
 use super::GitRemote;
-use super::select::Selection;
+use super::objects::Content;
+use super::oid_set::OidMap;
+use super::select::{DeltaBase, Selection};
 use crate::git::GitSource;
 use crate::git::packs::{Located, Pack};
 use crate::{Error, Result};
 
 /// How hard what is not copied is compressed.
 const LEVEL: u32 = 1;
+
+/// A delta of a delta of a delta: so many have to be unfolded at most, beside those that a source's pack has.
+const DEPTH_MAX: u32 = 50;
+/// A delta is for what has at least a few lines, and not for what fills the memory.
+const DELTA_BYTES: std::ops::RangeInclusive<usize> = 64..=16 << 20;
+/// Contents are kept for the next version of them up to so many bytes in total.
+const KEPT_BYTES: usize = 8 << 20;
 
 /// An object of a source's pack.
 struct Copied {
@@ -38,6 +48,11 @@ pub(crate) struct PackMaker {
     next: usize,
     ofs_delta: bool,
     count: u32,
+    bases: OidMap<DeltaBase>,
+    /// Where those that are a base of something stand, and of how many deltas they are made.
+    places: OidMap<(u64, u32)>,
+    kept: OidMap<(ObjectKind, Content)>,
+    kept_bytes: usize,
 }
 
 impl PackMaker {
@@ -54,6 +69,10 @@ impl PackMaker {
             next: 0,
             ofs_delta,
             count,
+            bases: selection.bases,
+            places: OidMap::default(),
+            kept: OidMap::default(),
+            kept_bytes: 0,
         };
         for oid in selection
             .commits
@@ -67,6 +86,9 @@ impl PackMaker {
             }
         }
         maker.own.reverse();
+        maker.bases.retain(|oid, _| remote.locate(&sources, oid).is_none());
+        let in_pack = maker.bases.values().filter(|base| !base.is_external);
+        maker.places = in_pack.map(|base| (base.oid, (0, 0))).collect();
         maker.copied.sort_unstable_by_key(|copied| (copied.pack, copied.offset));
         Ok(maker)
     }
@@ -100,10 +122,11 @@ impl PackMaker {
             return Ok(false);
         };
         while out.len() < bytes {
-            if let Some(oid) = self.own.pop() {
-                self.write_own(&oid, &mut stream, out)?;
-            } else if self.next < self.copied.len() {
+            // What is copied may be the base of what is made.
+            if self.next < self.copied.len() {
                 self.write_copied(&mut stream, out)?;
+            } else if let Some(oid) = self.own.pop() {
+                self.write_own(&oid, &mut stream, out)?;
             } else {
                 stream.finish(out);
                 return Ok(false);
@@ -113,10 +136,62 @@ impl PackMaker {
         Ok(true)
     }
 
-    fn write_own(&self, oid: &Oid, stream: &mut PackStream, out: &mut Vec<u8>) -> Result<()> {
+    fn write_own(&mut self, oid: &Oid, stream: &mut PackStream, out: &mut Vec<u8>) -> Result<()> {
         let (kind, content) = self.remote.read_needed(oid)?;
-        stream.whole(kind, &content, out);
+        let begin = stream.offset();
+        let depth = match self.delta(oid, kind, &content)? {
+            Some((base, delta, depth)) => {
+                stream.delta(base, &delta, out);
+                depth
+            }
+            None => {
+                stream.whole(kind, &content, out);
+                0
+            }
+        };
+        if let Some(place) = self.places.get_mut(oid) {
+            *place = (begin, depth);
+            self.keep(oid, kind, content);
+        }
         Ok(())
+    }
+
+    /// An object as a delta, and of how many others that is one.
+    fn delta(&mut self, oid: &Oid, kind: ObjectKind, content: &Content) -> Result<Option<(Base, Vec<u8>, u32)>> {
+        let Some(&DeltaBase { oid: name, is_external }) = self.bases.get(oid) else {
+            return Ok(None);
+        };
+        let (base, depth) = match self.places.get(&name) {
+            Some((offset, depth)) if !is_external && self.ofs_delta => (Base::At(*offset), depth + 1),
+            Some((_, depth)) if !is_external => (Base::Named(name), depth + 1),
+            _ => (Base::Named(name), 1),
+        };
+        if depth > DEPTH_MAX || !DELTA_BYTES.contains(&content.len()) {
+            return Ok(None);
+        }
+        let (other, before) = match self.kept.remove(&name) {
+            Some(kept) => {
+                self.kept_bytes -= kept.1.len();
+                kept
+            }
+            None => self.remote.read_needed(&name)?,
+        };
+        let delta = match other == kind && DELTA_BYTES.contains(&before.len()) {
+            true => make_delta(&before, content, content.len() / 3),
+            false => None,
+        };
+        Ok(delta.map(|delta| (base, delta, depth)))
+    }
+
+    fn keep(&mut self, oid: &Oid, kind: ObjectKind, content: Content) {
+        if self.kept_bytes + content.len() > KEPT_BYTES {
+            self.kept.clear();
+            self.kept_bytes = 0;
+        }
+        if content.len() <= KEPT_BYTES {
+            self.kept_bytes += content.len();
+            self.kept.insert(*oid, (kind, content));
+        }
     }
 
     fn write_copied(&mut self, stream: &mut PackStream, out: &mut Vec<u8>) -> Result<()> {
@@ -162,7 +237,11 @@ impl PackMaker {
             _ => false,
         };
         if !written {
-            self.write_own(&oid, stream, out)?;
+            let (kind, content) = self.remote.read_needed(&oid)?;
+            stream.whole(kind, &content, out);
+        }
+        if let Some(place) = self.places.get_mut(&oid) {
+            place.0 = begin;
         }
         if let Some(copied) = self.copied.get_mut(at) {
             copied.written_at = begin;

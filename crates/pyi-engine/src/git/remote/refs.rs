@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use pyi_cas::{Id, IdSet};
-use pyi_git::Oid;
 use pyi_git::remote::advertise::{Offer, OfferedRef};
+use pyi_git::{ObjectKind, Oid};
 use pyi_tree::refs::{
     Origin, SuperpositionRecord, WorkspaceRecord, decode_branch, decode_tag, part_prefix, superposition_key,
     workspace_key,
 };
 
+use super::notes::WEIGHTS;
 use super::tags::read_tag;
 use super::{GitRemote, View};
 use crate::engine::Engine;
@@ -110,7 +111,7 @@ impl GitRemote {
         let head = match &self.view {
             View::Repository => self.offer_branches(&mut refs, wanted)?,
             View::Workspace(name) => self.offer_workspace(name, &mut refs, wanted)?,
-            View::Superposition(name) => self.offer_candidates(name, &mut refs)?,
+            View::Superposition(name) => self.offer_candidates(name, &mut refs, wanted)?,
             View::Checkpoint(id) => {
                 let held = self.engine().hold(id)?;
                 let name = format!("refs/heads/{BRANCH}");
@@ -164,7 +165,9 @@ impl GitRemote {
             for (key, value) in self.engine().store().refs().scan(b"t/")? {
                 if let Some((oid, objects)) = read_tag(self.format, &value)? {
                     refs.insert(format!("refs/tags/{}", name_of(&key)?).into_bytes(), oid);
-                    self.shared.registry.lock().add_tags(self.format, objects);
+                    let objects = objects.into_iter().map(|raw| (ObjectKind::Tag, raw));
+                    let mut registry = self.shared.registry.lock();
+                    registry.add_loose(self.format, objects.collect());
                 }
             }
         }
@@ -206,20 +209,33 @@ impl GitRemote {
         Ok(branch)
     }
 
-    fn offer_candidates(&self, name: &str, refs: &mut BTreeMap<Vec<u8>, Oid>) -> Result<String> {
+    fn offer_candidates(
+        &self,
+        name: &str,
+        refs: &mut BTreeMap<Vec<u8>, Oid>,
+        wanted: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<String> {
         let engine = self.engine();
         let record = superposition(engine, name)?;
-        let mut offer = |label: String, id: &Id, origin: Option<&Origin>| -> Result<()> {
-            if let Some(oid) = self.work(&engine.hold_named(id)?, origin)? {
+        let mut offer = |label: String, id: &Id, origin: Option<&Origin>| -> Result<Option<Oid>> {
+            let oid = self.work(&engine.hold_named(id)?, origin)?;
+            if let Some(oid) = oid {
                 refs.insert(label.into_bytes(), oid);
             }
-            Ok(())
+            Ok(oid)
         };
         offer(format!("refs/heads/{BRANCH}"), &record.base, None)?;
+        let mut offered = Vec::new();
         for (number, candidate) in record.candidates.iter().enumerate() {
             if let Ok(own) = workspace(engine, &candidate.name) {
-                offer(format!("refs/heads/candidate/{number}"), &own.head, own.origin.as_ref())?;
+                let oid = offer(format!("refs/heads/candidate/{number}"), &own.head, own.origin.as_ref())?;
+                offered.extend(oid.map(|oid| (number, oid)));
             }
+        }
+        if wanted(WEIGHTS)
+            && let Some(notes) = self.weights(&record, &offered)?
+        {
+            refs.insert(WEIGHTS.to_vec(), notes);
         }
         Ok(format!("refs/heads/{BRANCH}"))
     }

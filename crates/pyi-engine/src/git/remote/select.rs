@@ -26,6 +26,16 @@ pub(crate) struct Selection {
     pub(crate) tags: Vec<Oid>,
     /// Trees and blobs.
     pub(crate) others: Vec<Oid>,
+    /// Of some of these: what stood at the same place before. It comes before them, or the client has it.
+    pub(crate) bases: OidMap<DeltaBase>,
+}
+
+/// What an object may be a delta of.
+#[derive(Clone, Copy)]
+pub(crate) struct DeltaBase {
+    pub(crate) oid: Oid,
+    /// It does not come with the pack: the client has it.
+    pub(crate) is_external: bool,
 }
 
 impl Selection {
@@ -103,6 +113,9 @@ impl GitRemote {
             filter: request.filter,
             seen: OidMap::default(),
             chosen: Vec::new(),
+            bases: OidMap::default(),
+            with_bases: false,
+            with_external: false,
         };
         let sent: OidSet = commits.list.iter().copied().collect();
         let compares = !haves.is_empty() || !request.shallow.is_empty();
@@ -110,22 +123,32 @@ impl GitRemote {
         for have in haves.iter().take(COMPARED_MAX) {
             bases.push(self.commit(have)?.tree);
         }
+        let mut looked_at = OidSet::default();
         // Parents first, so that what came with them is known.
         for oid in commits.list.iter().rev() {
             let info = self.commit(oid)?;
             let mut against = Vec::new();
-            if compares {
+            let mut is_settled = request.filter.is_nothing();
+            // What a source packed is copied from there with the deltas that it has, and needs no comparison in a clone.
+            if compares || self.shared.registry.lock().made(oid).is_some() {
                 for parent in &info.parents {
-                    if commits.had.contains(parent) || (sent.contains(parent) && !commits.is_cut(oid)) {
+                    let is_sent = sent.contains(parent) && !commits.is_cut(oid);
+                    if commits.had.contains(parent) || is_sent {
                         against.push(self.commit(parent)?.tree);
+                        // By wrong dates a parent may come later: then what it is made of may not be there yet.
+                        is_settled &= !is_sent || looked_at.contains(parent);
                     }
                 }
-                if against.is_empty() {
+                if compares && against.is_empty() {
                     against.clone_from(&bases);
                 }
             }
+            chooser.with_bases = is_settled;
+            chooser.with_external = compares && request.thin_pack;
             chooser.tree(info.tree, against)?;
+            looked_at.insert(*oid);
         }
+        chooser.with_bases = false;
         for tree in &wants.trees {
             chooser.tree(*tree, Vec::new())?;
         }
@@ -137,6 +160,7 @@ impl GitRemote {
             }
         }
         selection.others = chooser.chosen;
+        selection.bases = chooser.bases;
         if request.filter.takes(ObjectKind::Commit) {
             selection.commits.clone_from(&commits.list);
         }
@@ -174,6 +198,11 @@ struct Chooser<'a> {
     /// At which depth a tree was looked into; blobs have no depth.
     seen: OidMap<u64>,
     chosen: Vec<Oid>,
+    bases: OidMap<DeltaBase>,
+    /// Whether what a tree is compared with is chosen already, or had by the client.
+    with_bases: bool,
+    /// Whether the latter may be a base.
+    with_external: bool,
 }
 
 /// A tree on the way, and what stands at its place in what the client has.
@@ -208,7 +237,10 @@ impl Chooser<'_> {
             // Without a limit the depth says nothing; with one, a tree nearer to the root shows more.
             Some(depth) if limit.is_none() || *depth <= frame.depth => return Ok(()),
             Some(_) => {}
-            None if self.filter.takes(ObjectKind::Tree) => self.chosen.push(frame.tree),
+            None if self.filter.takes(ObjectKind::Tree) => {
+                self.chosen.push(frame.tree);
+                self.base(&frame.tree, frame.against.first());
+            }
             None => {}
         }
         self.seen.insert(frame.tree, frame.depth);
@@ -250,13 +282,31 @@ impl Chooser<'_> {
                     });
                 }
             } else {
-                self.blob(&entry.oid, frame.depth + 1)?;
+                self.blob(&entry.oid, against.first(), frame.depth + 1)?;
             }
         }
         Ok(())
     }
 
-    fn blob(&mut self, oid: &Oid, depth: u64) -> Result<()> {
+    /// Takes note of what an object that was just chosen may be a delta of. As that was chosen before it, there are no circles.
+    fn base(&mut self, oid: &Oid, before: Option<&Oid>) {
+        let Some(before) = before.filter(|before| self.with_bases && *before != oid) else {
+            return;
+        };
+        let is_external = match self.seen.get(before) {
+            Some(depth) if *depth == LEFT_OUT => return,
+            Some(_) => false,
+            None if self.with_external => true,
+            None => return,
+        };
+        let base = DeltaBase {
+            oid: *before,
+            is_external,
+        };
+        self.bases.insert(*oid, base);
+    }
+
+    fn blob(&mut self, oid: &Oid, before: Option<&Oid>, depth: u64) -> Result<()> {
         if self.seen.get(oid).is_some_and(|known| *known != LEFT_OUT)
             || self.filter.tree_depth.is_some_and(|limit| depth >= limit)
         {
@@ -270,6 +320,7 @@ impl Chooser<'_> {
             };
         if wanted {
             self.chosen.push(*oid);
+            self.base(oid, before);
         }
         self.seen.insert(*oid, if wanted { depth } else { LEFT_OUT });
         Ok(())

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Cargo runs this in place of rustc (.cargo/config.toml). The program `pyi` is linked statically, where the C library can be: it then starts without a
+# loader, which is a fifth of what a short git command costs (docs/design/014-git-commands.md). Everything else is compiled as it would be.
+rustc=$1
+shift
+case " $* " in
+*" --crate-name pyi "*" --crate-type bin "*)
+    if [ -f "$(cc -print-file-name=libc.a 2>/dev/null)" ]; then
+        set -- "$@" -C target-feature=+crt-static
+    fi
+    ;;
+esac
+exec "$rustc" "$@"
