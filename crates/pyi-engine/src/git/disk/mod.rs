@@ -102,6 +102,8 @@ pub struct DiskSite<'r> {
     asked: Option<Asked>,
     untracked: Option<(Asked, Vec<Vec<u8>>)>,
     refs: Option<Arc<BTreeMap<Vec<u8>, Oid>>>,
+    /// Those that are symbolic, if `refs` was read.
+    symbolic: Vec<Vec<u8>>,
     logs: BTreeMap<Vec<u8>, Arc<Vec<Bytes>>>,
     /// What refs were when they were first asked for.
     seen: HashMap<Vec<u8>, Option<Oid>>,
@@ -138,6 +140,7 @@ impl<'r> DiskSite<'r> {
             asked: None,
             untracked: None,
             refs: None,
+            symbolic: Vec::new(),
             logs: BTreeMap::new(),
             seen: HashMap::new(),
             head: None,
@@ -373,7 +376,10 @@ impl<'r> DiskSite<'r> {
         for (name, value) in self.git.refs()? {
             let oid = match value {
                 RefValue::Object(oid) => Some(oid),
-                RefValue::Symbolic(next) => self.follow(&next)?,
+                RefValue::Symbolic(next) => {
+                    self.symbolic.push(name.clone());
+                    self.follow(&next)?
+                }
             };
             match oid {
                 Some(oid) => drop(refs.insert(name, oid)),
