@@ -365,11 +365,12 @@ fn compare(part: u64) {
             count[0] += 1;
             // Each on a copy of its own, and git's is the one that goes on.
             let (ours, mine) = (place.path("ours/project"), writes);
+            let knows = !mine || scene.dice.roll(4) > 0;
             if mine {
                 fs::create_dir_all(place.path("ours")).unwrap();
                 copy(&project, &ours);
                 // The copy's files are others than its index knows: what git has to write down about them it would write itself.
-                if scene.dice.roll(4) > 0 {
+                if knows {
                     for directory in [&ours, &project] {
                         let words = ["update-index", "-q", "--refresh"].map(str::to_owned);
                         scene.output("git", directory, &words, false);
@@ -397,6 +398,9 @@ fn compare(part: u64) {
             if mine {
                 states = (scene.state(&ours), scene.state(&project));
                 states.0.retain(|name, value| states.1.get(name) != Some(value));
+                if !knows {
+                    states.0.remove("diff-files");
+                }
                 // Git may note the empty tree with the index, which nobody wrote.
                 states
                     .0
