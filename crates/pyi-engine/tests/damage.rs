@@ -422,7 +422,7 @@ fn every_damage_is_found_and_named_and_repaired() {
     );
 }
 
-/// What was damaged at the end of a segment that nobody had sealed is cut off by whoever seals it: a repair behind that has nothing left to mend there.
+/// What was damaged at the end of a segment is cut off by who takes that over from a dead writer: a repair behind that has nothing left to mend there.
 #[test]
 fn a_damaged_end_that_was_cut_off_meanwhile_is_mended() {
     let scratch = tempfile::tempdir().unwrap();
@@ -461,7 +461,7 @@ fn a_damaged_end_that_was_cut_off_meanwhile_is_mended() {
         "{:?}",
         report.faults
     );
-    // Somebody else writes, takes the segment over, and seals it.
+    // Somebody else takes the segment over, and writes.
     seal(&store, "a writer");
     assert!(
         fs::metadata(&segment).unwrap().len() < end as u64,
