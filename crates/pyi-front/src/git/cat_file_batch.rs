@@ -31,10 +31,7 @@ pub(super) fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input
             FATAL
         }
     };
-    Ok(Answer {
-        out: Vec::new(),
-        status,
-    })
+    Ok(Answer::with_status(Vec::new(), status))
 }
 
 fn answer_lines(repository: &GitRepository, objects: &ObjectDatabase, contents: bool) -> std::io::Result<()> {

@@ -7,6 +7,7 @@
 mod files;
 mod guard;
 mod pending;
+mod plan;
 mod scan;
 mod site;
 mod sweep;
@@ -43,13 +44,16 @@ const SYMBOLIC_MAX: usize = 5;
 /// An index of this size costs less to map than to read: pages that are read into have to be made first.
 const MAPPED_BYTES: u64 = 256 << 10;
 /// Operations that are in the middle of something change what commands say and do.
-const IN_PROGRESS: [&str; 11] = [
+const IN_PROGRESS: [&str; 14] = [
     "MERGE_HEAD",
     "CHERRY_PICK_HEAD",
     "REVERT_HEAD",
     "BISECT_LOG",
     "REBASE_HEAD",
     "AUTO_MERGE",
+    "MERGE_MODE",
+    "MERGE_RR",
+    "SQUASH_MSG",
     "MERGE_AUTOSTASH",
     "rebase-merge",
     "rebase-apply",
@@ -276,10 +280,14 @@ impl<'r> DiskSite<'r> {
             ranges,
             index_time: self.index_time,
         };
-        let suspects = match self
+        // What is about to be written differs, whatever stands there now.
+        let planned = self.pending.plan.paths().filter_map(|path| view.position(path).ok());
+        let planned: Vec<usize> = planned.filter(|at| files.has(*at)).collect();
+        let no_plan = self.pending.plan.is_empty();
+        let mut suspects = match self
             .asked
             .take()
-            .filter(|asked| within.is_empty() && asked.within.is_empty())
+            .filter(|asked| within.is_empty() && asked.within.is_empty() && no_plan)
         {
             Some(asked) => {
                 let search = self.search(&view, &asked);
@@ -293,7 +301,6 @@ impl<'r> DiskSite<'r> {
                     rest.suspects()
                         .map_err(|error| self.io("look at files of", b"", &error))?,
                 );
-                suspects.sort_unstable();
                 self.untracked = Some((asked, found));
                 suspects
             }
@@ -301,6 +308,9 @@ impl<'r> DiskSite<'r> {
                 .suspects()
                 .map_err(|error| self.io("look at files of", b"", &error))?,
         };
+        suspects.extend(planned);
+        suspects.sort_unstable();
+        suspects.dedup();
         let mut changes = Vec::new();
         for at in suspects {
             let entry = view.entry(at);

@@ -7,7 +7,7 @@ use parking_lot::{Condvar, Mutex};
 use pyi_git::command::Failure;
 use pyi_git::ignore::IgnoreStack;
 
-use super::files::is_same;
+use super::files::Known;
 use super::untracked::Search;
 use crate::sandbox::os::Dir;
 
@@ -31,7 +31,7 @@ impl Looked {
         // Whatever is wrong with it is found when it is looked at closely.
         let same = directory
             .stat(name)
-            .is_ok_and(|stat| is_same(&search.view().entry(at), &stat, self.index_time));
+            .is_ok_and(|stat| Known::from(&search.view().entry(at)).is_same(&stat, self.index_time));
         if !same {
             self.suspects.push(at);
         }
