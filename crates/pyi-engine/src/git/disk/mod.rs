@@ -283,10 +283,14 @@ impl<'r> DiskSite<'r> {
             ranges,
             index_time: self.index_time,
         };
-        let suspects = match self
+        // What is about to be written differs, whatever stands there now.
+        let planned = self.pending.plan.paths().filter_map(|path| view.position(path).ok());
+        let planned: Vec<usize> = planned.filter(|at| files.has(*at)).collect();
+        let no_plan = self.pending.plan.is_empty();
+        let mut suspects = match self
             .asked
             .take()
-            .filter(|asked| within.is_empty() && asked.within.is_empty())
+            .filter(|asked| within.is_empty() && asked.within.is_empty() && no_plan)
         {
             Some(asked) => {
                 let search = self.search(&view, &asked);
@@ -300,7 +304,6 @@ impl<'r> DiskSite<'r> {
                     rest.suspects()
                         .map_err(|error| self.io("look at files of", b"", &error))?,
                 );
-                suspects.sort_unstable();
                 self.untracked = Some((asked, found));
                 suspects
             }
@@ -308,6 +311,9 @@ impl<'r> DiskSite<'r> {
                 .suspects()
                 .map_err(|error| self.io("look at files of", b"", &error))?,
         };
+        suspects.extend(planned);
+        suspects.sort_unstable();
+        suspects.dedup();
         let mut changes = Vec::new();
         for at in suspects {
             let entry = view.entry(at);

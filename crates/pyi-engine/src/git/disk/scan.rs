@@ -38,6 +38,11 @@ struct Shared<'s> {
 }
 
 impl Files<'_> {
+    /// Whether an entry is one of them.
+    pub(super) fn has(&self, at: usize) -> bool {
+        self.ranges.iter().any(|range| range.contains(&at))
+    }
+
     /// How many threads are worth their while.
     pub(super) fn threads(&self) -> usize {
         let count: usize = self.ranges.iter().map(Range::len).sum();
@@ -47,7 +52,7 @@ impl Files<'_> {
         }
     }
 
-    /// The entries whose stat data is not that of their file, ascending. O(entries / threads).
+    /// The entries whose stat data is not that of their file, in any order. O(entries / threads).
     pub(super) fn suspects(&self) -> io::Result<Vec<usize>> {
         let cut = |range: &Range<usize>| {
             let end = range.end;
@@ -87,7 +92,6 @@ impl Files<'_> {
         for part in parts {
             all.extend(part?);
         }
-        all.sort_unstable();
         Ok(all)
     }
 }
