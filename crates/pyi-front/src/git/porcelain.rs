@@ -65,7 +65,9 @@ const SECTIONS_REFUSED: &[&str] = &[
 /// The same of commands that write.
 const SECTIONS_REFUSED_WRITING: &[&str] = &["gc", "hook", "maintenance", "rerere", "trailer"];
 /// The same of commands that write files of the work tree.
-const SECTIONS_REFUSED_MOVING: &[&str] = &["advice", "checkout", "merge", "reset", "stash"];
+const SECTIONS_REFUSED_MOVING: &[&str] = &["checkout", "merge", "reset", "stash"];
+/// Advice that these commands give.
+const ADVICE_REFUSED: &[&str] = &["detachedhead", "resetnorefreshwarning"];
 /// Commands that write files of the work tree, or keep its index to themselves.
 const MOVING: &[&str] = &["checkout", "mv", "reset", "restore", "rm", "stash", "switch"];
 /// Those that say how it went on stderr.
@@ -277,6 +279,9 @@ fn check_moving(repository: &GitRepository) -> Native<()> {
     for entry in repository.config().entries() {
         if let Some(told) = SECTIONS_REFUSED_MOVING.iter().find(|known| **known == entry.section) {
             return Err(Reason::of("config", told));
+        }
+        if entry.section == "advice" && ADVICE_REFUSED.contains(&entry.key.as_str()) {
+            return Err(Reason::of("config", "advice"));
         }
     }
     // Another work tree may be on the branch.

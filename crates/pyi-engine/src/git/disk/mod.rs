@@ -269,6 +269,11 @@ impl<'r> DiskSite<'r> {
                 ranges.push(start..next);
             }
         }
+        // What is planned stands in no file yet.
+        let planned = self.pending.plan.paths().filter_map(|path| view.position(path).ok());
+        let planned: Vec<usize> = planned
+            .filter(|at| ranges.iter().any(|range| range.contains(at)))
+            .collect();
         let files = Files {
             root: &self.root,
             view: &view,
@@ -281,7 +286,12 @@ impl<'r> DiskSite<'r> {
             move || search.all()
         });
         let (suspects, found) = files.suspects(beside);
-        let suspects = suspects.map_err(|error| self.io("look at files of", b"", &error))?;
+        let mut suspects = suspects.map_err(|error| self.io("look at files of", b"", &error))?;
+        if !planned.is_empty() {
+            suspects.extend(planned);
+            suspects.sort_unstable();
+            suspects.dedup();
+        }
         self.untracked = asked.zip(found);
         let mut changes = Vec::new();
         for at in suspects {
