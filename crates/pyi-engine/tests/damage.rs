@@ -398,8 +398,11 @@ fn every_damage_is_found_and_named_and_repaired() {
         assert_eq!(
             report.is_clean(),
             again.is_clean(),
-            "{what}: {:?} {:?}",
+            "{what}: {:?}, of which mended: {:?}; damaged {:?}, of which repaired: {:?}; then {:?}",
             report.faults,
+            report.mended,
+            report.damaged.keys(),
+            report.repaired,
             again.faults
         );
         repo.close().unwrap();

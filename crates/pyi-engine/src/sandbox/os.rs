@@ -188,6 +188,11 @@ impl Dir {
         self.open_at(name, OPEN_DIRECTORY, 0).map(Dir)
     }
 
+    /// A directory that is only passed through: what stands in it can be reached, its entries cannot be listed.
+    pub(crate) fn passage(&self, name: &[u8]) -> io::Result<Dir> {
+        self.open_at(name, OPEN_DIRECTORY | libc::O_PATH, 0).map(Dir)
+    }
+
     pub(crate) fn make_directory(&self, name: &[u8]) -> io::Result<()> {
         self.make_directory_with(name, 0o755)
     }

@@ -125,7 +125,7 @@ impl Place {
             };
             let opened = match above {
                 None => None,
-                Some(above) => match above.directory(rest.get(..len).unwrap_or_default()) {
+                Some(above) => match above.passage(rest.get(..len).unwrap_or_default()) {
                     Ok(opened) => Some(opened),
                     Err(error) if is_absent(&error) => None,
                     Err(error) => return Err(error),
@@ -191,7 +191,7 @@ impl Known<'_> {
 }
 
 /// Whether git, which knows seconds only, sees nothing changed.
-fn is_same_second(now: &IndexStat, known: &IndexStat) -> bool {
+pub(super) fn is_same_second(now: &IndexStat, known: &IndexStat) -> bool {
     let nanos = IndexStat {
         mtime_nanos: known.mtime_nanos,
         ctime_nanos: known.ctime_nanos,

@@ -10,6 +10,7 @@ mod pending;
 mod plan;
 mod scan;
 mod site;
+mod sweep;
 mod trees;
 mod untracked;
 mod write;
@@ -36,7 +37,7 @@ use files::{Place, Seen, WorkFile, stored};
 use pending::Pending;
 use scan::Files;
 use trees::{Below, Trees};
-use untracked::{Asked, Untracked};
+use untracked::Asked;
 
 /// Symbolic refs that point at symbolic refs: git follows fewer.
 const SYMBOLIC_MAX: usize = 5;
@@ -84,6 +85,8 @@ pub struct DiskSite<'r> {
     root: Dir,
     /// Rules for what is ignored that stand outside of the work tree, those that win last.
     excludes: Vec<Arc<PatternList>>,
+    /// `info/exclude` as it stands.
+    exclude: Option<Bytes>,
     index: Option<Arc<IndexView>>,
     /// When the index was written, and which file it was.
     index_time: (u32, u32),
@@ -97,8 +100,10 @@ pub struct DiskSite<'r> {
     trees: Trees,
     /// What will be asked about untracked files, and what was found out meanwhile.
     asked: Option<Asked>,
-    untracked: Option<(Asked, Untracked)>,
+    untracked: Option<(Asked, Vec<Vec<u8>>)>,
     refs: Option<Arc<BTreeMap<Vec<u8>, Oid>>>,
+    /// Those that are symbolic, if `refs` was read.
+    symbolic: Vec<Vec<u8>>,
     logs: BTreeMap<Vec<u8>, Arc<Vec<Bytes>>>,
     /// What refs were when they were first asked for.
     seen: HashMap<Vec<u8>, Option<Oid>>,
@@ -122,6 +127,7 @@ impl<'r> DiskSite<'r> {
             top: top.to_path_buf(),
             root,
             excludes: Vec::new(),
+            exclude: None,
             index: None,
             index_time: (0, 0),
             index_stamp: None,
@@ -134,6 +140,7 @@ impl<'r> DiskSite<'r> {
             asked: None,
             untracked: None,
             refs: None,
+            symbolic: Vec::new(),
             logs: BTreeMap::new(),
             seen: HashMap::new(),
             head: None,
@@ -153,6 +160,7 @@ impl<'r> DiskSite<'r> {
         }
         if let Some(text) = site.git_file(b"info/exclude")? {
             site.excludes.push(Arc::new(PatternList::parse(&text)));
+            site.exclude = Some(text.into());
         }
         Ok(site)
     }
@@ -280,19 +288,36 @@ impl<'r> DiskSite<'r> {
             ranges,
             index_time: self.index_time,
         };
-        let asked = self.asked.take().filter(|_| files.threads() > 1);
-        let beside = asked.as_ref().map(|asked| {
-            let search = self.search(&view, asked);
-            move || search.all()
-        });
-        let (suspects, found) = files.suspects(beside);
-        let mut suspects = suspects.map_err(|error| self.io("look at files of", b"", &error))?;
+        let mut suspects = match self
+            .asked
+            .take()
+            .filter(|asked| within.is_empty() && asked.within.is_empty())
+        {
+            Some(asked) => {
+                let search = self.search(&view, &asked);
+                let (found, looked) = sweep::sweep(search, self.index_time, files.threads())?;
+                let rest = Files {
+                    ranges: looked.rest,
+                    ..files
+                };
+                let mut suspects = looked.suspects;
+                suspects.extend(
+                    rest.suspects()
+                        .map_err(|error| self.io("look at files of", b"", &error))?,
+                );
+                suspects.sort_unstable();
+                self.untracked = Some((asked, found));
+                suspects
+            }
+            None => files
+                .suspects()
+                .map_err(|error| self.io("look at files of", b"", &error))?,
+        };
         if !planned.is_empty() {
             suspects.extend(planned);
             suspects.sort_unstable();
             suspects.dedup();
         }
-        self.untracked = asked.zip(found);
         let mut changes = Vec::new();
         for at in suspects {
             let entry = view.entry(at);
@@ -361,7 +386,10 @@ impl<'r> DiskSite<'r> {
         for (name, value) in self.git.refs()? {
             let oid = match value {
                 RefValue::Object(oid) => Some(oid),
-                RefValue::Symbolic(next) => self.follow(&next)?,
+                RefValue::Symbolic(next) => {
+                    self.symbolic.push(name.clone());
+                    self.follow(&next)?
+                }
             };
             match oid {
                 Some(oid) => drop(refs.insert(name, oid)),

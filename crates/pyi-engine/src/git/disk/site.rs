@@ -81,6 +81,11 @@ impl Site for DiskSite<'_> {
         }
     }
 
+    fn has_symbolic_refs(&mut self, prefix: &[u8]) -> Result<bool, Failure> {
+        self.all_refs()?;
+        Ok(self.symbolic.iter().any(|name| name.starts_with(prefix)))
+    }
+
     fn tracked_changes(&mut self, old: View, within: &[Vec<u8>]) -> Result<Vec<Change>, Failure> {
         match old {
             View::Index => self.changed(within),
@@ -301,6 +306,9 @@ impl Site for DiskSite<'_> {
         }
         if let Some(rest) = name.strip_prefix(b"logs/") {
             return self.log_entry(rest);
+        }
+        if name == b"info/exclude" {
+            return Ok(self.exclude.clone());
         }
         if !name.starts_with(b"refs/") {
             let found = self.git_file(name)?;
