@@ -398,7 +398,9 @@ fn compare(part: u64) {
             if mine {
                 states = (scene.state(&ours), scene.state(&project));
                 states.0.retain(|name, value| states.1.get(name) != Some(value));
-                if !knows {
+                // Of files of another revision the index knows nothing, and whether they look the same is chance.
+                let is_foreign = words.iter().any(|word| word.starts_with("--source=") || word == "-s");
+                if !knows || is_foreign {
                     states.0.remove("diff-files");
                 }
                 // Git may note the empty tree with the index, which nobody wrote.

@@ -277,15 +277,17 @@ impl<'r> DiskSite<'r> {
                 ranges.push(start..next);
             }
         }
+        // What is planned stands in no file yet.
+        let planned = self.pending.plan.paths().filter_map(|path| view.position(path).ok());
+        let planned: Vec<usize> = planned
+            .filter(|at| ranges.iter().any(|range| range.contains(at)))
+            .collect();
         let files = Files {
             root: &self.root,
             view: &view,
             ranges,
             index_time: self.index_time,
         };
-        // What is about to be written differs, whatever stands there now.
-        let planned = self.pending.plan.paths().filter_map(|path| view.position(path).ok());
-        let planned: Vec<usize> = planned.filter(|at| files.has(*at)).collect();
         let no_plan = self.pending.plan.is_empty();
         let mut suspects = match self
             .asked
@@ -311,9 +313,11 @@ impl<'r> DiskSite<'r> {
                 .suspects()
                 .map_err(|error| self.io("look at files of", b"", &error))?,
         };
-        suspects.extend(planned);
-        suspects.sort_unstable();
-        suspects.dedup();
+        if !planned.is_empty() {
+            suspects.extend(planned);
+            suspects.sort_unstable();
+            suspects.dedup();
+        }
         let mut changes = Vec::new();
         for at in suspects {
             let entry = view.entry(at);
