@@ -1,6 +1,7 @@
 //! What git's own tests, and reading them, found: cases that are told one by one.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,11 @@ fn what_is_found_out_about_files_is_written_down() {
         // Then there is nothing to write, and nothing to hand over.
         assert!(!is_gits(&place, words), "{words:?}");
     }
+    // A file of which the mode alone is staged.
+    let path = place.path("project/README.md");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(!is_gits(&place, &["add", "-u"]));
+    assert_eq!(place.git(&["diff-files", "--name-only"]), "");
     touch(4);
     assert!(!is_gits(&place, &["--no-optional-locks", "status"]));
 }
@@ -110,6 +116,13 @@ fn a_change_in_the_second_of_an_index_is_seen_after_the_next() {
 fn history_is_shown_as_git_shows_it() {
     let place = Place::new();
     merged(&place);
+    place.git(&[
+        "commit",
+        "-q",
+        "--allow-empty",
+        "-m",
+        "A subject  \non two lines\n\nand more",
+    ]);
     place.git(&["commit", "-q", "--allow-empty", "--allow-empty-message", "-m", ""]);
     place.git(&["update-ref", "refs/odd/one", "HEAD"]);
     for words in [
@@ -120,6 +133,7 @@ fn history_is_shown_as_git_shows_it() {
         // A message that is empty has no line.
         &["log"],
         &["log", "--pretty=short"],
+        &["log", "--format=%f"],
         &["log", "--stat"],
         &["show", "-s"],
         // Refs that are neither branches nor tags do not decorate.
