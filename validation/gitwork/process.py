@@ -13,7 +13,7 @@ from time import perf_counter_ns
 
 __all__ = ["Cost", "peak_memory_bytes", "run"]
 
-_TRACE_ME, _CONTINUE, _SET_OPTIONS = 0, 7, 0x4200
+_CONTINUE, _SEIZE = 7, 0x4206
 _STOP_AT_EXIT = 0x40
 _EXIT_EVENT = 6
 
@@ -48,25 +48,23 @@ def peak_memory_bytes(argv: list[str], directory: Path, env: Mapping[str, str], 
         return None
     libc = ctypes.CDLL(None, use_errno=True)
     libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-    child = os.fork()
-    if child == 0:
-        try:
-            os.chdir(directory)
-            for number in range(3):
-                os.dup2(null, number)
-            if libc.ptrace(_TRACE_ME, 0, None, None) == 0:
-                os.execve(argv[0], argv, env)
-        finally:
-            os._exit(127)
+    # The shell waits for a line until it is watched, and then becomes the program.
+    script = 'read -r line; cd "$1" && shift && exec "$@" </dev/null'
+    wait, start = os.pipe()
+    ends = [(os.POSIX_SPAWN_DUP2, number, to) for to, number in enumerate((wait, null, null))]
+    child = os.posix_spawn("/bin/sh", ["sh", "-c", script, "sh", str(directory), *argv], env, file_actions=ends)
+    os.close(wait)
+    watched = libc.ptrace(_SEIZE, child, None, ctypes.c_void_p(_STOP_AT_EXIT)) == 0
+    os.write(start, b"\n")
+    os.close(start)
     peak = None
     _, status = os.waitpid(child, 0)
-    libc.ptrace(_SET_OPTIONS, child, None, ctypes.c_void_p(_STOP_AT_EXIT))
-    while os.WIFSTOPPED(status):
-        number = os.WSTOPSIG(status)
+    while watched and os.WIFSTOPPED(status):
         if status >> 16 == _EXIT_EVENT:
             lines = Path(f"/proc/{child}/status").read_text().splitlines()
             peak = next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")), None)
-        passed = 0 if number in (signal.SIGTRAP, signal.SIGSTOP) else number
+        number = os.WSTOPSIG(status)
+        passed = 0 if status >> 16 or number == signal.SIGTRAP else number
         if libc.ptrace(_CONTINUE, child, None, ctypes.c_void_p(passed)) != 0:
             break
         _, status = os.waitpid(child, 0)

@@ -398,8 +398,11 @@ fn every_damage_is_found_and_named_and_repaired() {
         assert_eq!(
             report.is_clean(),
             again.is_clean(),
-            "{what}: {:?} {:?}",
+            "{what}: {:?}, of which mended: {:?}; damaged {:?}, of which repaired: {:?}; then {:?}",
             report.faults,
+            report.mended,
+            report.damaged.keys(),
+            report.repaired,
             again.faults
         );
         repo.close().unwrap();
@@ -417,4 +420,63 @@ fn every_damage_is_found_and_named_and_repaired() {
         "{injected} places, {refused} of them refused at opening, {in_logs} in ref logs, {affecting} that made a checkpoint unreadable, {tags} of them a tag's, \
          {clean} without a trace in segments after the repair"
     );
+}
+
+/// What was damaged at the end of a segment that nobody had sealed is cut off by whoever seals it: a repair behind that has nothing left to mend there.
+#[test]
+fn a_damaged_end_that_was_cut_off_meanwhile_is_mended() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (whole, store) = (scratch.path().join("whole"), scratch.path().join("damaged"));
+    fs::create_dir_all(&whole).unwrap();
+    let options = RepositoryOptions {
+        store: Some(whole.clone()),
+        ..RepositoryOptions::default()
+    };
+    let repo = Repository::open(&whole, &options).unwrap();
+    let workspace = repo.workspace("main").unwrap();
+    for step in 0..3 {
+        let content = Bytes::from(format!("step {step}"));
+        workspace.write(b"file", content, None).unwrap();
+        workspace.checkpoint("", Value::Null).unwrap();
+    }
+    let last = *workspace.head().id();
+    workspace.publish("main", Expect::Absent).unwrap();
+    let content = read(&repo, &last);
+    repo.close().unwrap();
+    copy(&whole, &store);
+    let segment = store.join("segments/0000000000000001.seg");
+    let mut bytes = fs::read(&segment).unwrap();
+    let end = bytes.len();
+    // The last record's header: that of the last checkpoint.
+    let at = bytes.windows(32).rposition(|id| id == last.0).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    let damaged = open(&store).unwrap();
+    let mut report = damaged.scrub(&ScrubOptions::default()).unwrap();
+    assert!(
+        report
+            .faults
+            .iter()
+            .any(|fault| fault.offset as usize + fault.length as usize == end),
+        "{:?}",
+        report.faults
+    );
+    // Somebody else writes, takes the segment over, and seals it.
+    seal(&store, "a writer");
+    assert!(
+        fs::metadata(&segment).unwrap().len() < end as u64,
+        "the end was cut off"
+    );
+    let other = FileStore::open(Arc::new(OsFs), &store, OpenOptions::default()).unwrap();
+    assert_eq!(
+        other.look_again_at(&report.faults).unwrap(),
+        report.faults,
+        "nothing stands there"
+    );
+    other.close().unwrap();
+    damaged.repair(&mut report, &[&whole]).unwrap();
+    assert!(report.is_clean(), "{report:#?}");
+    assert!(damaged.scrub(&ScrubOptions::default()).unwrap().is_clean());
+    assert_eq!(read(&damaged, &last), content);
+    damaged.close().unwrap();
 }

@@ -188,9 +188,30 @@ impl Dir {
         self.open_at(name, OPEN_DIRECTORY, 0).map(Dir)
     }
 
+    /// A directory that is only passed through: what stands in it can be reached, its entries cannot be listed.
+    pub(crate) fn passage(&self, name: &[u8]) -> io::Result<Dir> {
+        self.open_at(name, OPEN_DIRECTORY | libc::O_PATH, 0).map(Dir)
+    }
+
     pub(crate) fn make_directory(&self, name: &[u8]) -> io::Result<()> {
+        self.make_directory_with(name, 0o755)
+    }
+
+    /// Makes a directory with a mode, as far as the process's mask allows it.
+    pub(crate) fn make_directory_with(&self, name: &[u8], mode: libc::mode_t) -> io::Result<()> {
         // SAFETY: as in `open_at`.
-        checked(with_c(name, |name| unsafe { libc::mkdirat(self.fd(), name, 0o755) })?).map(drop)
+        checked(with_c(name, |name| unsafe { libc::mkdirat(self.fd(), name, mode) })?).map(drop)
+    }
+
+    /// Moves an entry to a directory of the same file system; a file that has the name there goes.
+    pub(crate) fn rename(&self, name: &[u8], to: &Dir, new_name: &[u8]) -> io::Result<()> {
+        let moved = with_c(name, |name| {
+            // SAFETY: both are C strings, and both descriptors open, for the length of the call.
+            with_c(new_name, |new_name| unsafe {
+                libc::renameat(self.fd(), name, to.fd(), new_name)
+            })
+        })??;
+        checked(moved).map(drop)
     }
 
     /// Makes a file that must not exist.

@@ -31,10 +31,7 @@ pub(super) fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input
             FATAL
         }
     };
-    Ok(Answer {
-        out: Vec::new(),
-        status,
-    })
+    Ok(Answer::with_status(Vec::new(), status))
 }
 
 /// The status: git's, if it had to answer and gave up.

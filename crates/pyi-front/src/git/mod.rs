@@ -54,15 +54,23 @@ const COMMANDS: &[Command] = &[
     symbolic_ref::COMMAND,
     porcelain::ADD,
     porcelain::BRANCH,
+    porcelain::CHECKOUT,
     porcelain::COMMIT,
     porcelain::DIFF,
     porcelain::FOR_EACH_REF,
     porcelain::LOG,
     porcelain::LS_FILES,
     porcelain::MERGE_BASE,
+    porcelain::MV,
+    porcelain::REFLOG,
+    porcelain::RESET,
+    porcelain::RESTORE,
     porcelain::REV_LIST,
+    porcelain::RM,
     porcelain::SHOW,
+    porcelain::STASH,
     porcelain::STATUS,
+    porcelain::SWITCH,
     porcelain::TAG,
 ];
 
@@ -78,12 +86,22 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 /// returns, and cannot give up any more.
 pub(crate) struct Answer {
     out: Vec<u8>,
+    /// What goes to stderr, which git writes before what it has buffered for stdout.
+    err: Vec<u8>,
     status: u8,
 }
 
 impl Answer {
+    fn with_status(out: Vec<u8>, status: u8) -> Self {
+        Answer {
+            out,
+            err: Vec::new(),
+            status,
+        }
+    }
+
     fn done(out: Vec<u8>) -> Self {
-        Answer { out, status: 0 }
+        Answer::with_status(out, 0)
     }
 }
 
@@ -250,6 +268,8 @@ fn refuse_abbreviations(parsed: &Parsed<'_>) -> Native<()> {
 }
 
 fn write(answer: &Answer) -> Result<u8> {
+    // A closed stderr changes nothing about what was done.
+    let _ = std::io::stderr().write_all(&answer.err);
     let mut out = std::io::stdout().lock();
     match out.write_all(&answer.out).and_then(|()| out.flush()) {
         Ok(()) => Ok(answer.status),

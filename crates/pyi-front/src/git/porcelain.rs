@@ -4,8 +4,9 @@
 //! git's too. A command that writes does so when its whole answer is known, under git's locks.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
@@ -28,15 +29,23 @@ macro_rules! commands {
 commands! {
     ADD "add"
     BRANCH "branch"
+    CHECKOUT "checkout"
     COMMIT "commit"
     DIFF "diff"
     FOR_EACH_REF "for-each-ref"
     LOG "log"
     LS_FILES "ls-files"
     MERGE_BASE "merge-base"
+    MV "mv"
+    REFLOG "reflog"
+    RESET "reset"
+    RESTORE "restore"
     REV_LIST "rev-list"
+    RM "rm"
     SHOW "show"
+    STASH "stash"
     STATUS "status"
+    SWITCH "switch"
     TAG "tag"
 }
 
@@ -53,7 +62,13 @@ const SECTIONS_REFUSED: &[&str] = &[
     "submodule",
 ];
 /// The same of commands that write.
-const SECTIONS_REFUSED_WRITING: &[&str] = &["gc", "maintenance", "rerere", "trailer"];
+const SECTIONS_REFUSED_WRITING: &[&str] = &["gc", "hook", "maintenance", "rerere", "trailer"];
+/// The same of commands that write files of the work tree.
+const SECTIONS_REFUSED_MOVING: &[&str] = &["advice", "checkout", "merge", "reset", "stash"];
+/// Commands that write files of the work tree, or keep its index to themselves.
+const MOVING: &[&str] = &["checkout", "mv", "reset", "restore", "rm", "stash", "switch"];
+/// Those that say how it went on stderr.
+const TELLING: &[&str] = &["checkout", "switch"];
 /// Settings of `core` that must be on, and off, if they are there.
 const CORE_ON: &[&str] = &["filemode", "symlinks", "trustctime", "logallrefupdates"];
 const CORE_OFF: &[&str] = &["ignorecase", "fsmonitor", "untrackedcache", "autocrlf"];
@@ -71,17 +86,25 @@ const VARIABLES: &[&str] = &[
 
 fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native<Answer> {
     let name = parsed.command().unwrap_or_default();
-    let writes = matches!(name, "add" | "branch" | "commit" | "tag");
+    let moves = MOVING.contains(&name);
+    let writes = moves || matches!(name, "add" | "branch" | "commit" | "tag");
     if std::io::stdout().is_terminal() {
         return Err(Reason::new("terminal"));
     }
     check_locale()?;
     check_config(repository, writes)?;
     check_place(parsed, repository, name)?;
+    if moves {
+        check_moving(repository)?;
+    }
     repository.objects()?;
     repository.check_history()?;
     if matches!(name, "log" | "show") {
         check_extras(repository)?;
+    }
+    // After `clone --no-checkout` all files are still to come.
+    if matches!(name, "checkout" | "switch") && !has_index(repository) {
+        return Err(Reason::new("no-index"));
     }
     // A branch may be in use in another work tree.
     if name == "branch" && fs::symlink_metadata(repository.git().path().join("worktrees")).is_ok() {
@@ -112,7 +135,8 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     }
     let status = u8::try_from(outcome.status).map_err(|_| Reason::new("status"))?;
     let below = !repository.prefix().is_empty();
-    if !outcome.stderr.is_empty() || status > 1 || (below && status > 0) {
+    let is_told = status == 0 && TELLING.contains(&name);
+    if (!outcome.stderr.is_empty() && !is_told) || status > 1 || (below && status > 0) {
         return Err(Reason::new("diagnostics"));
     }
     if site.is_stale() && refreshes(name, parsed) {
@@ -120,14 +144,20 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     }
     // Where git runs too, it is git that writes.
     if input.may_stream && writes {
-        match site.finish() {
+        // With files of another revision git leaves the index alone.
+        let given = |long: &str, letter: &str| {
+            let known = |word: &OsString| word == letter || word.as_bytes().starts_with(long.as_bytes());
+            input.words.iter().any(known)
+        };
+        let is_foreign =
+            name == "restore" && given("--source", "-s") && !(given("--staged", "-S") || given("-SW", "-WS"));
+        match site.finish(moves && !is_foreign) {
             Ok(()) => {}
             // Git would do it a second time.
             Err(failure) if failure.is::<PartlyWritten>() => {
-                // A closed stderr changes nothing about what was done.
-                let _ = writeln!(std::io::stderr(), "fatal: {failure}");
                 return Ok(Answer {
                     out: Vec::new(),
+                    err: format!("fatal: {failure}\n").into_bytes(),
                     status: FATAL,
                 });
             }
@@ -136,6 +166,7 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     }
     Ok(Answer {
         out: outcome.stdout,
+        err: outcome.stderr,
         status,
     })
 }
@@ -177,9 +208,12 @@ fn check_locale() -> Native<()> {
     Ok(())
 }
 
+/// An index that is there keeps its version.
+fn has_index(repository: &GitRepository) -> bool {
+    fs::symlink_metadata(repository.git().path().join("index")).is_ok()
+}
+
 fn check_config(repository: &GitRepository, writes: bool) -> Native<()> {
-    // An index that is there keeps its version.
-    let has_index = || fs::symlink_metadata(repository.git().path().join("index")).is_ok();
     for entry in repository.config().entries() {
         let (section, key) = (entry.section.as_str(), entry.key.as_str());
         let value = entry.value.as_deref();
@@ -193,7 +227,7 @@ fn check_config(repository: &GitRepository, writes: bool) -> Native<()> {
             "diff" => key == "renames" && flag.is_some(),
             "commit" | "tag" => key == "gpgsign" && flag == Some(false),
             "branch" => entry.subsection.is_some(),
-            "index" => !writes || (matches!(key, "version" | "threads") && has_index()),
+            "index" => !writes || (matches!(key, "version" | "threads") && has_index(repository)),
             _ if SECTIONS_REFUSED.contains(&section) => false,
             _ => !(writes && SECTIONS_REFUSED_WRITING.contains(&section)),
         };
@@ -207,12 +241,32 @@ fn check_config(repository: &GitRepository, writes: bool) -> Native<()> {
     Ok(())
 }
 
+/// What else there may be to heed for who writes files or moves HEAD.
+fn check_moving(repository: &GitRepository) -> Native<()> {
+    for entry in repository.config().entries() {
+        if let Some(told) = SECTIONS_REFUSED_MOVING.iter().find(|known| **known == entry.section) {
+            return Err(Reason::of("config", told));
+        }
+    }
+    // Another work tree may be on the branch.
+    if fs::symlink_metadata(repository.git().path().join("worktrees")).is_ok() {
+        return Err(Reason::new("worktrees"));
+    }
+    // Git leaves the directory there in which it was started.
+    let here = std::env::current_dir().and_then(fs::canonicalize);
+    let here = here.map_err(|_| Reason::new("directory"))?;
+    if here != repository.top() && here.starts_with(repository.top()) {
+        return Err(Reason::new("directory"));
+    }
+    Ok(())
+}
+
 /// Below the top, paths mean something else, and are shown in another way.
 fn check_place(parsed: &Parsed<'_>, repository: &GitRepository, name: &str) -> Native<()> {
     let has_operands = parsed.operands().next().is_some() || parsed.separator().is_some();
     let sound = match name {
         _ if repository.prefix().is_empty() => true,
-        "branch" | "for-each-ref" | "merge-base" | "tag" => true,
+        "branch" | "for-each-ref" | "merge-base" | "reflog" | "tag" => true,
         "commit" | "diff" | "log" | "rev-list" | "show" => !has_operands,
         _ => false,
     };

@@ -30,14 +30,14 @@ pub(crate) fn compare(args: &[OsString], name: &str, answer: &Answer, input: &In
     }
     let said = child.wait_with_output().map_err(failed)?;
     let same =
-        said.stderr.is_empty() && said.stdout == answer.out && said.status.code() == Some(i32::from(answer.status));
+        said.stderr == answer.err && said.stdout == answer.out && said.status.code() == Some(i32::from(answer.status));
     report::count(name, if same { Way::Equal } else { Way::Mismatch }, "");
     if !same {
         report::turn_off(name);
     }
-    let _ = std::io::stderr().write_all(&said.stderr);
     let given = Answer {
         out: said.stdout,
+        err: said.stderr,
         status: said
             .status
             .code()

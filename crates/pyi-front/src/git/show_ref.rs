@@ -97,7 +97,7 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, _: &Input) -> Native<Ans
         }
     }
     let status = u8::from(!found_any);
-    Ok(Answer { out, status })
+    Ok(Answer::with_status(out, status))
 }
 
 /// All refs and what they lead to.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::common::{PYI, Place};
+use crate::work_tree_words::{BRANCHES, LINES, MESSAGES, MOVING, NAMES, PATHS, READING, REVISIONS, RULES, WRITING};
 
 /// A generator that gives the same numbers every time.
 pub(crate) struct Dice(pub(crate) u64);
@@ -26,205 +27,6 @@ impl Dice {
         of[self.roll(of.len())]
     }
 }
-
-const NAMES: &[&str] = &[
-    "a.txt",
-    "b.txt",
-    "README.md",
-    "src/app.py",
-    "src/lib/util.py",
-    "src/lib/deep/x.c",
-    "docs/guide.md",
-    "docs/a b.txt",
-    "ä.txt",
-    "src/q\"uote",
-    "x.log",
-    "build/out.o",
-    "build/keep.txt",
-    "tab\tname",
-    "src-a",
-    "src.b",
-    "z/z/z",
-];
-const RULES: &[&str] = &[
-    "*.log\n",
-    "build/\n!keep.txt\n",
-    "*.o\n/docs\n",
-    "lib/\n",
-    "*\n!a.txt\n",
-    "**/deep\n",
-];
-const LINES: &[&str] = &[
-    "def f(x):",
-    "    return x",
-    "",
-    "# comment",
-    "}",
-    "int main(void) {",
-    "alpha",
-    "beta",
-    "gamma",
-];
-const MESSAGES: &[&str] = &[
-    "Fix it",
-    "Subject\n\nBody\n\tindented\n",
-    "One\ntwo\n\nthree",
-    "ünïcode",
-    "  spaced  out ",
-];
-const REVISIONS: &[&str] = &[
-    "HEAD",
-    "HEAD",
-    "HEAD~1",
-    "main",
-    "v0",
-    "v1",
-    "note1",
-    "b0",
-    "b2",
-    "HEAD^",
-    "@",
-    "HEAD~2",
-    "origin/main",
-];
-const PATHS: &[&str] = &[
-    "a.txt",
-    "src",
-    "src/",
-    "README.md",
-    "docs",
-    "*.py",
-    "nothing",
-    ".",
-    "src/lib",
-    "*.txt",
-    "build",
-    "z",
-];
-
-/// `R` is a revision, `P` a path.
-const READING: &[&str] = &[
-    "status",
-    "status --short",
-    "status --porcelain",
-    "status --porcelain=v2",
-    "status --porcelain=v2 --branch",
-    "status -sb",
-    "status -z",
-    "status --porcelain -z -uall",
-    "status -uno",
-    "status -uall",
-    "status --short -- P",
-    "status P",
-    "diff",
-    "diff",
-    "diff --stat",
-    "diff --cached",
-    "diff --staged --stat",
-    "diff HEAD",
-    "diff --name-only",
-    "diff --name-status HEAD",
-    "diff -U0",
-    "diff -U1 HEAD",
-    "diff -- P",
-    "diff --cached P",
-    "diff R R",
-    "diff R",
-    "diff R..R",
-    "diff --numstat",
-    "diff --shortstat HEAD",
-    "diff --summary --cached",
-    "diff --quiet",
-    "diff --exit-code --name-only",
-    "diff R R -- P",
-    "diff --no-renames R",
-    "diff -M --name-status R",
-    "diff --name-only --cached -z",
-    "log",
-    "log -1",
-    "log --oneline -5",
-    "log -n 2",
-    "log -2 --stat",
-    "log -p -1",
-    "log --oneline --decorate",
-    "log --format=%H",
-    "log --format=%h|%an|%ad|%s --date=short -4",
-    "log --format=%B -1",
-    "log --oneline -- P",
-    "log R",
-    "log R..R --oneline",
-    "log --oneline --all",
-    "log --reverse --oneline",
-    "log --no-merges --oneline",
-    "log --name-status -2",
-    "log --pretty=fuller -1",
-    "log -p -2 -- P",
-    "log --shortstat -2",
-    "show",
-    "show --stat",
-    "show R",
-    "show --name-only R",
-    "show R:a.txt",
-    "show --oneline R",
-    "show -s R",
-    "show HEAD^{tree}",
-    "ls-files",
-    "ls-files -s",
-    "ls-files -m",
-    "ls-files -d",
-    "ls-files -o --exclude-standard",
-    "ls-files -o",
-    "ls-files P",
-    "ls-files -z",
-    "ls-files --error-unmatch P",
-    "branch",
-    "branch --show-current",
-    "branch -a",
-    "branch -v",
-    "branch --list b*",
-    "tag",
-    "tag -l v*",
-    "merge-base HEAD R",
-    "merge-base R R",
-    "merge-base --is-ancestor R R",
-    "rev-list HEAD",
-    "rev-list --count HEAD",
-    "rev-list -n 1 R",
-    "rev-list R..R",
-    "rev-list --reverse HEAD -- P",
-    "for-each-ref",
-    "for-each-ref --format=%(refname:short)",
-    "for-each-ref refs/heads --format=%(objectname)",
-];
-const WRITING: &[&str] = &[
-    "add -A",
-    "add .",
-    "add P",
-    "add -u",
-    "add P P",
-    "add -f P",
-    "add -n .",
-    "add -v .",
-    "commit -m msg",
-    "commit -q -m msg",
-    "commit -m one -m two",
-    "commit -am all",
-    "commit --allow-empty -m e",
-    "commit --amend -m am",
-    "commit --amend --no-edit",
-    "commit -m x --author=C<c@d.e>",
-    "branch new",
-    "branch new R",
-    "branch -D b0",
-    "branch -f b0 R",
-    "branch deep/x/y",
-    "branch b0",
-    "tag t1",
-    "tag t2 R",
-    "tag -a -m ann t3",
-    "tag -d v0",
-    "tag -f v0 R",
-];
 
 struct Scene<'p> {
     place: &'p Place,
@@ -401,6 +203,10 @@ impl Scene<'_> {
             }
             _ => {}
         }
+        // In the middle of a merge everything is git's.
+        if self.dice.roll(6) > 0 {
+            self.git(&["reset", "-q", "--hard"]);
+        }
         let times = self.dice.roll(6);
         self.mutate(times);
         if self.dice.roll(2) > 0 {
@@ -412,11 +218,27 @@ impl Scene<'_> {
     }
 
     fn words(&mut self, line: &str) -> Vec<String> {
+        let project = self.place.path("project");
         let mut words = Vec::new();
         for word in line.split(' ') {
             words.push(match word {
                 "R" => self.dice.pick(REVISIONS).to_owned(),
                 "P" => self.dice.pick(PATHS).to_owned(),
+                "B" => self.dice.pick(BRANCHES).to_owned(),
+                "F" => {
+                    let files = self.files();
+                    let there: Vec<&str> = files
+                        .iter()
+                        .filter_map(|path| path.strip_prefix(&project).ok()?.to_str())
+                        .collect();
+                    let named: &[&str] = if there.is_empty() || self.dice.roll(4) == 0 {
+                        NAMES
+                    } else {
+                        &there
+                    };
+                    self.dice.pick(named).to_owned()
+                }
+                "--source=R" => format!("--source={}", self.dice.pick(REVISIONS)),
                 "R..R" => format!("{}..{}", self.dice.pick(REVISIONS), self.dice.pick(REVISIONS)),
                 "R:a.txt" => format!("{}:a.txt", self.dice.pick(REVISIONS)),
                 word => word.to_owned(),
@@ -425,9 +247,20 @@ impl Scene<'_> {
         words
     }
 
-    /// What stands in a repository after a command: all of its git directory but objects and the index, which git is asked about.
+    /// What stands in a repository after a command: all of its git directory but objects and the index, which git is asked about; all files and directories
+    /// of the work tree.
     fn state(&self, project: &Path) -> BTreeMap<String, Vec<u8>> {
         let mut state = BTreeMap::new();
+        let asked_of = |words: &[&str]| -> Vec<u8> {
+            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            let output = self.output("git", project, &words, false);
+            // What is dangling differs by when objects were made for nothing.
+            let text = if words[0] == "fsck" { Vec::new() } else { output.stdout };
+            [output.status.to_string().into_bytes(), text].concat()
+        };
+        // Files that git would have to read: before anything brings the index up to date.
+        state.insert("diff-files".to_owned(), asked_of(&["diff-files", "-z"]));
+        state.insert("work tree".to_owned(), listing(project));
         let mut waiting = vec![project.join(".git")];
         while let Some(directory) = waiting.pop() {
             for entry in fs::read_dir(directory).unwrap() {
@@ -448,14 +281,36 @@ impl Scene<'_> {
             &["status", "--porcelain=v2", "-uall", "--ignored"],
             &["fsck", "--strict"],
         ] {
-            let words: Vec<String> = asked.iter().map(|&word| word.to_owned()).collect();
-            let output = self.output("git", project, &words, false);
-            // What is dangling differs by when objects were made for nothing.
-            let text = if asked[0] == "fsck" { Vec::new() } else { output.stdout };
-            state.insert(asked.join(" "), [output.status.to_string().into_bytes(), text].concat());
+            state.insert(asked.join(" "), asked_of(asked));
         }
         state
     }
+}
+
+/// All files (kind, whether they can be run, content) and directories of a work tree.
+fn listing(project: &Path) -> Vec<u8> {
+    let mut lines = Vec::new();
+    let mut waiting = vec![project.to_path_buf()];
+    while let Some(directory) = waiting.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(project).unwrap().to_string_lossy().into_owned();
+            let about = fs::symlink_metadata(&path).unwrap();
+            if about.is_dir() {
+                if name != ".git" {
+                    waiting.push(path);
+                    lines.push(format!("{name}/"));
+                }
+            } else if about.is_symlink() {
+                lines.push(format!("{name} -> {:?}", fs::read_link(&path).unwrap()));
+            } else {
+                let content = fs::read(&path).unwrap();
+                lines.push(format!("{name} {:o} {content:?}", about.permissions().mode()));
+            }
+        }
+    }
+    lines.sort();
+    lines.join("\n").into_bytes()
 }
 
 pub(crate) fn answer(output: &Output) -> (Option<i32>, String, String) {
@@ -494,28 +349,48 @@ fn compare(part: u64) {
         let project = place.path("project");
         for _ in 0..each {
             scene.clock += 1;
-            let writes = scene.dice.roll(3) == 0;
-            let line = scene.dice.pick(if writes { WRITING } else { READING });
+            let (writes, lines) = match scene.dice.roll(6) {
+                0 => (true, WRITING),
+                1 | 2 => (true, MOVING),
+                _ => (false, READING),
+            };
+            // Files change between commands.
+            if scene.dice.roll(4) == 0 {
+                let times = scene.dice.roll(3);
+                scene.mutate(times);
+            }
+            let line = scene.dice.pick(lines);
             let words = scene.words(line);
             let count = counts.entry(words[0].clone()).or_default();
             count[0] += 1;
             // Each on a copy of its own, and git's is the one that goes on.
             let (ours, mine) = (place.path("ours/project"), writes);
+            let knows = !mine || scene.dice.roll(4) > 0;
             if mine {
                 fs::create_dir_all(place.path("ours")).unwrap();
                 copy(&project, &ours);
-                // All files are others now: what git has to write down about them it would write itself.
-                if scene.dice.roll(4) > 0 {
-                    place.run(
-                        "git",
-                        &["-C", ours.to_str().unwrap(), "update-index", "-q", "--refresh"],
-                    );
+                // The copy's files are others than its index knows: what git has to write down about them it would write itself.
+                if knows {
+                    for directory in [&ours, &project] {
+                        let words = ["update-index", "-q", "--refresh"].map(str::to_owned);
+                        scene.output("git", directory, &words, false);
+                    }
                 }
             }
             let said = scene.output(PYI, if mine { &ours } else { &project }, &words, true);
             let theirs = scene.output("git", &project, &words, false);
+            // With conflicts everything is git's.
+            if !scene.git(&["ls-files", "-u"]).stdout.is_empty() {
+                scene.git(&["reset", "-q", "--hard"]);
+            }
             if is_handed_over(&said) {
                 count[2] += 1;
+                if std::env::var_os("PYI_GIT_WHY").is_some() {
+                    let why = String::from_utf8_lossy(&said.stderr).into_owned();
+                    let why = why.split(" cannot run natively here ").nth(1).unwrap_or("?").to_owned();
+                    let ended = theirs.status.code().unwrap_or(-1);
+                    println!("why {ended} {} {}", words.join(" "), why.lines().next().unwrap_or(""));
+                }
                 continue;
             }
             let mut different = answer(&said) != answer(&theirs);
@@ -523,14 +398,30 @@ fn compare(part: u64) {
             if mine {
                 states = (scene.state(&ours), scene.state(&project));
                 states.0.retain(|name, value| states.1.get(name) != Some(value));
+                if !knows {
+                    states.0.remove("diff-files");
+                }
+                // Git may note the empty tree with the index, which nobody wrote.
+                states
+                    .0
+                    .retain(|name, value| !(name.starts_with("fsck") && value == b"exit status: 0"));
                 different |= !states.0.is_empty();
             }
             if different {
+                if let Some(keep) = std::env::var_os("PYI_GIT_KEEP") {
+                    let number = differences.len();
+                    for (from, name) in [(&ours, "ours"), (&project, "git")] {
+                        copy(from, &Path::new(&keep).join(format!("{part}-{number}-{name}")));
+                    }
+                }
                 let (ours, git) = (answer(&said), answer(&theirs));
-                differences.push(format!(
-                    "repository {repository}: {words:?}\n ours {ours:?}\n git  {git:?}\n {:?}",
-                    states.0
-                ));
+                let text = |bytes: Option<&Vec<u8>>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+                let mut told = format!("repository {repository}: {words:?}\n ours {ours:?}\n git  {git:?}");
+                for (name, value) in &states.0 {
+                    let (value, git) = (text(Some(value)), text(states.1.get(name)));
+                    told += &format!("\n {name}:\n  ours {value:?}\n  git  {git:?}");
+                }
+                differences.push(told);
             } else {
                 count[1] += 1;
             }

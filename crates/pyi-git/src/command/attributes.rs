@@ -13,6 +13,8 @@ use crate::ignore::{IgnoreStack, PatternList};
 pub struct Asked {
     /// Line endings.
     pub text: bool,
+    /// Line endings that may be others than `\n` in the work tree.
+    pub eol: bool,
     /// Filters, `$Id$`, encodings: content is not what stands in the file.
     pub convert: bool,
     /// Whether a file counts as binary.
@@ -28,7 +30,8 @@ fn asked(words: &str) -> Asked {
         match word.split('=').next().unwrap_or(word) {
             // Git warns of line endings that will be others when the file is written again.
             "eol" if word != "eol=lf" => asked.convert = true,
-            "text" | "eol" | "crlf" => asked.text = true,
+            "text" => asked.text = true,
+            "eol" | "crlf" => (asked.text, asked.eol) = (true, true),
             "binary" => asked.diff = true,
             "diff" if word.contains('=') => asked.driver = true,
             "diff" => asked.diff = true,
@@ -100,6 +103,7 @@ impl Attributes {
             for (stack, asked) in known {
                 if stack.matched(path, false).is_some() {
                     all.text |= asked.text;
+                    all.eol |= asked.eol;
                     all.convert |= asked.convert;
                     all.diff |= asked.diff;
                     all.driver |= asked.driver;

@@ -6,6 +6,7 @@ use super::diff::{Options, pairs};
 use super::pathspec::Pathspec;
 use super::refs::{HEADS, Head};
 use super::restore::put_paths;
+use super::status_long::{About, tracking_lines};
 use super::{Call, Found, Run, Stop, View, say, unavailable};
 use crate::Oid;
 
@@ -21,6 +22,10 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             ("detach", Takes::Nothing),
         ],
     )?;
+    let excluding = [given.has("b"), given.has("B"), given.has("detach")];
+    if excluding.into_iter().filter(|given| *given).count() > 1 {
+        return unavailable("git checkout with options that exclude each other");
+    }
     if let Some(name) = given.value("b").or(given.value("B")) {
         let name = name.to_vec();
         if given.rest.len() > 1 || given.dashes.is_some_and(|at| at < given.rest.len()) {
@@ -35,7 +40,14 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             if given.has("detach") {
                 return go(call, &given, b"HEAD", false);
             }
+            if call.site.is_directory() && given.has("force") {
+                return go(call, &given, b"HEAD", false);
+            }
+            if call.site.is_directory() && call.head_oid()?.is_none() {
+                return unavailable("git checkout before the first commit");
+            }
             show_changes(call, &given)?;
+            show_tracking(call, &given)?;
             Ok(0)
         }
         (Some(_), Some(0)) => paths(call, &given, View::Index, &given.rest, false),
@@ -55,6 +67,10 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
                     }
                     go(call, &given, &first, false)
                 }
+                Some(_) if given.has("detach") => unavailable("git checkout --detach with paths"),
+                Some(_) if dashes.is_none() && !matches!(call.site.find(View::Work, &first), Ok(None)) => {
+                    unavailable("git checkout of what is a revision and a path")
+                }
                 Some(oid) => {
                     let Some(tree) = call.peel(&oid, Some(crate::ObjectKind::Tree))? else {
                         return unavailable("git checkout from something else than a commit");
@@ -71,6 +87,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
                     Err(call.die(format!("git checkout: --detach does not take a path argument '{text}'")))
                 }
                 None if first == b"-" => go(call, &given, &first, false),
+                None if dashes.is_none() && is_remote(call, &first)? => {
+                    unavailable("git checkout of a remote's branch")
+                }
                 None => paths(call, &given, View::Index, &given.rest, dashes.is_none()),
             }
         }
@@ -88,6 +107,10 @@ pub(crate) fn run_switch(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             ("d|detach", Takes::Nothing),
         ],
     )?;
+    let excluding = [given.has("create"), given.has("force-create"), given.has("detach")];
+    if excluding.into_iter().filter(|given| *given).count() > 1 {
+        return unavailable("git switch with options that exclude each other");
+    }
     if let Some(name) = given.value("create").or(given.value("force-create")) {
         let name = name.to_vec();
         return new_branch(call, &given, &name, given.has("force-create"));
@@ -122,6 +145,15 @@ fn new_branch(call: &mut Call<'_>, given: &Given, name: &[u8], force: bool) -> R
     let start = given.rest.first().map_or(&b"HEAD"[..], Vec::as_slice).to_vec();
     let full = call.branch_name(name)?;
     let head = call.head_oid()?;
+    if call.site.is_directory() {
+        let follows = call
+            .find_ref(&start)?
+            .is_some_and(|(from, _)| from.starts_with(b"refs/remotes/"));
+        let is_detached = matches!(call.head()?, Head::Detached(_));
+        if follows || start == b"-" || (is_detached && call.resolve_commit(&start)? != head) {
+            return unavailable("git checkout of such a new branch");
+        }
+    }
     if call.read_ref(&full)?.is_some() && !force {
         let name = String::from_utf8_lossy(name).into_owned();
         return Err(call.die(format!("a branch named '{name}' already exists")));
@@ -155,6 +187,7 @@ fn new_branch(call: &mut Call<'_>, given: &Given, name: &[u8], force: bool) -> R
         show_changes_of(call, given, &oid)?;
     }
     let existed = call.read_ref(&full)?.is_some();
+    let start = if start == b"@" { b"HEAD".to_vec() } else { start };
     let head_before = call.head()?;
     let full = create(call, name, &start, &oid, force)?;
     let message = [b"checkout: moving from ", from.as_slice(), b" to ", name].concat();
@@ -169,7 +202,25 @@ fn new_branch(call: &mut Call<'_>, given: &Given, name: &[u8], force: bool) -> R
         };
         call.err.extend_from_slice(format!("{what} '{text}'\n").as_bytes());
     }
+    show_tracking(call, given)?;
     Ok(0)
+}
+
+/// How far HEAD's branch is from what it follows.
+fn show_tracking(call: &mut Call<'_>, given: &Given) -> Run<()> {
+    match call.head()? {
+        Head::Branch(name) if call.site.is_directory() && !given.has("quiet") => {
+            tracking_lines(call, &name, About::Status)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether some remote has a branch of this name, which git would make a branch of.
+fn is_remote(call: &mut Call<'_>, name: &[u8]) -> Run<bool> {
+    let end = [b"/", name].concat();
+    let refs = call.refs(b"refs/remotes/")?;
+    Ok(refs.iter().any(|(full, _)| full.ends_with(&end)))
 }
 
 fn show_changes_of(call: &mut Call<'_>, given: &Given, oid: &Oid) -> Run<()> {
@@ -203,7 +254,12 @@ fn go(call: &mut Call<'_>, given: &Given, name: &[u8], switch: bool) -> Run<i32>
             super::reset::hard(call, &head)?;
         }
         let Some(head) = call.head_oid()? else { return Ok(0) };
-        return show_changes_of(call, given, &head).map(|()| 0);
+        if call.site.is_directory() && name == b"@" {
+            return unavailable("git checkout of @");
+        }
+        show_changes_of(call, given, &head)?;
+        show_tracking(call, given)?;
+        return Ok(0);
     }
     let before = match name {
         b"-" => call.branch_before(1)?,
@@ -256,6 +312,7 @@ fn go(call: &mut Call<'_>, given: &Given, name: &[u8], switch: bool) -> Run<i32>
             let what = if same { "Already on" } else { "Switched to branch" };
             call.err.extend_from_slice(format!("{what} '{text}'\n").as_bytes());
         }
+        show_tracking(call, given)?;
         return Ok(0);
     }
     let advice = !quiet && matches!(head, Head::Branch(_)) && !given.has("detach");
@@ -265,7 +322,8 @@ fn go(call: &mut Call<'_>, given: &Given, name: &[u8], switch: bool) -> Run<i32>
         );
         call.err.extend_from_slice(lines.as_bytes());
     }
-    let message = [b"checkout: moving from ", from.as_slice(), b" to ", name].concat();
+    let logged: &[u8] = if name == b"@" { b"HEAD" } else { name };
+    let message = [b"checkout: moving from ", from.as_slice(), b" to ", logged].concat();
     call.set_head(&Head::Detached(oid), &message)?;
     if !quiet {
         describe(call, "HEAD is now at", &oid)?;
@@ -278,7 +336,14 @@ fn describe(call: &mut Call<'_>, what: &str, oid: &Oid) -> Run<()> {
     let short = call.short(oid)?;
     say(
         &mut call.err,
-        &[what.as_bytes(), b" ", short.as_bytes(), b" ", &commit.subject(), b"\n"],
+        &[
+            what.as_bytes(),
+            b" ",
+            short.as_bytes(),
+            b" ",
+            &commit.shown_subject()?,
+            b"\n",
+        ],
     );
     Ok(())
 }
@@ -301,6 +366,9 @@ fn reached(call: &mut Call<'_>, oid: &Oid, going_to: &Oid) -> Run<bool> {
 pub(crate) fn switch_tree(call: &mut Call<'_>, from: Option<Oid>, to: &Oid, force: bool) -> Run<()> {
     if force {
         return super::reset::hard(call, to);
+    }
+    if call.site.is_directory() {
+        return super::twoway::switch(call, from, to);
     }
     let old = from.map_or(View::Empty, View::Of);
     let changes = call.site.changes(old, View::Of(*to))?;
@@ -408,7 +476,7 @@ pub(crate) fn switch_tree(call: &mut Call<'_>, from: Option<Oid>, to: &Oid, forc
 }
 
 /// Whether a file stands where a directory has to be.
-fn blocked(call: &mut Call<'_>, path: &[u8]) -> Run<bool> {
+pub(crate) fn blocked(call: &mut Call<'_>, path: &[u8]) -> Run<bool> {
     let ends: Vec<usize> = path
         .iter()
         .enumerate()

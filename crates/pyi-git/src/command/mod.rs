@@ -43,6 +43,7 @@ mod status;
 mod status_long;
 mod tag;
 mod tracking;
+mod twoway;
 mod walk;
 
 use std::collections::BTreeMap;

@@ -163,6 +163,9 @@ fn refuse(
 }
 
 fn rename(call: &mut Call<'_>, one: &Move) -> Run<()> {
+    if call.site.relocate(&one.from, &one.to)? {
+        return Ok(());
+    }
     let index = call.site.files(View::Index, &one.from)?;
     let work = call.site.files(View::Work, &one.from)?;
     let new = |path: &[u8]| [one.to.as_slice(), path.get(one.from.len()..).unwrap_or_default()].concat();

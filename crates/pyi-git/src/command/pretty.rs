@@ -83,11 +83,7 @@ fn message_lines(message: &[u8]) -> Vec<&[u8]> {
 impl Call<'_> {
     /// One commit, without what comes between commits.
     pub(crate) fn show_commit(&mut self, commit: &ReadCommit, style: &Style) -> Run<()> {
-        if commit
-            .encoding
-            .as_deref()
-            .is_some_and(|name| !name.eq_ignore_ascii_case(b"utf-8") && !name.eq_ignore_ascii_case(b"utf8"))
-        {
+        if !commit.is_utf8() {
             return unavailable("a commit message that is not UTF-8");
         }
         let name = if style.short_names || matches!(style.pretty, Pretty::Oneline { short: true }) {

@@ -1,9 +1,11 @@
 //! `git reset`.
 
+use std::collections::BTreeMap;
+
 use super::args::{self, Takes};
 use super::diff::{Options, pairs};
 use super::pathspec::Pathspec;
-use super::{Call, Found, Run, View, say, unavailable};
+use super::{Call, Found, Run, Version, View, say, unavailable};
 use crate::Oid;
 
 pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
@@ -60,9 +62,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
                 call.site.stage(&change.path, change.new.as_ref())?;
             }
         }
-        if !quiet {
-            show_unstaged(call)?;
-        }
+        show_unstaged(call, quiet)?;
         return Ok(0);
     }
     let Some(target) = target else {
@@ -71,6 +71,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             if mode != Some("soft") {
                 if mode == Some("hard") {
                     return unavailable("git reset --hard before the first commit");
+                }
+                if call.site.is_directory() {
+                    return unavailable("git reset before the first commit");
                 }
                 call.site.set_index(View::Empty)?;
             }
@@ -95,28 +98,47 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let shown: &[u8] = if revision == b"@" { b"HEAD" } else { &revision };
     let message = [b"reset: moving to ", shown].concat();
     call.move_head(&target, &message)?;
-    if quiet {
-        return Ok(0);
-    }
     match mode {
         Some("soft") => {}
+        Some("hard") if quiet => {}
         Some("hard") => {
             let commit = call.commit(&target)?;
             let short = call.short(&target)?;
             say(
                 &mut call.out,
-                &[b"HEAD is now at ", short.as_bytes(), b" ", &commit.subject(), b"\n"],
+                &[
+                    b"HEAD is now at ",
+                    short.as_bytes(),
+                    b" ",
+                    &commit.shown_subject()?,
+                    b"\n",
+                ],
             );
         }
-        _ => show_unstaged(call)?,
+        _ => show_unstaged(call, quiet)?,
     }
     Ok(0)
 }
 
-fn show_unstaged(call: &mut Call<'_>) -> Run<()> {
+/// Says which files differ from the index; in a directory, what is found out on the way is kept with the index, `quiet` or not.
+fn show_unstaged(call: &mut Call<'_>, quiet: bool) -> Run<()> {
+    if quiet && !call.site.is_directory() {
+        return Ok(());
+    }
     let mut options = Options::new(call)?;
     options.renames = None;
     let pairs = pairs(call, View::Index, View::Work, &Pathspec::default(), &options)?;
+    if quiet {
+        return Ok(());
+    }
+    if call.site.is_directory() {
+        for pair in pairs.iter().filter(|pair| pair.new.is_none()) {
+            let is_hidden = matches!(call.site.find(View::Work, pair.path())?, Some(Found::Directory));
+            if is_hidden || super::checkout::blocked(call, pair.path())? {
+                return unavailable("a file that something else is in the place of");
+            }
+        }
+    }
     if !pairs.is_empty() {
         call.line(&[b"Unstaged changes after reset:"]);
     }
@@ -131,6 +153,9 @@ fn show_unstaged(call: &mut Call<'_>) -> Run<()> {
 /// Index and tracked files become those of a commit. O(changed).
 pub(crate) fn hard(call: &mut Call<'_>, target: &Oid) -> Run<()> {
     let view = View::Of(*target);
+    if call.site.is_directory() {
+        return hard_directory(call, view);
+    }
     // What was tracked and is not in the commit goes; what is in the commit comes.
     for change in call.site.changes(View::Index, view)? {
         if change.new.is_none() && matches!(call.site.find(View::Work, &change.path)?, Some(Found::File(_))) {
@@ -144,6 +169,24 @@ pub(crate) fn hard(call: &mut Call<'_>, target: &Oid) -> Run<()> {
         }
         super::attributes::check_written(call, &change.path, new)?;
         call.site.put(&change.path, Some(new))?;
+    }
+    Ok(call.site.set_index(view)?)
+}
+
+/// The same where files are looked at one by one: what differs from the index, or in the index from the commit.
+fn hard_directory(call: &mut Call<'_>, view: View) -> Run<()> {
+    let mut wanted: BTreeMap<Vec<u8>, Option<Version>> = BTreeMap::new();
+    for change in call.site.tracked_changes(View::Index, &[])? {
+        wanted.insert(change.path, change.old);
+    }
+    for change in call.site.changes(View::Index, view)? {
+        wanted.insert(change.path, change.new);
+    }
+    for (path, version) in wanted {
+        match version {
+            Some(version) => call.site.put(&path, Some(&version))?,
+            None => super::rm::take_away(call, &path)?,
+        }
     }
     Ok(call.site.set_index(view)?)
 }

@@ -1,8 +1,10 @@
 //! `git restore`, and the paths that `git checkout` and `git reset` take from somewhere.
 
+use std::collections::HashSet;
+
 use super::args::{self, Takes};
 use super::pathspec::Pathspec;
-use super::{Call, Found, Run, Stop, View, unavailable};
+use super::{Call, Found, Run, Stop, Version, View, unavailable};
 
 pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let given = args::parse(
@@ -45,6 +47,14 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     Ok(0)
 }
 
+/// Whether the index has this version at a path.
+fn is_indexed(call: &mut Call<'_>, path: &[u8], version: &Version) -> Run<bool> {
+    Ok(match call.site.find(View::Index, path)? {
+        Some(Found::File(there)) => there.mode == version.mode && there.same_content(version),
+        _ => false,
+    })
+}
+
 /// Puts files of `source` into the index and the work tree; those that it has not go, unless they are to be kept. How many files
 /// were written.
 pub(crate) fn put_paths(
@@ -75,13 +85,14 @@ pub(crate) fn put_paths(
         }
     }
     let mut count = 0;
+    let kept: HashSet<&[u8]> = files.iter().map(|(path, _)| path.as_slice()).collect();
     for (path, _) in &tracked {
-        if !files.iter().any(|(other, _)| other == path) {
+        if !kept.contains(path.as_slice()) {
             if index {
                 call.site.stage(path, None)?;
             }
-            if work && matches!(call.site.find(View::Work, path)?, Some(Found::File(_))) {
-                call.site.put(path, None)?;
+            if work {
+                super::rm::take_away(call, path)?;
             }
         }
     }
@@ -101,8 +112,12 @@ pub(crate) fn put_paths(
         if work {
             let there = call.site.find(View::Work, path)?;
             let same = match &there {
-                Some(Found::File(there)) => !call.differs(Some(there), Some(version))?,
                 Some(Found::Directory) => return unavailable("putting a file where a directory is"),
+                // Git writes what it has no reason to believe to be the same.
+                Some(Found::File(_)) if call.site.is_directory() => {
+                    !changed && is_indexed(call, path, version)? && call.site.is_as_indexed(path, false)? == Some(true)
+                }
+                Some(Found::File(there)) => !call.differs(Some(there), Some(version))?,
                 None => false,
             };
             if !same {

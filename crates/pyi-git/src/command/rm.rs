@@ -2,8 +2,7 @@
 
 use super::args::{self, Takes};
 use super::pathspec::Pathspec;
-use super::quote::quoted;
-use super::{Call, Found, Run, Version, View, say};
+use super::{Call, Found, Run, Version, View, say, unavailable};
 
 pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let given = args::parse(
@@ -52,17 +51,29 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     }
     for (path, _) in &files {
         if !given.has("quiet") {
-            call.line(&[b"rm '", &quoted(path), b"'"]);
+            // Git does not quote here.
+            call.line(&[b"rm '", path, b"'"]);
         }
         if given.has("dry-run") {
             continue;
         }
         call.site.stage(path, None)?;
-        if !cached && matches!(call.site.find(View::Work, path)?, Some(Found::File(_))) {
-            call.site.put(path, None)?;
+        if !cached {
+            take_away(call, path)?;
         }
     }
     Ok(0)
+}
+
+/// Takes a file out of the work tree. In a directory, one that is gone already leaves directories behind that may be empty.
+pub(crate) fn take_away(call: &mut Call<'_>, path: &[u8]) -> Run<()> {
+    match call.site.find(View::Work, path)? {
+        Some(Found::File(_)) => call.site.put(path, None)?,
+        found if !call.site.is_directory() => drop(found),
+        None => call.site.put(path, None)?,
+        Some(Found::Directory) => return unavailable("a directory where a file was"),
+    }
+    Ok(())
 }
 
 /// Files that would lose something.
@@ -81,7 +92,10 @@ fn refuse_changed(call: &mut Call<'_>, files: &[(Vec<u8>, Version)], cached: boo
             Some(head) => version(call.site.find(View::Of(head), path)?),
             None => None,
         };
-        let work_differs = call.differs(Some(&work), Some(index))?;
+        let work_differs = match call.site.is_as_indexed(path, true)? {
+            Some(same) => !same,
+            None => call.differs(Some(&work), Some(index))?,
+        };
         let head_differs = call.differs(committed.as_ref(), Some(index))?;
         match (work_differs, head_differs) {
             (true, true) => both.push(path.clone()),

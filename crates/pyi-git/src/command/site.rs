@@ -248,6 +248,25 @@ pub trait Site {
     /// What the site says.
     fn put(&mut self, path: &[u8], version: Option<&Version>) -> Result<(), Failure>;
 
+    /// Moves a file or directory of the work tree, with what the index has of it; `false`: the site leaves it to who asks.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn relocate(&mut self, from: &[u8], to: &[u8]) -> Result<bool, Failure> {
+        let _ = (from, to);
+        Ok(false)
+    }
+
+    /// Whether the work tree has at a path what the index has; not `by_content`: as far as can be seen without reading the file, so that one that was
+    /// touched counts as another. `None`: the site leaves it to who asks.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn is_as_indexed(&mut self, path: &[u8], by_content: bool) -> Result<Option<bool>, Failure> {
+        let _ = (path, by_content);
+        Ok(None)
+    }
+
     /// A file of the git directory: `HEAD`, `refs/heads/main`, `config`, ...
     ///
     /// # Errors

@@ -1,13 +1,14 @@
 //! `git stash`: push, list, pop, apply, drop.
 
-use super::args::{self, Takes};
+use super::args::{self, Given, Takes};
 use super::commit::store;
+use super::diff::{Format, Options, TABLE, pairs, print};
 use super::identity::Capacity;
 use super::pathspec::Pathspec;
 use super::refs::{HEADS, Head};
 use super::status::{Untracked, collect};
 use super::status_long;
-use super::{Call, Run, Stop, View, say, unavailable};
+use super::{Call, Run, Stop, View, unavailable};
 use crate::Oid;
 
 const STASH: &[u8] = b"refs/stash";
@@ -20,16 +21,59 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     match verb {
         b"push" => push(call, rest),
         b"list" if rest.is_empty() => list(call),
-        b"pop" => pop(call, rest),
-        b"drop" if rest.is_empty() => {
-            let Some(oid) = call.read_ref(STASH)? else {
-                call.error("refs/stash@{0} is not a valid reference");
-                return unavailable("git stash drop without a stash");
-            };
-            drop_top(call, &oid, b"refs/stash@{0}")?;
+        b"show" if call.site.is_directory() => show(call, rest),
+        b"pop" | b"apply" => pop(call, rest, verb == b"pop"),
+        b"drop" => {
+            let given = args::parse(call, rest, &[("q|quiet", Takes::Nothing)])?;
+            let stash = named(call, &given)?;
+            drop_top(call, &stash, given.has("quiet"))?;
             Ok(0)
         }
         _ => unavailable(format!("git stash {}", String::from_utf8_lossy(verb))),
+    }
+}
+
+/// A stash that was asked for.
+struct Stash {
+    oid: Oid,
+    /// 0 is the last.
+    number: u64,
+    /// As git calls it.
+    name: Vec<u8>,
+}
+
+fn named(call: &mut Call<'_>, given: &Given) -> Run<Stash> {
+    let (number, name) = match &given.rest[..] {
+        [] => (Some(0), b"refs/stash@{0}".to_vec()),
+        [word] if given.dashes.is_none() => {
+            let digits = |text: &[u8]| -> Option<u64> {
+                let plain = !text.is_empty() && text.len() < 10 && text.iter().all(u8::is_ascii_digit);
+                std::str::from_utf8(text).ok().filter(|_| plain)?.parse().ok()
+            };
+            match word.strip_prefix(b"stash@{").and_then(|rest| rest.strip_suffix(b"}")) {
+                Some(inside) => (digits(inside), word.clone()),
+                None => (digits(word), [b"refs/stash@{", word.as_slice(), b"}"].concat()),
+            }
+        }
+        _ => (None, Vec::new()),
+    };
+    let Some(number) = number else {
+        return unavailable("git stash of a stash that is named in another way");
+    };
+    if call.read_ref(STASH)?.is_none() {
+        if call.command == "stash" && given.rest.is_empty() && !call.site.is_directory() {
+            call.err.extend_from_slice(b"No stash entries found.\n");
+            return Err(Stop::Exit(1));
+        }
+        return unavailable("git stash without a stash");
+    }
+    match call.logged(STASH, number)? {
+        Some(entry) => Ok(Stash {
+            oid: entry.new,
+            number,
+            name,
+        }),
+        None => unavailable("git stash of a stash that is not there"),
     }
 }
 
@@ -57,15 +101,25 @@ fn push(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     };
     let commit = call.commit(&head)?;
     let short = call.short(&head)?;
-    let about = [branch.as_slice(), b": ", short.as_bytes(), b" ", &commit.subject()].concat();
+    let about = [
+        branch.as_slice(),
+        b": ",
+        short.as_bytes(),
+        b" ",
+        &commit.shown_subject()?,
+    ]
+    .concat();
     let author = call.identity(Capacity::Author)?;
     let committer = call.identity(Capacity::Committer)?;
     let index_text = [b"index on ", about.as_slice(), b"\n"].concat();
     let index = store(call, &[head], &author, &committer, &index_text)?;
-    for change in call.site.changes(View::Index, View::Work)? {
-        if change.old.is_some() {
-            call.site.stage(&change.path, change.new.as_ref())?;
+    for change in call.site.tracked_changes(View::Index, &[])? {
+        // Git compares files with the commit here, and so does not see that one is gone which was only staged.
+        let is_missed = change.new.is_none() && call.site.find(View::Of(head), &change.path)?.is_none();
+        if is_missed {
+            continue;
         }
+        call.site.stage(&change.path, change.new.as_ref())?;
     }
     let text = match given.value("message") {
         Some(message) => [b"On ", branch.as_slice(), b": ", message].concat(),
@@ -74,6 +128,8 @@ fn push(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let work = store(call, &[head, index], &author, &committer, &text)?;
     call.update_ref(STASH, Some(&work), &text)?;
     super::reset::hard(call, &head)?;
+    call.site
+        .set_admin(b"ORIG_HEAD", Some(format!("{head}\n").into_bytes().into()))?;
     call.move_head(&head, b"reset: moving to HEAD")?;
     if !given.has("quiet") {
         call.line(&[b"Saved working directory and index state ", &text]);
@@ -91,16 +147,36 @@ fn list(call: &mut Call<'_>) -> Run<i32> {
     Ok(0)
 }
 
-fn pop(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
+/// What a stash changed of files that were tracked.
+fn show(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
+    let given = args::parse(call, argv, TABLE)?;
+    let mut options = Options::from(call, &given)?;
+    if options.formats.is_empty() && !options.nothing {
+        options.formats.push(Format::Stat);
+    }
+    let stash = named(call, &given)?;
+    let commit = call.commit(&stash.oid)?;
+    let (Some(base), 2) = (commit.parents.first(), commit.parents.len()) else {
+        return unavailable("git stash show of this stash");
+    };
+    let pairs = pairs(
+        call,
+        View::Of(*base),
+        View::Of(stash.oid),
+        &Pathspec::default(),
+        &options,
+    )?;
+    print(call, &pairs, &options)?;
+    Ok(0)
+}
+
+fn pop(call: &mut Call<'_>, argv: &[Vec<u8>], drops: bool) -> Run<i32> {
     let given = args::parse(call, argv, &[("q|quiet", Takes::Nothing)])?;
-    if !given.rest.is_empty() {
+    let stash = named(call, &given)?;
+    if drops && stash.number > 0 {
         return unavailable("git stash pop of another stash than the last");
     }
-    let Some(stash) = call.read_ref(STASH)? else {
-        call.err.extend_from_slice(b"No stash entries found.\n");
-        return Err(Stop::Exit(1));
-    };
-    let commit = call.commit(&stash)?;
+    let commit = call.commit(&stash.oid)?;
     let (Some(base), Some(head)) = (commit.parents.first().copied(), call.head_oid()?) else {
         return unavailable("git stash pop of this stash");
     };
@@ -109,7 +185,7 @@ fn pop(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     if !same || !clean.staged.is_empty() || !clean.changed.is_empty() || commit.parents.len() != 2 {
         return unavailable("git stash pop onto anything but the clean commit that it was made on");
     }
-    let changes = call.site.changes(View::Of(base), View::Of(stash))?;
+    let changes = call.site.changes(View::Of(base), View::Of(stash.oid))?;
     for change in &changes {
         if change.old.is_none() && call.site.find(View::Work, &change.path)?.is_some() {
             return unavailable("git stash pop over untracked files");
@@ -130,10 +206,16 @@ fn pop(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         let status = collect(call, Some(head), &Pathspec::default(), Untracked::Normal)?;
         status_long::print(call, &status, Untracked::Normal, status_long::About::Status)?;
     }
-    drop_top(call, &stash, b"refs/stash@{0}").map(|()| 0)
+    if drops {
+        drop_top(call, &stash, given.has("quiet"))?;
+    }
+    Ok(0)
 }
 
-fn drop_top(call: &mut Call<'_>, oid: &Oid, name: &[u8]) -> Run<()> {
+fn drop_top(call: &mut Call<'_>, stash: &Stash, quiet: bool) -> Run<()> {
+    if stash.number > 0 {
+        return unavailable("git stash drop of another stash than the last");
+    }
     call.pop_log(STASH)?;
     match call.logged(STASH, 0)? {
         Some(entry) => {
@@ -142,9 +224,9 @@ fn drop_top(call: &mut Call<'_>, oid: &Oid, name: &[u8]) -> Run<()> {
         }
         None => call.site.set_admin(STASH, None)?,
     }
-    say(
-        &mut call.out,
-        &[b"Dropped ", name, b" (", oid.to_hex().as_bytes(), b")\n"],
-    );
+    if !quiet {
+        let oid = stash.oid.to_hex();
+        call.line(&[b"Dropped ", &stash.name, b" (", oid.as_bytes(), b")"]);
+    }
     Ok(())
 }

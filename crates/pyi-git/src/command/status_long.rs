@@ -23,7 +23,8 @@ pub(crate) fn detached(call: &mut Call<'_>) -> Run<Option<(bool, Vec<u8>)>> {
         if let Some((name, oid)) = call.find_ref(&target)? {
             let peeled = call.peel(&oid, Some(crate::ObjectKind::Commit))?;
             if name != b"HEAD" && peeled == Some(entry.new) {
-                let name = name.strip_prefix(TAGS).unwrap_or(&name).to_vec();
+                let short = name.strip_prefix(TAGS).or_else(|| name.strip_prefix(b"refs/remotes/"));
+                let name = short.unwrap_or(&name).to_vec();
                 return Ok(Some((is_at, name)));
             }
         }
@@ -51,6 +52,16 @@ fn row(call: &mut Call<'_>, pair: &Pair) {
 
 /// How far a branch is from what it follows.
 fn print_tracking(call: &mut Call<'_>, branch: &[u8], about: About) -> Run<()> {
+    let before = call.out.len();
+    tracking_lines(call, branch, about)?;
+    if call.out.len() > before {
+        call.out.push(b'\n');
+    }
+    Ok(())
+}
+
+/// The same, without an empty line behind.
+pub(crate) fn tracking_lines(call: &mut Call<'_>, branch: &[u8], about: About) -> Run<()> {
     let Some(tracking) = call.tracking(branch)? else {
         return Ok(());
     };
@@ -86,7 +97,6 @@ fn print_tracking(call: &mut Call<'_>, branch: &[u8], about: About) -> Run<()> {
             }
         }
     }
-    call.out.push(b'\n');
     Ok(())
 }
 

@@ -5,11 +5,12 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 
 use pyi_cas::Bytes;
-use pyi_git::command::{Failure, Version};
+use pyi_git::command::{Asked, Failure, Version};
 use pyi_git::index::IndexStat;
 use pyi_git::index_view::EntryView;
 use pyi_git::{ObjectFormat, ObjectKind, Oid, hash_object};
 
+use super::pending::Refreshed;
 use super::{DiskSite, unsupported};
 use crate::Error;
 use crate::sandbox::os::{Dir, FileType, Stat};
@@ -92,7 +93,7 @@ pub(super) fn mode_of(stat: &Stat) -> Option<u32> {
 
 impl Place {
     /// The directory in which a path stands, and the path's last name; `None` if there is no such directory.
-    fn of<'s, 'p>(&'s mut self, top: &'s Dir, path: &'p [u8]) -> io::Result<Option<(&'s Dir, &'p [u8])>> {
+    pub(super) fn of<'s, 'p>(&'s mut self, top: &'s Dir, path: &'p [u8]) -> io::Result<Option<(&'s Dir, &'p [u8])>> {
         let slash = path.iter().rposition(|&byte| byte == b'/');
         let (directory, name) = match slash {
             Some(slash) => (
@@ -124,7 +125,7 @@ impl Place {
             };
             let opened = match above {
                 None => None,
-                Some(above) => match above.directory(rest.get(..len).unwrap_or_default()) {
+                Some(above) => match above.passage(rest.get(..len).unwrap_or_default()) {
                     Ok(opened) => Some(opened),
                     Err(error) if is_absent(&error) => None,
                     Err(error) => return Err(error),
@@ -157,14 +158,36 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
 }
 
-/// Whether an entry's stat data is that of the file, and the file cannot have changed since the index was written without anything to see.
-pub(super) fn is_same(entry: &EntryView<'_>, stat: &Stat, index_time: (u32, u32)) -> bool {
-    let now = index_stat(stat);
-    let known = IndexStat {
-        dev: now.dev,
-        ..entry.stat()
-    };
-    now == known && mode_of(stat) == Some(entry.mode()) && (now.mtime_seconds, now.mtime_nanos) < index_time
+/// What an entry of the index says of its file.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'e> {
+    path: &'e [u8],
+    oid: Oid,
+    mode: u32,
+    stat: IndexStat,
+}
+
+impl<'e> From<&EntryView<'e>> for Known<'e> {
+    fn from(entry: &EntryView<'e>) -> Self {
+        Known {
+            path: entry.path(),
+            oid: entry.oid(),
+            mode: entry.mode(),
+            stat: entry.stat(),
+        }
+    }
+}
+
+impl Known<'_> {
+    /// Whether this stat data is that of the file, and the file cannot have changed since the index was written without anything to see.
+    pub(super) fn is_same(&self, stat: &Stat, index_time: (u32, u32)) -> bool {
+        let now = index_stat(stat);
+        let known = IndexStat {
+            dev: now.dev,
+            ..self.stat
+        };
+        now == known && mode_of(stat) == Some(self.mode) && (now.mtime_seconds, now.mtime_nanos) < index_time
+    }
 }
 
 /// Whether git, which knows seconds only, sees nothing changed.
@@ -287,6 +310,23 @@ impl DiskSite<'_> {
 
     /// Attributes can ask for other content than the file has.
     fn refuse_conversion(&mut self, path: &[u8], content: &[u8]) -> Result<(), Failure> {
+        match self.asked(path)? {
+            Asked { convert: true, .. } => unsupported("attributes"),
+            Asked { text: true, .. } if content.contains(&b'\r') => unsupported("attributes"),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same of a file that is written.
+    pub(super) fn refuse_writing(&mut self, path: &[u8], content: &[u8]) -> Result<(), Failure> {
+        if self.asked(path)?.eol {
+            return unsupported("attributes");
+        }
+        self.refuse_conversion(path, content)
+    }
+
+    /// What attributes ask for a path.
+    fn asked(&mut self, path: &[u8]) -> Result<Asked, Failure> {
         let mut attributes = std::mem::take(&mut self.attributes);
         let asked = attributes.asked(path, |name| {
             match self.stat(name)? {
@@ -309,14 +349,25 @@ impl DiskSite<'_> {
         self.attributes = attributes;
         match asked? {
             None => unsupported("attributes"),
-            Some(asked) if asked.convert || (asked.text && content.contains(&b'\r')) => unsupported("attributes"),
-            Some(_) => Ok(()),
+            Some(asked) => Ok(asked),
         }
     }
 
     /// Compares an entry of the index with what stands in the work tree.
     pub(super) fn look(&mut self, entry: &EntryView<'_>) -> Result<Seen, Failure> {
-        let path = entry.path();
+        let entry = Known::from(entry);
+        if let Some(planned) = self.pending.plan.at(entry.path) {
+            let same = |version: &Version| {
+                let oid = oid_of(self.format, version)?;
+                Ok::<_, Failure>((oid, version.mode) == (entry.oid, entry.mode))
+            };
+            return Ok(match planned {
+                None => Seen::Gone,
+                Some(version) if same(version)? => Seen::Same,
+                Some(version) => Seen::Changed(version.clone()),
+            });
+        }
+        let path = entry.path;
         let Some(stat) = self.stat(path)? else {
             return Ok(Seen::Gone);
         };
@@ -328,19 +379,20 @@ impl DiskSite<'_> {
                 None => Ok(Seen::Gone),
             };
         }
-        if is_same(entry, &stat, self.index_time) {
+        if entry.is_same(&stat, self.index_time) {
             return Ok(Seen::Same);
         }
-        let (mode, known_size) = (entry.mode(), entry.stat().size);
         let version = self.work_version(path, &stat)?;
-        let same_kind = version.kind() == mode & 0o170_000;
+        let same_kind = version.kind() == entry.mode & 0o170_000;
         let now = index_stat(&stat);
-        if same_kind && (now.size == known_size || known_size == 0) {
-            if self.work_oid(&version)? == Some(entry.oid()) {
-                if version.mode == mode {
+        if same_kind && (now.size == entry.stat.size || entry.stat.size == 0) {
+            if self.work_oid(&version)? == Some(entry.oid) {
+                let refreshed = Refreshed::of(entry.oid, version.mode, now);
+                self.pending.refreshed.insert(path.to_vec(), refreshed);
+                if version.mode == entry.mode {
                     let known = IndexStat {
                         dev: now.dev,
-                        ..entry.stat()
+                        ..entry.stat
                     };
                     self.is_stale |= !is_same_second(&now, &known);
                     return Ok(Seen::Same);
@@ -353,6 +405,18 @@ impl DiskSite<'_> {
             self.work_content(&version)?;
         }
         Ok(Seen::Changed(version))
+    }
+
+    /// Whether a file has the stat data of its entry; where that proves nothing, its content.
+    pub(super) fn is_untouched(&mut self, entry: &EntryView<'_>) -> Result<bool, Failure> {
+        let Some(stat) = self.stat(entry.path())? else {
+            return Ok(false);
+        };
+        let known = Known::from(entry);
+        if known.is_same(&stat, self.index_time) {
+            return Ok(true);
+        }
+        Ok(known.is_same(&stat, (u32::MAX, u32::MAX)) && matches!(self.look(entry)?, Seen::Same))
     }
 
     /// A file of the git directory, as it stands.

@@ -7,8 +7,10 @@
 mod files;
 mod guard;
 mod pending;
+mod plan;
 mod scan;
 mod site;
+mod sweep;
 mod trees;
 mod untracked;
 mod write;
@@ -35,20 +37,23 @@ use files::{Place, Seen, WorkFile, stored};
 use pending::Pending;
 use scan::Files;
 use trees::{Below, Trees};
-use untracked::{Asked, Untracked};
+use untracked::Asked;
 
 /// Symbolic refs that point at symbolic refs: git follows fewer.
 const SYMBOLIC_MAX: usize = 5;
 /// An index of this size costs less to map than to read: pages that are read into have to be made first.
 const MAPPED_BYTES: u64 = 256 << 10;
 /// Operations that are in the middle of something change what commands say and do.
-const IN_PROGRESS: [&str; 11] = [
+const IN_PROGRESS: [&str; 14] = [
     "MERGE_HEAD",
     "CHERRY_PICK_HEAD",
     "REVERT_HEAD",
     "BISECT_LOG",
     "REBASE_HEAD",
     "AUTO_MERGE",
+    "MERGE_MODE",
+    "MERGE_RR",
+    "SQUASH_MSG",
     "MERGE_AUTOSTASH",
     "rebase-merge",
     "rebase-apply",
@@ -80,6 +85,8 @@ pub struct DiskSite<'r> {
     root: Dir,
     /// Rules for what is ignored that stand outside of the work tree, those that win last.
     excludes: Vec<Arc<PatternList>>,
+    /// `info/exclude` as it stands.
+    exclude: Option<Bytes>,
     index: Option<Arc<IndexView>>,
     /// When the index was written, and which file it was.
     index_time: (u32, u32),
@@ -93,7 +100,7 @@ pub struct DiskSite<'r> {
     trees: Trees,
     /// What will be asked about untracked files, and what was found out meanwhile.
     asked: Option<Asked>,
-    untracked: Option<(Asked, Untracked)>,
+    untracked: Option<(Asked, Vec<Vec<u8>>)>,
     refs: Option<Arc<BTreeMap<Vec<u8>, Oid>>>,
     /// Those that are symbolic, if `refs` was read.
     symbolic: Vec<Vec<u8>>,
@@ -120,6 +127,7 @@ impl<'r> DiskSite<'r> {
             top: top.to_path_buf(),
             root,
             excludes: Vec::new(),
+            exclude: None,
             index: None,
             index_time: (0, 0),
             index_stamp: None,
@@ -152,6 +160,7 @@ impl<'r> DiskSite<'r> {
         }
         if let Some(text) = site.git_file(b"info/exclude")? {
             site.excludes.push(Arc::new(PatternList::parse(&text)));
+            site.exclude = Some(text.into());
         }
         Ok(site)
     }
@@ -274,14 +283,31 @@ impl<'r> DiskSite<'r> {
             ranges,
             index_time: self.index_time,
         };
-        let asked = self.asked.take().filter(|_| files.threads() > 1);
-        let beside = asked.as_ref().map(|asked| {
-            let search = self.search(&view, asked);
-            move || search.all()
-        });
-        let (suspects, found) = files.suspects(beside);
-        let suspects = suspects.map_err(|error| self.io("look at files of", b"", &error))?;
-        self.untracked = asked.zip(found);
+        let suspects = match self
+            .asked
+            .take()
+            .filter(|asked| within.is_empty() && asked.within.is_empty())
+        {
+            Some(asked) => {
+                let search = self.search(&view, &asked);
+                let (found, looked) = sweep::sweep(search, self.index_time, files.threads())?;
+                let rest = Files {
+                    ranges: looked.rest,
+                    ..files
+                };
+                let mut suspects = looked.suspects;
+                suspects.extend(
+                    rest.suspects()
+                        .map_err(|error| self.io("look at files of", b"", &error))?,
+                );
+                suspects.sort_unstable();
+                self.untracked = Some((asked, found));
+                suspects
+            }
+            None => files
+                .suspects()
+                .map_err(|error| self.io("look at files of", b"", &error))?,
+        };
         let mut changes = Vec::new();
         for at in suspects {
             let entry = view.entry(at);

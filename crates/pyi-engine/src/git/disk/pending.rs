@@ -6,18 +6,40 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use pyi_cas::Bytes;
-use pyi_git::command::{Failure, Version};
-use pyi_git::index::IndexEntry;
+use pyi_git::command::{Failure, Site, Version, View};
+use pyi_git::index::{IndexEntry, IndexStat};
 use pyi_git::index_view::IndexView;
 use pyi_git::path::{validate_path, validate_symlink_component};
 use pyi_git::{Object, ObjectKind, Oid};
 
 use super::files::{index_stat, oid_of};
+use super::plan::Plan;
 use super::{DiskSite, trees, unsupported};
 use crate::Error;
 
 /// More bytes of new contents than this are not held in memory.
 const CONTENTS_MAX_BYTES: usize = 256 << 20;
+
+/// Stat data of a file that was found, or written, to be as its entry says.
+#[derive(Clone, Copy)]
+pub(super) struct Refreshed {
+    oid: Oid,
+    mode: u32,
+    stat: IndexStat,
+}
+
+impl Refreshed {
+    pub(super) fn of(oid: Oid, mode: u32, stat: IndexStat) -> Self {
+        Refreshed { oid, mode, stat }
+    }
+
+    /// Gives an entry the stat data, if it still says the same.
+    pub(super) fn apply(&self, entry: &mut IndexEntry) {
+        if (entry.oid, entry.mode) == (self.oid, self.mode) {
+            entry.stat = self.stat;
+        }
+    }
+}
 
 /// Changes that wait.
 #[derive(Default)]
@@ -31,10 +53,16 @@ pub(super) struct Pending {
     pub(super) index_changed: bool,
     /// Files of the git directory, in the order in which they were written.
     pub(super) admin: Vec<(Vec<u8>, Option<Bytes>)>,
+    /// Files of the work tree that come and go.
+    pub(super) plan: Plan,
+    /// What was found out about files whose entries have other stat data.
+    pub(super) refreshed: HashMap<Vec<u8>, Refreshed>,
     /// Paths whose entries have the stat of a file that was read by this command.
     pub(super) fresh: HashSet<Vec<u8>>,
     /// What refs were before they were changed.
     pub(super) expected: HashMap<Vec<u8>, Option<Oid>>,
+    /// The configuration file as it was read.
+    pub(super) config: Option<Vec<u8>>,
     /// The message of the commit that was made.
     pub(super) message: Option<Vec<u8>>,
 }
@@ -68,8 +96,21 @@ impl Pending {
             && self.entries.is_empty()
             && self.admin.is_empty()
             && !self.index_changed
+            && self.plan.is_empty()
             && self.message.is_none()
     }
+}
+
+/// Git has its own words for paths that no tree may have; submodules are its own.
+pub(super) fn refuse_path(path: &[u8], mode: u32) -> Result<(), Failure> {
+    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+    if validate_path(path).is_err() || (mode == 0o120_000 && validate_symlink_component(name).is_err()) {
+        return unsupported("a path that git refuses");
+    }
+    if !matches!(mode, 0o100_644 | 0o100_755 | 0o120_000) {
+        return unsupported("a submodule");
+    }
+    Ok(())
 }
 
 impl DiskSite<'_> {
@@ -92,10 +133,7 @@ impl DiskSite<'_> {
             self.pending.entries.insert(path.to_vec(), None);
             return Ok(());
         };
-        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
-        if validate_path(path).is_err() || (version.mode == 0o120_000 && validate_symlink_component(name).is_err()) {
-            return unsupported("a path that git refuses");
-        }
+        refuse_path(path, version.mode)?;
         let stat = self.work_file(version).map(|file| index_stat(&file.stat));
         let oid = match self.work_oid(version)? {
             Some(oid) => {
@@ -121,7 +159,7 @@ impl DiskSite<'_> {
     }
 
     /// A file cannot be where a directory is, nor the other way round.
-    fn clear_way(&mut self, path: &[u8]) -> Result<(), Failure> {
+    pub(super) fn clear_way(&mut self, path: &[u8]) -> Result<(), Failure> {
         let view = self.view()?;
         let mut gone: Vec<Vec<u8>> = Vec::new();
         for (end, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
@@ -139,6 +177,55 @@ impl DiskSite<'_> {
             if view.position(&path).is_ok() || self.pending.entries.contains_key(&path) {
                 self.pending.entries.insert(path, None);
             }
+        }
+        Ok(())
+    }
+
+    /// An entry of the index takes another path, with all that is known of it.
+    pub(super) fn move_entry(&mut self, entry: &IndexEntry, path: Vec<u8>) -> Result<(), Failure> {
+        refuse_path(&path, entry.mode)?;
+        self.pending.entries.insert(entry.path.clone(), None);
+        self.clear_way(&path)?;
+        let moved = IndexEntry {
+            path: path.clone(),
+            ..entry.clone()
+        };
+        self.pending.entries.insert(path, Some(moved));
+        Ok(())
+    }
+
+    /// The index becomes what a view is; entries that stay keep what is known of their files.
+    pub(super) fn become_view(&mut self, view: View) -> Result<(), Failure> {
+        for change in self.changes(View::Index, view)? {
+            self.stage_entry(&change.path, change.new.as_ref())?;
+        }
+        self.settle()?;
+        if matches!(view, View::Of(_)) {
+            self.learn_trees()?;
+        }
+        Ok(())
+    }
+
+    /// The trees of the index's directories are noted with it, as far as somebody made them.
+    pub(super) fn learn_trees(&mut self) -> Result<(), Failure> {
+        self.settle()?;
+        let view = self.view()?;
+        if view.is_empty() {
+            return Ok(());
+        }
+        let mut names = Vec::new();
+        let known = view.cache_tree()?;
+        let before = known.clone();
+        let root = trees::build(&view, 0..view.len(), 0, known, b"", &mut |oid, _| names.push(oid))?;
+        for oid in names {
+            if self.pending.object(&oid).is_none() && !self.git.objects()?.contains(&oid)? {
+                return Ok(());
+            }
+        }
+        if before.as_ref() != Some(&root) {
+            let mut view = IndexView::clone(&view);
+            view.set_cache_tree(Some(root));
+            self.set_view(view);
         }
         Ok(())
     }
@@ -182,8 +269,10 @@ impl DiskSite<'_> {
         let root = trees::build(&view, 0..view.len(), 0, known, b"", &mut |oid, raw| {
             made.push((oid, raw));
         })?;
+        let empty = self.format.empty_tree();
         for (oid, raw) in made {
-            if !self.git.objects()?.contains(&oid)? {
+            // The empty tree is known without being there; git writes it all the same.
+            if oid == empty || !self.git.objects()?.contains(&oid)? {
                 self.keep(oid, ObjectKind::Tree, raw);
             }
         }
@@ -206,7 +295,8 @@ impl DiskSite<'_> {
                 return unsupported("the configuration of a branch");
             }
         }
-        if !name.starts_with(b"refs/") && !name.starts_with(b"logs/") {
+        let is_plain = matches!(name, b"HEAD" | b"ORIG_HEAD" | b"config") && content.is_some();
+        if !is_plain && !name.starts_with(b"refs/") && !name.starts_with(b"logs/") {
             return unsupported("a changed git directory");
         }
         if name.starts_with(b"refs/") && !self.pending.expected.contains_key(name) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pyi_git::index_view::IndexView;
 
-use super::files::{Place, is_same};
+use super::files::{Known, Place};
 use crate::sandbox::os::Dir;
 
 /// Entries that a thread takes at once: neighbours, which share their directories.
@@ -27,7 +27,7 @@ pub(super) struct Files<'s> {
 }
 
 /// Directories are walked by recursion, 512 deep at most.
-const STACK_BYTES: usize = 2 << 20;
+pub(super) const STACK_BYTES: usize = 2 << 20;
 
 /// What the threads share.
 struct Shared<'s> {
@@ -47,11 +47,8 @@ impl Files<'_> {
         }
     }
 
-    /// The entries whose stat data is not that of their file, ascending, and what `beside` gives, which runs at the same time. O(entries / threads).
-    pub(super) fn suspects<T: Send>(
-        &self,
-        beside: Option<impl FnOnce() -> T + Send>,
-    ) -> (io::Result<Vec<usize>>, Option<T>) {
+    /// The entries whose stat data is not that of their file, ascending. O(entries / threads).
+    pub(super) fn suspects(&self) -> io::Result<Vec<usize>> {
         let cut = |range: &Range<usize>| {
             let end = range.end;
             range
@@ -67,45 +64,31 @@ impl Files<'_> {
         };
         let threads = self.threads();
         if threads < 2 {
-            let found = beside.map(|work| work());
-            return (shared.take_chunks(), found);
+            return shared.take_chunks();
         }
         let shared = &shared;
-        let (mut parts, mut given) = (Vec::with_capacity(threads), None);
+        let mut parts = Vec::with_capacity(threads);
         std::thread::scope(|scope| {
             let mut handles = Vec::with_capacity(threads);
-            let mut beside = beside;
             for _ in 1..threads {
-                let work = beside.take();
                 let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-                handles.push(thread.spawn_scoped(scope, move || {
-                    let found = work.map(|work| work());
-                    (shared.take_chunks(), found)
-                }));
+                // One that cannot be started leaves its share to the others.
+                handles.extend(thread.spawn_scoped(scope, || shared.take_chunks()));
             }
             parts.push(shared.take_chunks());
             for handle in handles {
-                let joined = handle.map(std::thread::ScopedJoinHandle::join);
-                match joined {
-                    Ok(Ok((part, found))) => {
-                        parts.push(part);
-                        given = given.take().or(found);
-                    }
-                    // A thread that could not start did nothing; what was to be done beside is left out.
-                    Err(_) => {}
-                    Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                match handle.join() {
+                    Ok(part) => parts.push(part),
+                    Err(panic) => std::panic::resume_unwind(panic),
                 }
             }
         });
         let mut all = Vec::new();
         for part in parts {
-            match part {
-                Ok(part) => all.extend(part),
-                Err(error) => return (Err(error), given),
-            }
+            all.extend(part?);
         }
         all.sort_unstable();
-        (Ok(all), given)
+        Ok(all)
     }
 }
 
@@ -120,7 +103,7 @@ impl Shared<'_> {
             for at in chunk.clone() {
                 let entry = self.files.view.entry(at);
                 match place.stat(self.files.root, entry.path()) {
-                    Ok(Some(stat)) if is_same(&entry, &stat, self.files.index_time) => {}
+                    Ok(Some(stat)) if Known::from(&entry).is_same(&stat, self.files.index_time) => {}
                     Ok(_) => found.push(at),
                     Err(error) => {
                         self.failed.store(true, Ordering::Relaxed);

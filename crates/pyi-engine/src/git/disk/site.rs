@@ -11,7 +11,7 @@ use pyi_git::config::Config;
 use pyi_git::oid::OidPrefix;
 use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 
-use super::files::{oid_of, stored};
+use super::files::{Seen, oid_of, stored};
 use super::untracked::Asked;
 use super::{DiskSite, unsupported};
 use crate::engine::now_ns;
@@ -150,12 +150,18 @@ impl Site for DiskSite<'_> {
                 }
             }
             View::Of(oid) => {
-                let tree = self.trees.of(self.git, &oid)?;
+                let mut tree = self.trees.of(self.git, &oid)?;
+                let mut above = Vec::new();
                 if !below.is_empty() {
-                    return unsupported("part of a tree");
+                    match self.trees.find(self.git, tree, below)? {
+                        Some(row) if row.is_tree() => tree = row.oid,
+                        Some(row) => return Ok(vec![(below.to_vec(), stored(row.mode, &row.oid))]),
+                        None => return Ok(found),
+                    }
+                    above = [below, b"/"].concat();
                 }
                 let mut add = |path, version| found.push((path, version));
-                self.trees.list(self.git, &tree, b"", &mut add, 0)?;
+                self.trees.list(self.git, &tree, &above, &mut add, 0)?;
             }
             View::Work => return unsupported("the whole work tree"),
         }
@@ -177,6 +183,11 @@ impl Site for DiskSite<'_> {
         }
         match view {
             View::Empty => Ok(None),
+            View::Work if self.pending.plan.has_below(path) => Ok(Some(Found::Directory)),
+            View::Work if self.pending.plan.at(path).is_some() => {
+                let planned = self.pending.plan.at(path).flatten();
+                Ok(planned.cloned().map(Found::File))
+            }
             View::Work => match self.stat(path)? {
                 None => Ok(None),
                 Some(stat) if stat.file_type() == FileType::Directory => Ok(Some(Found::Directory)),
@@ -267,12 +278,26 @@ impl Site for DiskSite<'_> {
         self.stage_entry(path, version)
     }
 
-    fn set_index(&mut self, _: View) -> Result<(), Failure> {
-        unsupported("an index made of a tree")
+    fn set_index(&mut self, view: View) -> Result<(), Failure> {
+        self.become_view(view)
     }
 
-    fn put(&mut self, _: &[u8], _: Option<&Version>) -> Result<(), Failure> {
-        unsupported("a changed work tree")
+    fn put(&mut self, path: &[u8], version: Option<&Version>) -> Result<(), Failure> {
+        self.plan_file(path, version)
+    }
+
+    fn relocate(&mut self, from: &[u8], to: &[u8]) -> Result<bool, Failure> {
+        self.plan_move(from, to).map(|()| true)
+    }
+
+    fn is_as_indexed(&mut self, path: &[u8], by_content: bool) -> Result<Option<bool>, Failure> {
+        self.settle()?;
+        let view = self.view()?;
+        Ok(Some(match view.position(path) {
+            Err(_) => false,
+            Ok(at) if by_content => matches!(self.look(&view.entry(at))?, Seen::Same),
+            Ok(at) => self.is_untouched(&view.entry(at))?,
+        }))
     }
 
     fn admin(&mut self, name: &[u8]) -> Result<Option<Bytes>, Failure> {
@@ -282,10 +307,16 @@ impl Site for DiskSite<'_> {
         if let Some(rest) = name.strip_prefix(b"logs/") {
             return self.log_entry(rest);
         }
+        if name == b"info/exclude" {
+            return Ok(self.exclude.clone());
+        }
         if !name.starts_with(b"refs/") {
             let found = self.git_file(name)?;
             if name == b"HEAD" && self.head.is_none() {
                 self.head.clone_from(&found);
+            }
+            if name == b"config" && self.pending.config.is_none() {
+                self.pending.config.clone_from(&found);
             }
             return Ok(found.map(Bytes::from));
         }

@@ -7,6 +7,7 @@ use pyi_git::command::Failure;
 use pyi_git::ignore::{IgnoreStack, PatternList};
 use pyi_git::index_view::IndexView;
 
+use super::sweep::{Looked, Queue, Task};
 use super::{DiskSite, unsupported};
 use crate::sandbox::os::{Dir, FileType};
 
@@ -36,13 +37,16 @@ pub(super) struct Search<'s> {
     ignored: bool,
     within: &'s [Vec<u8>],
     found: Vec<Vec<u8>>,
+    /// What tracked files look like, if that is asked too.
+    looked: Option<Looked>,
+    queue: Option<&'s Queue>,
 }
 
 /// What is tracked in one directory.
 #[derive(Default)]
 struct Tracked<'i> {
-    /// Names of files, in byte order.
-    files: Vec<&'i [u8]>,
+    /// Names of files and their entries, in byte order.
+    files: Vec<(&'i [u8], usize)>,
     /// Names of directories and their entries, by name.
     directories: Vec<(&'i [u8], Range<usize>)>,
 }
@@ -56,7 +60,7 @@ impl<'s> Search<'s> {
             let path = view.path(at);
             let rest = path.get(above..).unwrap_or_default();
             let Some(slash) = rest.iter().position(|&byte| byte == b'/') else {
-                tracked.files.push(rest);
+                tracked.files.push((rest, at));
                 at += 1;
                 continue;
             };
@@ -79,12 +83,65 @@ impl<'s> Search<'s> {
         self.within.is_empty() || self.within.iter().any(|one| below(path, one) || below(one, path))
     }
 
+    pub(super) fn view(&self) -> &'s IndexView {
+        self.view
+    }
+
+    pub(super) fn rules(&self) -> IgnoreStack {
+        self.rules.clone()
+    }
+
+    /// The same search, of which nothing was found yet.
+    pub(super) fn again(&self) -> Self {
+        Search {
+            rules: self.rules.clone(),
+            within: self.within,
+            found: Vec::new(),
+            looked: None,
+            ..*self
+        }
+    }
+
+    /// Compares tracked files too; directories that others can look into go into the queue.
+    pub(super) fn looking(self, looked: Looked, queue: Option<&'s Queue>) -> Self {
+        Search {
+            looked: Some(looked),
+            queue,
+            ..self
+        }
+    }
+
     /// Looks everywhere. O(directories with anything tracked, and what is in them and in others that are found).
     pub(super) fn all(mut self) -> Untracked {
+        self.begin(0..self.view.len())?;
+        Ok(self.done().0)
+    }
+
+    pub(super) fn begin(&mut self, range: Range<usize>) -> Result<(), Failure> {
         let root = self.root;
-        self.walk(root, b"", 0..self.view.len(), false, 0)?;
+        self.walk(root, b"", range, false, 0).map(drop)
+    }
+
+    /// Looks into a directory that waited.
+    pub(super) fn resume(&mut self, task: Task) -> Result<(), Failure> {
+        self.rules = task.rules;
+        if task.above.is_empty() {
+            return self.begin(task.range);
+        }
+        let mut parts = task.above.split(|&byte| byte == b'/').filter(|part| !part.is_empty());
+        let first = parts.next().unwrap_or_default();
+        let mut directory = self.root.directory(first)?;
+        for part in parts {
+            directory = directory.directory(part)?;
+        }
+        self.walk(&directory, &task.above, task.range, false, task.depth)
+            .map(drop)
+    }
+
+    /// What was found, sorted.
+    pub(super) fn done(mut self) -> (Vec<Vec<u8>>, Looked) {
         self.found.sort_unstable();
-        Ok(self.found)
+        (self.found, self.looked.unwrap_or_default())
     }
 
     /// Looks into a directory; `only_whether`: ends with the first that is found.
@@ -114,11 +171,20 @@ impl<'s> Search<'s> {
         }
         let tracked = self.tracked(range, above.len());
         let mut files = tracked.files.iter().peekable();
+        let mut directories = tracked.directories.iter().peekable();
         let mut any = false;
         for at in 0..names.len() {
             let name = names.name(at);
-            while files.next_if(|known| **known < name).is_some() {}
-            let is_tracked = files.peek().is_some_and(|known| **known == name);
+            while let Some((_, gone)) = files.next_if(|known| known.0 < name) {
+                self.suspect(*gone..gone + 1);
+            }
+            while let Some((_, gone)) = directories.next_if(|known| known.0 < name) {
+                self.suspect(gone.clone());
+            }
+            let known_file = files.next_if(|known| known.0 == name).map(|known| known.1);
+            let range = directories
+                .next_if(|known| known.0 == name)
+                .map(|known| known.1.clone());
             if depth == 0 && name == b".git" {
                 continue;
             }
@@ -126,8 +192,16 @@ impl<'s> Search<'s> {
                 Some(kind) => kind,
                 None => directory.stat(name)?.file_type(),
             };
-            if is_tracked && kind != FileType::Directory {
-                continue;
+            if kind != FileType::Directory {
+                if let Some(range) = &range {
+                    self.suspect(range.clone());
+                }
+                if let Some(at) = known_file {
+                    self.compare(directory, name, at);
+                    continue;
+                }
+            } else if let Some(at) = known_file {
+                self.suspect(at..at + 1);
             }
             if !matches!(kind, FileType::File | FileType::Symlink | FileType::Directory) {
                 continue;
@@ -138,6 +212,10 @@ impl<'s> Search<'s> {
             }
             let is_directory = kind == FileType::Directory;
             if !self.ignored && self.rules.matched(&path, is_directory) == Some(true) {
+                // What is tracked in it is looked at all the same.
+                if let (Some(looked), Some(range)) = (&mut self.looked, range) {
+                    looked.rest.push(range);
+                }
                 continue;
             }
             if !is_directory {
@@ -148,12 +226,19 @@ impl<'s> Search<'s> {
                 self.found.push(path);
                 continue;
             }
-            let known = tracked.directories.binary_search_by(|known| known.0.cmp(name)).ok();
-            let range = known
-                .and_then(|known| tracked.directories.get(known))
-                .map(|known| known.1.clone());
-            let inside = directory.directory(name)?;
             let below = [&path[..], b"/"].concat();
+            if let (Some(queue), Some(range)) = (self.queue, &range)
+                && Queue::takes(range)
+            {
+                queue.put(Task {
+                    above: below,
+                    range: range.clone(),
+                    rules: self.rules.clone(),
+                    depth: depth + 1,
+                });
+                continue;
+            }
+            let inside = directory.directory(name)?;
             match range {
                 Some(range) => {
                     self.walk(&inside, &below, range, only_whether, depth + 1)?;
@@ -165,7 +250,7 @@ impl<'s> Search<'s> {
                             break;
                         }
                         // Git leaves out one that stands where a tracked file was.
-                        if !is_tracked {
+                        if known_file.is_none() {
                             self.found.push(below);
                         }
                     }
@@ -175,10 +260,29 @@ impl<'s> Search<'s> {
                 }
             }
         }
+        for (_, gone) in files {
+            self.suspect(*gone..gone + 1);
+        }
+        for (_, gone) in directories {
+            self.suspect(gone.clone());
+        }
         if has_rules {
             self.rules.pop_directory();
         }
         Ok(any)
+    }
+
+    fn suspect(&mut self, range: Range<usize>) {
+        if let Some(looked) = &mut self.looked {
+            looked.suspects.extend(range);
+        }
+    }
+
+    fn compare(&mut self, directory: &Dir, name: &[u8], at: usize) {
+        if let Some(mut looked) = self.looked.take() {
+            looked.compare(self, directory, name, at);
+            self.looked = Some(looked);
+        }
     }
 }
 
@@ -210,6 +314,8 @@ impl DiskSite<'_> {
             ignored: asked.ignored,
             within: &asked.within,
             found: Vec::new(),
+            looked: None,
+            queue: None,
         }
     }
 
@@ -220,9 +326,29 @@ impl DiskSite<'_> {
             && known == asked
             && !unsettled
         {
-            return found;
+            return Ok(found);
         }
         let view = self.view()?;
+        if self.pending.plan.paths().any(|path| view.position(path).is_err()) {
+            return unsupported("a list of files that are about to change");
+        }
+        if self.are_files(&view, &asked.within)? {
+            return Ok(Vec::new());
+        }
         self.search(&view, &asked).all()
+    }
+
+    /// Whether all paths (there are some) are tracked files that are no directories now: nothing can be found below them.
+    fn are_files(&mut self, view: &IndexView, within: &[Vec<u8>]) -> Result<bool, Failure> {
+        for path in within {
+            let is_file = view.position(path).is_ok()
+                && self
+                    .stat(path)?
+                    .is_some_and(|stat| stat.file_type() != FileType::Directory);
+            if !is_file {
+                return Ok(false);
+            }
+        }
+        Ok(!within.is_empty())
     }
 }

@@ -10,17 +10,20 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pyi_cas::Bytes;
 use pyi_git::Oid;
 use pyi_git::command::Failure;
 use pyi_git::index::IndexStat;
+use pyi_git::index_view::IndexView;
 use pyi_git::object::encode_loose;
 
 use super::super::odb::loose_path;
 use super::super::ref_files::RefValue;
 use super::files::Seen;
 use super::guard::{self, Guard, Held};
+use super::plan::Ready;
 use super::{DiskSite, PartlyWritten, unsupported};
 use crate::Error;
 use crate::sandbox::os::Dir;
@@ -91,22 +94,24 @@ impl Drop for Lock {
     }
 }
 
-/// A ref that changes.
+/// A ref, or another file of the git directory, that changes.
 struct Move {
     name: Vec<u8>,
-    new: Option<Oid>,
+    /// Whether it is written, or goes.
+    stays: bool,
     lock: Lock,
 }
 
 impl DiskSite<'_> {
-    /// Writes what the command changed. O(changes, and the index if it is one of them).
+    /// Writes what the command changed. O(changes, and the index if it is one of them). `refreshes`: the command is one that keeps the index to itself and
+    /// notes in it what it found out about files, or made of them.
     ///
     /// # Errors
     /// [`super::Unsupported`] if git has to do it, `Storage`; nothing that anybody can see was written then. [`super::PartlyWritten`] if something was: then
     /// git must not run the command again.
-    pub fn finish(&mut self) -> Result<(), Failure> {
+    pub fn finish(&mut self, refreshes: bool) -> Result<(), Failure> {
         self.settle()?;
-        if self.pending.is_empty() {
+        if !refreshes && self.pending.is_empty() {
             return Ok(());
         }
         self.refuse_hooks()?;
@@ -114,62 +119,71 @@ impl DiskSite<'_> {
         if self.pending.message.is_some() {
             self.refuse_tidying()?;
         }
-        let index = match self.pending.index_changed {
+        let has_plan = !self.pending.plan.is_empty();
+        let has_news = has_plan || !self.pending.refreshed.is_empty();
+        let is_written = self.pending.index_changed || (refreshes && has_news);
+        let mut index = match refreshes || has_plan || is_written {
             true => Some(self.lock_index()?),
             false => None,
         };
+        let ready = self.prepare()?;
         self.write_objects()?;
-        let index = match index {
-            Some(mut lock) => {
-                let bytes = self.index_bytes()?;
-                lock.write(&bytes)?;
-                Some(lock)
-            }
-            None => None,
-        };
+        let held = index.take_if(|_| !is_written);
+        if let Some(lock) = &mut index
+            && !has_plan
+        {
+            lock.write(&self.index_bytes()?)?;
+        }
         let moves = self.lock_refs()?;
         // HEAD's log is written under its own lock, as the branch could change under it.
-        let logs = std::mem::take(&mut self.pending.admin);
-        let head = match logs.iter().any(|(name, _)| name.starts_with(b"logs/HEAD/")) {
+        let admin = std::mem::take(&mut self.pending.admin);
+        let logs_head = admin.iter().any(|(name, _)| name.starts_with(b"logs/HEAD/"));
+        let head = match logs_head && !moves.iter().any(|one| one.name == b"HEAD") {
             true => Some(Lock::take(self.git.path().join("HEAD"))?),
             false => None,
         };
-        if head.is_some() && self.git_file(b"HEAD")? != self.head {
+        if (head.is_some() || logs_head) && self.git_file(b"HEAD")? != self.head {
             return unsupported("a HEAD that changed meanwhile");
         }
+        let is_commit = self.pending.message.is_some();
         if let Some(message) = self.pending.message.take() {
             let path = self.git.path().join("COMMIT_EDITMSG");
             fs::write(&path, message).map_err(|error| Error::io("write", &path, &error))?;
         }
-        self.land(&logs, moves, head, index)
-            .map_err(|failure| PartlyWritten(failure.to_string()).into())
+        let landed = match is_commit {
+            true => land(self.git.path(), &admin, moves).and_then(|()| index.map_or(Ok(()), Lock::land)),
+            false => self.land_files(&admin, moves, index, ready),
+        };
+        drop((head, held));
+        landed.map_err(|failure| PartlyWritten(failure.to_string()).into())
     }
 
-    /// Puts everything in its place, under locks that are held: from here on others see it.
-    fn land(
-        &self,
-        logs: &[(Vec<u8>, Option<Bytes>)],
+    /// Puts everything in its place, under locks that are held: from here on others see it. What the command did before it turned to files (a stash) comes
+    /// before them; then files and index; then refs, as git does it.
+    fn land_files(
+        &mut self,
+        admin: &[(Vec<u8>, Option<Bytes>)],
         moves: Vec<Move>,
-        head: Option<Lock>,
         index: Option<Lock>,
+        ready: Vec<Ready>,
     ) -> Result<(), Failure> {
-        for (name, content) in logs {
-            self.write_log(name, content.as_ref())?;
+        let has_plan = !self.pending.plan.is_empty();
+        let after = if has_plan { self.pending.plan.after } else { 0 };
+        let (before, behind) = admin.split_at(after.min(admin.len()));
+        let (first, last) = moves
+            .into_iter()
+            .partition(|one: &Move| before.iter().any(|(name, _)| *name == one.name));
+        land(self.git.path(), before, first)?;
+        if has_plan {
+            self.carry_out(ready)?;
         }
-        for one in moves {
-            if one.new.is_some() {
-                one.lock.land()?;
-            } else {
-                fs::remove_file(&one.lock.target).map_err(|error| Error::io("remove", &one.lock.target, &error))?;
-                drop(one.lock);
-                self.tidy_directories(&one.name);
+        if let Some(mut lock) = index {
+            if has_plan {
+                lock.write(&self.index_bytes()?)?;
             }
-        }
-        drop(head);
-        if let Some(lock) = index {
             lock.land()?;
         }
-        Ok(())
+        land(self.git.path(), behind, last)
     }
 
     fn refuse_hooks(&self) -> Result<(), Failure> {
@@ -204,6 +218,7 @@ impl DiskSite<'_> {
 
     /// Takes the lock of the index, and sees that the file is the one that was read.
     fn lock_index(&mut self) -> Result<Lock, Failure> {
+        self.view()?;
         let path = self.git.path().join("index");
         if fs::symlink_metadata(&path).is_ok_and(|index| !index.is_file()) {
             return unsupported("an index that is no file");
@@ -218,10 +233,32 @@ impl DiskSite<'_> {
         Ok(lock)
     }
 
+    /// The index with what was found out about files whose entries had other stat data.
+    fn refreshed(&mut self) -> Result<Arc<IndexView>, Failure> {
+        let refreshed = std::mem::take(&mut self.pending.refreshed);
+        let view = self.view()?;
+        let mut changes = BTreeMap::new();
+        for (path, refreshed) in &refreshed {
+            if let Ok(at) = view.position(path) {
+                let mut entry = view.entry(at).to_entry();
+                refreshed.apply(&mut entry);
+                changes.insert(path.as_slice(), entry);
+            }
+        }
+        if !changes.is_empty() {
+            let known = view.cache_tree()?;
+            let mut changed = view.changed(changes.iter().map(|(path, entry)| (*path, Some(entry))))?;
+            changed.set_cache_tree(known);
+            self.set_view(changed);
+        }
+        self.pending.fresh.extend(refreshed.into_keys());
+        self.view()
+    }
+
     /// The index as it is written. Entries whose files may have changed since the last index without anything to see are looked at: the new index
     /// is younger, and would not show it any more. Git looks at seconds only: what it has to compare now, it must have to compare then.
     fn index_bytes(&mut self) -> Result<Vec<u8>, Failure> {
-        let view = self.view()?;
+        let view = self.refreshed()?;
         let mut unsure = Vec::new();
         for at in 0..view.len() {
             let entry = view.entry(at);
@@ -280,91 +317,152 @@ impl DiskSite<'_> {
     fn lock_refs(&mut self) -> Result<Vec<Move>, Failure> {
         let mut wanted: BTreeMap<Vec<u8>, Option<Bytes>> = BTreeMap::new();
         for (name, content) in &self.pending.admin {
-            if name.starts_with(b"refs/") {
+            if !name.starts_with(b"logs/") {
                 wanted.insert(name.clone(), content.clone());
             }
         }
         let mut moves = Vec::with_capacity(wanted.len());
         for (name, content) in wanted {
-            let new = match &content {
-                Some(text) => Some(Oid::from_hex(text.trim_ascii())?),
-                None => None,
-            };
-            let target = self.git.ref_path(&name);
-            if let Some(directory) = target.parent() {
-                fs::create_dir_all(directory).map_err(|error| Error::io("create", directory, &error))?;
-            }
-            let mut lock = Lock::take(target.clone())?;
-            let known = self.git.read_ref(&name)?;
-            if matches!(known, Some(RefValue::Symbolic(_))) || target.is_dir() {
-                return unsupported("such a ref");
-            }
-            let packed = self.git.packed_refs()?;
-            let is_packed = packed.windows(name.len()).any(|part| part == name.as_slice());
-            if new.is_none() && (is_packed || !target.is_file()) {
-                return unsupported("a packed ref");
-            }
-            // What was read when the command began has to stand there still.
-            let expected = self.pending.expected.get(&name).copied().flatten();
-            let found = match known {
-                Some(RefValue::Object(oid)) => Some(oid),
-                _ => None,
-            };
-            if self.pending.expected.contains_key(&name) && expected != found {
-                return unsupported("a ref that changed meanwhile");
-            }
-            match new {
-                Some(oid) => lock.write(format!("{oid}\n").as_bytes())?,
-                None => lock.file = None,
-            }
-            moves.push(Move { name, new, lock });
+            moves.push(match name.starts_with(b"refs/") {
+                true => self.lock_ref(name, content)?,
+                false => self.lock_file(name, content.unwrap_or_default())?,
+            });
         }
         Ok(moves)
     }
 
-    fn write_log(&self, name: &[u8], content: Option<&Bytes>) -> Result<(), Failure> {
-        let Some(rest) = name.strip_prefix(b"logs/") else {
-            return Ok(());
-        };
-        let Some(at) = rest.windows(2).rposition(|pair| pair == b"/@") else {
-            return Ok(());
-        };
-        let of = rest.get(..at).unwrap_or_default();
-        let path = self.git.path().join("logs").join(OsStr::from_bytes(of));
-        let Some(line) = content else {
-            let _ = fs::remove_file(&path);
-            return Ok(());
-        };
-        if rest.ends_with(b"/@") {
-            return Ok(());
+    /// A file of the git directory that is written as a whole.
+    fn lock_file(&self, name: Vec<u8>, content: Bytes) -> Result<Move, Failure> {
+        let target = self.git.path().join(OsStr::from_bytes(&name));
+        if fs::symlink_metadata(&target).is_ok_and(|found| !found.is_file()) {
+            return unsupported("a file that is no file");
         }
-        let failed = |error: io::Error| Error::io("write", &path, &error);
-        let open = || OpenOptions::new().append(true).create(true).mode(0o666).open(&path);
-        let mut file = match open() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(path.parent().unwrap_or(Path::new(""))).map_err(failed)?;
-                open().map_err(failed)?
+        let mut lock = Lock::take(target.clone())?;
+        if name == b"config" {
+            if self.git_file(&name)? != self.pending.config {
+                return unsupported("a configuration that changed meanwhile");
             }
-            other => other.map_err(failed)?,
-        };
-        Ok(file.write_all(line).map_err(failed)?)
+            let about = fs::metadata(&target).map_err(|error| Error::io("read", &target, &error))?;
+            fs::set_permissions(&lock.path, about.permissions())
+                .map_err(|error| Error::io("write", &lock.path, &error))?;
+        }
+        lock.write(&content)?;
+        Ok(Move {
+            name,
+            stays: true,
+            lock,
+        })
     }
 
-    /// Directories of refs and logs that are empty now.
-    fn tidy_directories(&self, name: &[u8]) {
-        for start in ["", "logs"] {
-            let mut path = self.git.path().join(start).join(OsStr::from_bytes(name));
-            while path.pop() {
-                let below = path.strip_prefix(self.git.path().join(start)).unwrap_or(Path::new(""));
-                if below.components().count() <= 2 || fs::remove_dir(&path).is_err() {
-                    break;
-                }
-            }
+    fn lock_ref(&mut self, name: Vec<u8>, content: Option<Bytes>) -> Result<Move, Failure> {
+        let new = match &content {
+            Some(text) => Some(Oid::from_hex(text.trim_ascii())?),
+            None => None,
+        };
+        let target = self.git.ref_path(&name);
+        if let Some(directory) = target.parent() {
+            fs::create_dir_all(directory).map_err(|error| Error::io("create", directory, &error))?;
         }
+        let mut lock = Lock::take(target.clone())?;
+        let known = self.git.read_ref(&name)?;
+        if matches!(known, Some(RefValue::Symbolic(_))) || target.is_dir() {
+            return unsupported("such a ref");
+        }
+        let packed = self.git.packed_refs()?;
+        let is_packed = packed.windows(name.len()).any(|part| part == name.as_slice());
+        if new.is_none() && (is_packed || !target.is_file()) {
+            return unsupported("a packed ref");
+        }
+        // What was read when the command began has to stand there still.
+        let expected = self.pending.expected.get(&name).copied().flatten();
+        let found = match known {
+            Some(RefValue::Object(oid)) => Some(oid),
+            _ => None,
+        };
+        if self.pending.expected.contains_key(&name) && expected != found {
+            return unsupported("a ref that changed meanwhile");
+        }
+        match new {
+            Some(oid) => lock.write(format!("{oid}\n").as_bytes())?,
+            None => lock.file = None,
+        }
+        Ok(Move {
+            name,
+            stays: new.is_some(),
+            lock,
+        })
     }
 
     /// Whether a file was looked at for the entry that the index has now.
     fn work_stat_is_known(&self, path: &[u8]) -> bool {
         self.pending.fresh.contains(path)
+    }
+}
+
+/// Logs are written, refs and other files of the git directory take their places.
+fn land(git: &Path, admin: &[(Vec<u8>, Option<Bytes>)], moves: Vec<Move>) -> Result<(), Failure> {
+    for (name, content) in admin {
+        write_log(git, name, content.as_ref())?;
+    }
+    for one in moves {
+        if one.stays {
+            one.lock.land()?;
+        } else {
+            fs::remove_file(&one.lock.target).map_err(|error| Error::io("remove", &one.lock.target, &error))?;
+            drop(one.lock);
+            tidy_directories(git, &one.name);
+        }
+    }
+    Ok(())
+}
+
+/// `logs/<ref>/@<number>`: a line comes, or (the last one) goes; `logs/<ref>/@`: how many there are, or that the log goes.
+fn write_log(git: &Path, name: &[u8], content: Option<&Bytes>) -> Result<(), Failure> {
+    let Some(rest) = name.strip_prefix(b"logs/") else {
+        return Ok(());
+    };
+    let Some(at) = rest.windows(2).rposition(|pair| pair == b"/@") else {
+        return Ok(());
+    };
+    let of = rest.get(..at).unwrap_or_default();
+    let path = git.join("logs").join(OsStr::from_bytes(of));
+    let is_count = rest.ends_with(b"/@");
+    let failed = |error: io::Error| Error::io("write", &path, &error);
+    let Some(line) = content else {
+        if is_count {
+            let _ = fs::remove_file(&path);
+            return Ok(());
+        }
+        let text = fs::read(&path).map_err(failed)?;
+        let rest = text.strip_suffix(b"\n").unwrap_or(&text);
+        let end = rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let mut lock = Lock::take(path.clone())?;
+        lock.write(text.get(..end).unwrap_or_default())?;
+        return lock.land();
+    };
+    if is_count {
+        return Ok(());
+    }
+    let open = || OpenOptions::new().append(true).create(true).mode(0o666).open(&path);
+    let mut file = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(path.parent().unwrap_or(Path::new(""))).map_err(failed)?;
+            open().map_err(failed)?
+        }
+        other => other.map_err(failed)?,
+    };
+    Ok(file.write_all(line).map_err(failed)?)
+}
+
+/// Directories of refs and logs that are empty now.
+fn tidy_directories(git: &Path, name: &[u8]) {
+    for start in ["", "logs"] {
+        let mut path = git.join(start).join(OsStr::from_bytes(name));
+        while path.pop() {
+            let below = path.strip_prefix(git.join(start)).unwrap_or(Path::new(""));
+            if below.components().count() <= 2 || fs::remove_dir(&path).is_err() {
+                break;
+            }
+        }
     }
 }
