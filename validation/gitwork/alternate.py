@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ __all__ = ["add_arguments", "run"]
 
 #: A program that was killed has as long to be gone, with who tidies up after it.
 _SETTLE_S = 0.25
+_TIDY_EVERY = 100
 #: Commands and how often they are chosen.
 _COMMANDS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (10, ("add", "-A")),
@@ -44,7 +45,7 @@ _COMMANDS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (2, ("rm", "-q", "-f", "--ignore-unmatch", "@file")),
     (1, ("mv", "-k", "@file", "moved")),
     (1, ("clean", "-fdq")),
-    (1, ("config", "user.nick", "@name")),
+    (1, ("config", "agent.name", "@name")),
     (1, ("pack-refs", "--all")),
     (1, ("repack", "-adq")),
 )
@@ -97,12 +98,16 @@ class _Repository:
         self.environments = {"git": plain, "pyi": plain | {"PATH": f"{shim}{os.pathsep}{plain['PATH']}"}}
         directory.mkdir()
         self.git("init", "-q", "-b", "main")
-        # What git does by itself some time later would be nobody's.
-        self.git("config", "gc.auto", "0")
+        self.state = state
         for path in self.paths:
             self.edit(path)
         self.git("add", "-A")
         self.git("commit", "-q", "-m", "start")
+
+    def decisions(self) -> list[str]:
+        """What `pyi` has decided so far, or since it began a new file."""
+        log = self.state / "pyi" / "git-report.log"
+        return log.read_text().splitlines() if log.exists() else []
 
     def git(self, *words: str, side: str = "git") -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
@@ -161,6 +166,10 @@ def run(options: argparse.Namespace, place: Path) -> int:
     rounds = 0
     while time.monotonic() < end and len(tally.wrong) < 10:
         rounds += 1
+        if rounds % _TIDY_EVERY == 0:
+            # Else so much is loose in the end that commits are git's, which would tidy up by itself.
+            for repository in repositories:
+                repository.git("-c", "gc.writeCommitGraph=false", "gc", "-q", "--prune=now")
         _round(chance.choice(repositories), options, tally)
     for repository in repositories:
         _check(repository, tally, "at the end")
@@ -172,7 +181,9 @@ def run(options: argparse.Namespace, place: Path) -> int:
             f"{counts[f'{side} killed']} killed, {counts[f'{side} left']} of these left a lock"
         )
     print(f"  {counts['checks']} times `git fsck --strict`, index and status of both sides looked at")
-    print(f"  native: {', '.join(f'{name} {count}' for name, count in _native(state))}")
+    native, reasons = _ways(state)
+    print(f"  native: {', '.join(f'{name} {count}' for name, count in native.most_common())}")
+    print(f"  else, above all: {', '.join(f'{name} {count}' for name, count in reasons.most_common(12))}")
     for name, count in tally.locks.most_common():
         print(f"  left: {count} {name}")
     for line in tally.wrong:
@@ -184,6 +195,7 @@ def _round(repository: _Repository, options: argparse.Namespace, tally: _Tally) 
     """Edits, then a command or two at once; those that are killed are waited for, and what they left is looked at."""
     chance = repository.chance
     repository.edits()
+    before = len(repository.decisions())
     sides = [chance.choice(["git", "pyi"])]
     if chance.random() < options.pairs:
         sides.append("git" if sides[0] == "pyi" else "pyi")
@@ -202,12 +214,17 @@ def _round(repository: _Repository, options: argparse.Namespace, tally: _Tally) 
         tally.counts[f"{one.side} {'killed' if one.killed else 'ran'}"] += 1
         tally.counts[f"{one.side} failed"] += int(not one.killed and status != 0)
     killed = [one for one in running if one.killed]
-    _look(repository, running, killed, tally)
+    decisions = repository.decisions()
+    # A decision that a killed program did not live to write down was not to hand over.
+    handed_over = any("\tgit\t" in line for line in decisions[before if before <= len(decisions) else 0 :])
+    _look(repository, running, killed, tally, handed_over=handed_over)
     if killed:
         _check(repository, tally, " and ".join(f"{one.side} {' '.join(one.words)}" for one in running))
 
 
-def _look(repository: _Repository, running: list[_Running], killed: list[_Running], tally: _Tally) -> None:
+def _look(
+    repository: _Repository, running: list[_Running], killed: list[_Running], tally: _Tally, *, handed_over: bool
+) -> None:
     """Locks that are left. Git's own stays if git is killed; nobody else's may."""
     locks = repository.locks()
     until = time.monotonic() + _SETTLE_S
@@ -221,18 +238,16 @@ def _look(repository: _Repository, running: list[_Running], killed: list[_Runnin
     if not killed:
         tally.wrong.append(f"{names} left though nobody was killed, after {told}")
     for one in killed:
-        native = one.side == "pyi" and one.words[0] in _native_names()
-        side = "pyi" if native else f"{one.side} (git ran it)" if one.side == "pyi" else "git"
+        native = one.side == "pyi" and not handed_over
+        side = "git" if one.side == "git" else "pyi" if native else "git, for pyi,"
         tally.counts[f"{one.side} left"] += 1
         for lock in locks:
-            tally.locks[f"{lock.name} by {side} {one.words[0]}"] += 1
+            tally.locks[f"{lock.name} by {side} in {one.words[0]}"] += 1
+        if native:
+            tally.wrong.append(f"{names} left, after {told}")
     # Whoever uses git does the same.
     for lock in locks:
         lock.unlink(missing_ok=True)
-
-
-def _native_names() -> set[str]:
-    return {"add", "commit", "branch", "tag", "status", "diff", "log"}
 
 
 def _check(repository: _Repository, tally: _Tally, after: str) -> None:
@@ -250,12 +265,16 @@ def _check(repository: _Repository, tally: _Tally, after: str) -> None:
             tally.wrong.append(f"{words[0]} differs after {after}: {theirs} {ours}")
 
 
-def _native(state: Path) -> Iterator[tuple[str, int]]:
-    """How often commands ran natively."""
-    counts: Counter[str] = Counter()
+def _ways(state: Path) -> tuple[Counter[str], Counter[str]]:
+    """How often commands ran natively, and why others did not."""
+    native: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     for name in ("git-report.log.old", "git-report.log"):
         path = state / "pyi" / name
         for line in path.read_text().splitlines() if path.exists() else ():
-            command, _, rest = line.partition("\t")
-            counts[command] += rest.startswith("native")
-    yield from ((name, count) for name, count in counts.most_common() if count)
+            command, way, reason = (*line.split("\t"), "", "")[:3]
+            if way == "native":
+                native[command] += 1
+            elif reason != "command":
+                reasons[f"{command} ({reason})"] += 1
+    return native, reasons

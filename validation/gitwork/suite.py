@@ -170,8 +170,8 @@ def _sides(source: Path, pyi: Path, place: Path) -> tuple[_Side, _Side]:
             if wrapper.name != "git" and program.is_file() and os.access(program, os.X_OK):
                 (programs / wrapper.name).symlink_to(program)
         for program in source.iterdir():
-            kind = program.name == "mergetools" or (program.is_file() and os.access(program, os.X_OK))
-            if kind and program.name.startswith(("git-", "mergetools", "scalar")):
+            # Parts of scripts are not executable.
+            if program.name.startswith(("git-", "mergetools", "scalar")) and not program.suffix:
                 (exec_path / program.name).symlink_to(program)
         for directory in (programs, exec_path):
             if name == "git":

@@ -25,7 +25,7 @@ pub(super) fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input
     let objects = repository.objects()?;
     let contents = parsed.is_on("batch");
     let status = match answer_lines(repository, objects, contents) {
-        Ok(()) => 0,
+        Ok(status) => status,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "fatal: {error}");
             FATAL
@@ -34,7 +34,8 @@ pub(super) fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input
     Ok(Answer::with_status(Vec::new(), status))
 }
 
-fn answer_lines(repository: &GitRepository, objects: &ObjectDatabase, contents: bool) -> std::io::Result<()> {
+/// The status: git's, if it had to answer and gave up.
+fn answer_lines(repository: &GitRepository, objects: &ObjectDatabase, contents: bool) -> std::io::Result<u8> {
     let mut input = BufReader::new(std::io::stdin().lock());
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut beside = None;
@@ -46,7 +47,8 @@ fn answer_lines(repository: &GitRepository, objects: &ObjectDatabase, contents: 
         }
         line.clear();
         if input.read_until(b'\n', &mut line)? == 0 {
-            return out.flush();
+            out.flush()?;
+            return Ok(0);
         }
         let asked = line.strip_suffix(b"\n").unwrap_or(&line);
         if !answer(repository, objects, contents, asked, &mut out)? {
@@ -54,7 +56,10 @@ fn answer_lines(repository: &GitRepository, objects: &ObjectDatabase, contents: 
                 Some(git) => git,
                 none => none.insert(Beside::start(repository, contents)?),
             };
-            git.ask(asked, contents, &mut out)?;
+            if !git.ask(asked, contents, &mut out)? {
+                out.flush()?;
+                return Ok(git.end());
+            }
         }
     }
 }
@@ -115,14 +120,14 @@ impl Beside {
         })
     }
 
-    /// Puts one question, and passes the answer on.
-    fn ask(&mut self, asked: &[u8], contents: bool, out: &mut impl Write) -> std::io::Result<()> {
+    /// Puts one question, and passes the answer on; `false` if it ended instead, and has said why.
+    fn ask(&mut self, asked: &[u8], contents: bool, out: &mut impl Write) -> std::io::Result<bool> {
         let gone = || std::io::Error::other("git ended before it answered");
         let questions = self.questions.as_mut().ok_or_else(gone)?;
         questions.write_all(&[asked, b"\n"].concat())?;
         let mut header = Vec::new();
         if self.answers.read_until(b'\n', &mut header)? == 0 {
-            return Err(gone());
+            return Ok(false);
         }
         out.write_all(&header)?;
         if let Some(size) = content_size(&header).filter(|_| contents) {
@@ -132,7 +137,14 @@ impl Beside {
                 return Err(gone());
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Its status, when it is gone.
+    fn end(&mut self) -> u8 {
+        self.questions = None;
+        let status = self.child.wait().ok().and_then(|status| status.code());
+        status.and_then(|status| u8::try_from(status).ok()).unwrap_or(FATAL)
     }
 }
 

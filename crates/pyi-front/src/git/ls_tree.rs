@@ -117,7 +117,13 @@ fn list_below(
         let path = [above, entry.name].concat();
         let mode = canonical_mode(entry.mode);
         let is_tree = mode == MODE_TREE;
-        if (!is_tree || !line.recurse || line.show_trees) && (is_tree || !line.trees_only) {
+        // Another repository is neither a tree nor a file.
+        let is_shown = match mode {
+            MODE_TREE => !line.recurse || line.show_trees,
+            MODE_GITLINK => true,
+            _ => !line.trees_only,
+        };
+        if is_shown {
             show(repository, mode, entry.oid, &path, line, out)?;
         }
         if is_tree && line.recurse {

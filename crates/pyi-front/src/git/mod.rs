@@ -56,6 +56,7 @@ const COMMANDS: &[Command] = &[
     porcelain::BRANCH,
     porcelain::CHECKOUT,
     porcelain::COMMIT,
+    porcelain::CONFIG,
     porcelain::DIFF,
     porcelain::FOR_EACH_REF,
     porcelain::LOG,

@@ -15,7 +15,7 @@ use pyi_git::argv::Parsed;
 use pyi_git::command::{self, Failure};
 use pyi_git::config::{Config, parse_bool};
 
-use super::repository::GitRepository;
+use super::repository::{GitRepository, SYSTEM_CONFIG};
 use super::{ANY, Answer, Command, Input, Native, Reason};
 
 /// Git's status for what it could not do.
@@ -31,6 +31,7 @@ commands! {
     BRANCH "branch"
     CHECKOUT "checkout"
     COMMIT "commit"
+    CONFIG "config"
     DIFF "diff"
     FOR_EACH_REF "for-each-ref"
     LOG "log"
@@ -64,7 +65,9 @@ const SECTIONS_REFUSED: &[&str] = &[
 /// The same of commands that write.
 const SECTIONS_REFUSED_WRITING: &[&str] = &["gc", "hook", "maintenance", "rerere", "trailer"];
 /// The same of commands that write files of the work tree.
-const SECTIONS_REFUSED_MOVING: &[&str] = &["advice", "checkout", "merge", "reset", "stash"];
+const SECTIONS_REFUSED_MOVING: &[&str] = &["checkout", "merge", "reset", "stash"];
+/// Advice that these commands give.
+const ADVICE_REFUSED: &[&str] = &["detachedhead", "resetnorefreshwarning"];
 /// Commands that write files of the work tree, or keep its index to themselves.
 const MOVING: &[&str] = &["checkout", "mv", "reset", "restore", "rm", "stash", "switch"];
 /// Those that say how it went on stderr.
@@ -87,12 +90,15 @@ const VARIABLES: &[&str] = &[
 fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native<Answer> {
     let name = parsed.command().unwrap_or_default();
     let moves = MOVING.contains(&name);
-    let writes = moves || matches!(name, "add" | "branch" | "commit" | "tag");
+    let writes = moves || matches!(name, "add" | "branch" | "commit" | "config" | "tag");
     if std::io::stdout().is_terminal() {
         return Err(Reason::new("terminal"));
     }
     check_locale()?;
-    check_config(repository, writes)?;
+    match name {
+        "config" => check_sources(input)?,
+        _ => check_config(repository, writes)?,
+    }
     check_place(parsed, repository, name)?;
     if moves {
         check_moving(repository)?;
@@ -132,7 +138,9 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     let status = u8::try_from(outcome.status).map_err(|_| Reason::new("status"))?;
     let below = !repository.prefix().is_empty();
     let is_told = status == 0 && TELLING.contains(&name);
-    if (!outcome.stderr.is_empty() && !is_told) || status > 1 || (below && status > 0) {
+    // Git takes back what a commit that is not made did to the index.
+    let is_undone = name == "commit" && status > 0;
+    if (!outcome.stderr.is_empty() && !is_told) || is_undone || status > 1 || (below && status > 0) {
         return Err(Reason::new("diagnostics"));
     }
     if site.is_stale() && refreshes(name, parsed) {
@@ -234,11 +242,46 @@ fn check_config(repository: &GitRepository, writes: bool) -> Native<()> {
     Ok(())
 }
 
+/// The system's configuration is read here wherever it may be, which is more than git reads: what it says about a key that is asked for, only git knows.
+fn check_sources(input: &Input) -> Native<()> {
+    let words: Vec<&[u8]> = input.words.iter().map(|word| word.as_bytes()).collect();
+    let mut operands: Vec<&[u8]> = words.iter().copied().filter(|word| !word.starts_with(b"-")).collect();
+    let has_verb = matches!(operands.first(), Some(&(b"get" | b"list" | b"set" | b"unset")));
+    let writes = matches!(operands.first(), Some(&(b"set" | b"unset"))) || words.contains(&&b"--unset"[..]);
+    if writes || words.contains(&&b"--local"[..]) || (!has_verb && operands.len() == 2) {
+        return Ok(());
+    }
+    if has_verb {
+        operands.remove(0);
+    }
+    let key = operands
+        .first()
+        .and_then(|name| name.rsplit(|&byte| byte == b'.').next());
+    let mut paths: Vec<PathBuf> = SYSTEM_CONFIG.iter().map(PathBuf::from).collect();
+    paths.extend(std::env::var_os("GIT_CONFIG_SYSTEM").map(PathBuf::from));
+    for path in paths {
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(_) => return Err(Reason::of("config", "system")),
+        };
+        let file = Config::parse(&text).map_err(|_| Reason::of("config", "malformed"))?;
+        let is_meant = |known: &str| key.is_none_or(|key| key.eq_ignore_ascii_case(known.as_bytes()));
+        if file.entries().iter().any(|entry| is_meant(&entry.key)) {
+            return Err(Reason::of("config", "system"));
+        }
+    }
+    Ok(())
+}
+
 /// What else there may be to heed for who writes files or moves HEAD.
 fn check_moving(repository: &GitRepository) -> Native<()> {
     for entry in repository.config().entries() {
         if let Some(told) = SECTIONS_REFUSED_MOVING.iter().find(|known| **known == entry.section) {
             return Err(Reason::of("config", told));
+        }
+        if entry.section == "advice" && ADVICE_REFUSED.contains(&entry.key.as_str()) {
+            return Err(Reason::of("config", "advice"));
         }
     }
     // Another work tree may be on the branch.
@@ -259,7 +302,7 @@ fn check_place(parsed: &Parsed<'_>, repository: &GitRepository, name: &str) -> N
     let has_operands = parsed.operands().next().is_some() || parsed.separator().is_some();
     let sound = match name {
         _ if repository.prefix().is_empty() => true,
-        "branch" | "for-each-ref" | "merge-base" | "reflog" | "tag" => true,
+        "branch" | "config" | "for-each-ref" | "merge-base" | "reflog" | "tag" => true,
         "commit" | "diff" | "log" | "rev-list" | "show" => !has_operands,
         _ => false,
     };

@@ -14,7 +14,7 @@ use pyi_git::config::{Config, ConfigEntry, parse_bool};
 use super::{Native, Reason, environment};
 
 /// Where a system's configuration may be; git has one of them built in. All are looked at: more than git reads does no harm.
-const SYSTEM_CONFIG: &[&str] = &[
+pub(crate) const SYSTEM_CONFIG: &[&str] = &[
     "/etc/gitconfig",
     "/usr/local/etc/gitconfig",
     "/opt/homebrew/etc/gitconfig",

@@ -149,6 +149,22 @@ fn a_stash_is_kept_before_files_change() {
     assert_eq!(place.git(&["stash", "list"]), "");
 }
 
+/// What comes out of a stash is told before it is written: files that are as the index has them are not, any more.
+#[test]
+fn a_stash_that_comes_back_says_what_is_changed() {
+    let place = Place::new();
+    place.write("project/README.md", "changed\n");
+    fs::remove_file(place.path("project/src/app.py")).unwrap();
+    place.git(&["stash", "-q"]);
+    place.git(&["update-index", "-q", "--refresh"]);
+    assert!(!only(&place, &["stash", "apply", "-q"]));
+    place.git(&["reset", "-q", "--hard"]);
+    let said = place.ok(&["stash", "pop"]);
+    assert!(said.contains("\tmodified:   README.md\n"), "{said}");
+    assert!(said.contains("\tdeleted:    src/app.py\n"), "{said}");
+    assert_eq!(place.git(&["status", "--porcelain"]), " M README.md\n D src/app.py\n");
+}
+
 #[test]
 fn a_file_and_a_directory_change_places() {
     let place = Place::new();

@@ -64,6 +64,48 @@ fn what_is_found_out_about_files_is_written_down() {
     assert!(!is_gits(&place, &["--no-optional-locks", "status"]));
 }
 
+/// Git compares times by the second. An entry whose file was changed in the second in which the index was written has to be compared by content,
+/// and must not look older than the index when that is written again some time later.
+#[test]
+fn a_change_in_the_second_of_an_index_is_seen_after_the_next() {
+    use std::time::SystemTime;
+    for words in [&["add", "other.txt"][..], &["commit", "-q", "-m", "x"]] {
+        let place = Place::new();
+        let second = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
+        let at = |name: &str, millis: u64| {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_millis(second * 1000 + millis);
+            fs::File::options()
+                .write(true)
+                .open(place.path(name))
+                .unwrap()
+                .set_modified(time)
+                .unwrap();
+        };
+        place.write("project/README.md", "one\n");
+        at("project/README.md", 100);
+        place.ok(&["add", "README.md"]);
+        at("project/.git/index", 200);
+        place.write("project/README.md", "two\n");
+        at("project/README.md", 300);
+        // In a later second.
+        while SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_secs()
+            == second
+        {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        place.write("project/other.txt", "other\n");
+        assert!(!is_gits(&place, words), "{words:?}");
+        assert_eq!(place.git(&["diff", "--name-only"]), "README.md\n", "{words:?}");
+        assert_eq!(place.git(&["diff-files", "--name-only"]), "README.md\n", "{words:?}");
+    }
+}
+
 #[test]
 fn history_is_shown_as_git_shows_it() {
     let place = Place::new();
@@ -164,6 +206,114 @@ fn tags_are_made_as_git_makes_them() {
     place.ok(&["tag", "-m", "# no\nyes", "two"]);
     assert_eq!(place.git(&["tag", "-l", "--format=%(contents)", "two"]), "yes\n\n");
     assert!(is_gits(&place, &["tag", "-m", "x", "three", "one"]));
+}
+
+#[test]
+fn options_that_exclude_each_other_are_refused() {
+    let place = Place::new();
+    place.git(&["branch", "other"]);
+    for words in [
+        &["tag", "-a", "-l"][..],
+        &["tag", "-l", "-m", "x"],
+        &["tag", "-f"],
+        &["tag", "-l", "-d"],
+        &["tag", "-m", "x"],
+        &["branch", "-d", "--list", "other"],
+        &["branch", "-D", "-m", "other"],
+        &["branch", "--show-current", "--list"],
+        &["branch", "-M", "other", "main"],
+    ] {
+        alike(&place, words);
+    }
+}
+
+/// A branch that is renamed keeps its log, and one that stands for another says so.
+#[test]
+fn branches_are_more_than_commits() {
+    let place = Place::new();
+    place.git(&["branch", "--create-reflog", "old"]);
+    place.git(&["branch", "-f", "old", "HEAD"]);
+    place.ok(&["branch", "-m", "old", "new"]);
+    let log = place.git(&["reflog", "show", "new"]);
+    assert!(log.contains("Branch: renamed") && log.contains("Created from"), "{log}");
+    place.git(&["symbolic-ref", "refs/heads/stands", "refs/heads/new"]);
+    place.git(&["symbolic-ref", "refs/remotes/origin/stands", "refs/heads/new"]);
+    for words in [&["branch"][..], &["branch", "-v"], &["branch", "-a"], &["branch", "-r"]] {
+        alike(&place, words);
+    }
+}
+
+#[test]
+fn trees_and_other_repositories_are_no_files() {
+    let place = Place::new();
+    let head = place.git(&["rev-parse", "HEAD"]);
+    place.git(&[
+        "update-index",
+        "--add",
+        "--cacheinfo",
+        &format!("160000,{},module", head.trim()),
+    ]);
+    place.git(&["commit", "-q", "-m", "module"]);
+    for words in [
+        &["ls-tree", "-d", "HEAD"][..],
+        &["ls-tree", "HEAD"],
+        &["ls-tree", "-rt", "HEAD"],
+    ] {
+        assert!(!is_gits(&place, words), "{words:?}");
+        alike(&place, words);
+    }
+}
+
+/// The git that answers beside may give up; its words are enough then.
+#[test]
+fn a_batch_ends_as_git_ends_it() {
+    use std::io::Write;
+    let place = Place::new();
+    place.write("odd", "content");
+    let file = place.path("odd");
+    let oid = place.git(&[
+        "hash-object",
+        "--literally",
+        "-t",
+        "bogus",
+        "-w",
+        file.to_str().unwrap(),
+    ]);
+    let said = |program: &str| {
+        let mut command = place.command(program);
+        command.args(["cat-file", "--batch-check"]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(oid.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (
+            output.status.code(),
+            output.stdout,
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    assert_eq!(said(PYI), said("git"));
+}
+
+/// Some versions of git take dots away, some do not.
+#[test]
+fn dots_around_a_name_are_gits() {
+    let place = Place::new();
+    for name in ["Jane D.", ". Jane", "Jane D. Doe"] {
+        let output = |program: &str| {
+            let mut command = place.command(program);
+            command
+                .env("GIT_AUTHOR_NAME", name)
+                .args(["commit", "-q", "--allow-empty", "-m", "x"]);
+            assert!(command.status().unwrap().success());
+            place.git(&["log", "-1", "--format=%an"])
+        };
+        assert_eq!(output(PYI), output("git"), "{name}");
+    }
 }
 
 #[test]

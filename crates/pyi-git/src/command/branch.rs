@@ -28,6 +28,15 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             ("format", Takes::Value),
         ],
     )?;
+    let modes = [
+        given.has("show-current"),
+        given.has("delete") || given.has("D"),
+        given.has("move") || given.has("M"),
+        given.has("list"),
+    ];
+    if modes.into_iter().filter(|given| *given).count() > 1 {
+        return unavailable("git branch with options that exclude each other");
+    }
     if given.has("show-current") {
         if let Head::Branch(name) = call.head()? {
             call.line(&[name.strip_prefix(HEADS).unwrap_or(&name)]);
@@ -125,6 +134,9 @@ pub(crate) fn create(call: &mut Call<'_>, name: &[u8], start: &[u8], oid: &Oid, 
 }
 
 fn list(call: &mut Call<'_>, given: &Given) -> Run<i32> {
+    if given.has("force") || call.site.has_symbolic_refs(HEADS)? {
+        return unavailable("branches that stand for others");
+    }
     let head = call.head()?;
     let wanted = |name: &[u8]| {
         given.rest.is_empty()
@@ -204,6 +216,9 @@ fn list_remotes(call: &mut Call<'_>, given: &Given) -> Run<i32> {
         list(call, given)?;
     }
     let before: &[u8] = if given.has("all") { b"  remotes/" } else { b"  " };
+    if call.site.has_symbolic_refs(REMOTES)? {
+        return unavailable("branches that stand for others");
+    }
     for (full, _) in call.refs(REMOTES)? {
         let name = full.strip_prefix(REMOTES).unwrap_or(&full);
         if full.ends_with(b"/HEAD") {
@@ -278,6 +293,9 @@ pub(crate) fn is_ancestor(call: &mut Call<'_>, old: &Oid, new: &Oid) -> Run<bool
 }
 
 fn rename(call: &mut Call<'_>, given: &Given) -> Run<i32> {
+    if call.site.is_directory() {
+        return unavailable("git branch -m, which takes the reflog with it");
+    }
     let head = call.head()?;
     let (old, new) = match &given.rest[..] {
         [new] => match &head {

@@ -1,5 +1,7 @@
 //! `git checkout` and `git switch`.
 
+use std::collections::HashSet;
+
 use super::args::{self, Given, Takes};
 use super::branch::create;
 use super::diff::{Options, pairs};
@@ -120,13 +122,7 @@ fn show_changes(call: &mut Call<'_>, given: &Given) -> Run<()> {
     let Some(head) = call.head_oid()? else {
         return Ok(());
     };
-    let mut options = Options::new(call)?;
-    options.renames = None;
-    for pair in pairs(call, View::Of(head), View::Work, &Pathspec::default(), &options)? {
-        let letter = [pair.letter()];
-        call.line(&[&letter, b"\t", &super::quote::quoted(pair.path())]);
-    }
-    Ok(())
+    show_changes_of(call, given, &head)
 }
 
 fn new_branch(call: &mut Call<'_>, given: &Given, name: &[u8], force: bool) -> Run<i32> {
@@ -217,7 +213,18 @@ fn show_changes_of(call: &mut Call<'_>, given: &Given, oid: &Oid) -> Run<()> {
     }
     let mut options = Options::new(call)?;
     options.renames = None;
-    for pair in pairs(call, View::Of(*oid), View::Work, &Pathspec::default(), &options)? {
+    let pairs = pairs(call, View::Of(*oid), View::Work, &Pathspec::default(), &options)?;
+    if call.site.is_directory() {
+        let told: HashSet<&[u8]> = pairs.iter().map(super::diff::Pair::path).collect();
+        for change in call.site.changes(View::Of(*oid), View::Index)? {
+            let is_both = change.old.is_some() && change.new.is_some();
+            // Git does not see that a file is again what the commit has.
+            if is_both && !told.contains(change.path.as_slice()) {
+                return unavailable("a file that differs from the index and not from the commit");
+            }
+        }
+    }
+    for pair in pairs {
         let letter = [pair.letter()];
         call.line(&[&letter, b"\t", &super::quote::quoted(pair.path())]);
     }

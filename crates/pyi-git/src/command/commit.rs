@@ -173,6 +173,7 @@ fn author(call: &mut Call<'_>, given: &Given, amended: Option<&ReadCommit>) -> R
             who.get(open + 1..who.len() - 1).unwrap_or_default(),
         );
         author = Signature::new(name.trim_ascii(), mail, author.seconds, author.offset_minutes);
+        call.refuse_dots(&author)?;
     }
     if let Some(date) = given.value("date") {
         let date = date.to_vec();

@@ -1,6 +1,7 @@
 //! `git config`, on the workspace's own file, and which settings other commands know of.
 
 use super::args::{self, Takes};
+use super::config_file::edit;
 use super::{Call, Run, Stop, say, unavailable};
 use crate::config::{Config, ConfigEntry};
 
@@ -100,10 +101,14 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         (verb, _) => verb,
     };
     let zero = given.has("null");
+    let config = match given.has("local") {
+        true => own(call)?,
+        false => call.config.clone(),
+    };
     match (verb, &given.rest[..]) {
         (b"list", []) => {
             let mut out = Vec::new();
-            for entry in call.config.entries() {
+            for entry in config.entries() {
                 let name = full_name(entry);
                 match (&entry.value, zero) {
                     (Some(value), false) => say(&mut out, &[&name, b"=", value, b"\n"]),
@@ -117,8 +122,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         }
         (b"get", [name]) => {
             let (section, subsection, key) = parse_name(call, name)?;
-            match call
-                .config
+            match config
                 .get(&section, subsection.as_deref(), &key)
                 .map(|value| value.map(<[u8]>::to_vec))
             {
@@ -131,21 +135,32 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             }
         }
         (b"set", [name, value]) => {
-            let name = parse_name(call, name)?;
-            change(call, &name, Some(value))
+            parse_name(call, name)?;
+            change(call, name, Some(value))
         }
         (b"unset", [name]) => {
-            let name = parse_name(call, name)?;
-            if call.config.get(&name.0, name.1.as_deref(), &name.2).is_none() {
+            let (section, subsection, key) = parse_name(call, name)?;
+            let config = own(call)?;
+            if config.get(&section, subsection.as_deref(), &key).is_none() {
                 return Err(Stop::Exit(5));
             }
-            change(call, &name, None)
+            change(call, name, None)
         }
         _ => unavailable("git config with these arguments"),
     }
 }
 
-type Name = (String, Option<Vec<u8>>, String);
+/// The settings of the repository's own file.
+fn own(call: &mut Call<'_>) -> Run<Config> {
+    let text = call.site.admin(b"config")?.unwrap_or_default();
+    match Config::parse(&text) {
+        Ok(config) => Ok(config),
+        Err(_) => unavailable("git config in a file that cannot be read"),
+    }
+}
+
+/// Section, subsection and key.
+pub(crate) type Name = (String, Option<Vec<u8>>, String);
 
 fn parse_name(call: &mut Call<'_>, name: &[u8]) -> Run<Name> {
     match split_name(name) {
@@ -162,85 +177,14 @@ fn parse_name(call: &mut Call<'_>, name: &[u8]) -> Run<Name> {
     }
 }
 
-/// Writes the file anew with one setting changed.
-fn change(call: &mut Call<'_>, name: &Name, value: Option<&[u8]>) -> Run<i32> {
+/// Writes the file with one setting changed.
+fn change(call: &mut Call<'_>, name: &[u8], value: Option<&[u8]>) -> Run<i32> {
     let text = call.site.admin(b"config")?.unwrap_or_default();
-    let own = Config::parse(&text).unwrap_or_default();
-    let is_it = |entry: &ConfigEntry| (&entry.section, &entry.subsection, &entry.key) == (&name.0, &name.1, &name.2);
-    let count = own.entries().iter().filter(|entry| is_it(entry)).count();
-    if count > 1 {
-        return unavailable("git config of a key with several values");
-    }
-    let mut entries: Vec<ConfigEntry> = own.entries().to_vec();
-    match value {
-        None => entries.retain(|entry| !is_it(entry)),
-        Some(value) => match entries.iter_mut().find(|entry| is_it(entry)) {
-            Some(entry) => entry.value = Some(value.to_vec()),
-            None => {
-                let (section, subsection, key) = name.clone();
-                let after = entries
-                    .iter()
-                    .rposition(|entry| (&entry.section, &entry.subsection) == (&section, &subsection));
-                let entry = ConfigEntry {
-                    section,
-                    subsection,
-                    key,
-                    value: Some(value.to_vec()),
-                    line: 0,
-                };
-                entries.insert(after.map_or(entries.len(), |at| at + 1), entry);
-            }
-        },
-    }
-    let mut out: Vec<u8> = Vec::new();
-    let mut at: Option<(&String, &Option<Vec<u8>>)> = None;
-    for entry in &entries {
-        let section = (&entry.section, &entry.subsection);
-        if at != Some(section) {
-            at = Some(section);
-            match &entry.subsection {
-                Some(part) => say(
-                    &mut out,
-                    &[
-                        b"[",
-                        entry.section.as_bytes(),
-                        b" \"",
-                        &escaped(part, b"\"\\"),
-                        b"\"]\n",
-                    ],
-                ),
-                None => say(&mut out, &[b"[", entry.section.as_bytes(), b"]\n"]),
-            }
+    match edit(&text, name, value) {
+        Some(text) => {
+            call.site.set_admin(b"config", Some(text.into()))?;
+            Ok(0)
         }
-        match &entry.value {
-            Some(value) => say(&mut out, &[b"\t", entry.key.as_bytes(), b" = ", &written(value), b"\n"]),
-            None => say(&mut out, &[b"\t", entry.key.as_bytes(), b"\n"]),
-        }
-    }
-    call.site.set_admin(b"config", Some(out.into()))?;
-    Ok(0)
-}
-
-fn escaped(value: &[u8], special: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(value.len());
-    for &byte in value {
-        match byte {
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\t' if special.contains(&b'\t') => out.extend_from_slice(b"\\t"),
-            _ if special.contains(&byte) => out.extend_from_slice(&[b'\\', byte]),
-            _ => out.push(byte),
-        }
-    }
-    out
-}
-
-fn written(value: &[u8]) -> Vec<u8> {
-    let quotes =
-        value.first() == Some(&b' ') || value.last() == Some(&b' ') || value.iter().any(|byte| b";#\r".contains(byte));
-    let text = escaped(value, b"\"\\\t");
-    if quotes {
-        [b"\"", text.as_slice(), b"\""].concat()
-    } else {
-        text
+        None => unavailable("git config of a key with several values, or in a file with odd lines"),
     }
 }

@@ -58,11 +58,21 @@ impl Call<'_> {
             }
         };
         let signature = Signature::new(&name, &mail, seconds, offset_minutes);
+        self.refuse_dots(&signature)?;
         if signature.name.is_empty() {
             let mail = String::from_utf8_lossy(&signature.mail).into_owned();
             return Err(self.die(format!("empty ident name (for <{mail}>) not allowed")));
         }
         Ok(signature)
+    }
+
+    /// Until git 2.45, dots around a name went too.
+    pub(crate) fn refuse_dots(&self, signature: &Signature) -> Run<()> {
+        let has_dots = |part: &[u8]| part.starts_with(b".") || part.ends_with(b".");
+        if self.site.is_directory() && (has_dots(&signature.name) || has_dots(&signature.mail)) {
+            return unavailable("dots around a name");
+        }
+        Ok(())
     }
 
     /// A date that was given.

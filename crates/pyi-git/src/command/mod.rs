@@ -12,6 +12,7 @@ mod checkout;
 mod clean;
 mod commit;
 mod config;
+mod config_file;
 mod date;
 mod diff;
 mod for_each_ref;

@@ -96,6 +96,15 @@ pub trait Site {
         self.changes(old, new)
     }
 
+    /// Whether there are symbolic refs whose full names begin so. O(refs).
+    ///
+    /// # Errors
+    /// What the site says.
+    fn has_symbolic_refs(&mut self, prefix: &[u8]) -> Result<bool, Failure> {
+        let _ = prefix;
+        Ok(false)
+    }
+
     /// What differs between a view and the work tree, of the paths that the index or the view has: what the index does not have counts as gone, whatever
     /// stands in the work tree. `within` as for [`Site::changes_within`].
     ///

@@ -8,7 +8,7 @@ use super::pathspec::Pathspec;
 use super::refs::{HEADS, Head};
 use super::status::{Untracked, collect};
 use super::status_long;
-use super::{Call, Run, Stop, View, unavailable};
+use super::{Call, Found, Run, Stop, View, unavailable};
 use crate::Oid;
 
 const STASH: &[u8] = b"refs/stash";
@@ -113,6 +113,14 @@ fn push(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             continue;
         }
         call.site.stage(&change.path, change.new.as_ref())?;
+    }
+    // What was staged to go and stands there all the same is saved too: the commit's file takes its place.
+    for change in call.site.changes(View::Of(head), View::Index)? {
+        if change.new.is_none()
+            && let Some(Found::File(version)) = call.site.find(View::Work, &change.path)?
+        {
+            call.site.stage(&change.path, Some(&version))?;
+        }
     }
     let text = match given.value("message") {
         Some(message) => [b"On ", branch.as_slice(), b": ", message].concat(),

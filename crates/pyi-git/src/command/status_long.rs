@@ -4,7 +4,7 @@ use super::diff::Pair;
 use super::quote::quoted;
 use super::refs::{HEADS, Head, TAGS};
 use super::status::{Status, Untracked};
-use super::{Call, Run};
+use super::{Call, Run, unavailable};
 
 /// What HEAD is called when it is on no branch: `at v1`, `from 1a2b3c4`; `None`: nobody knows.
 pub(crate) fn detached(call: &mut Call<'_>) -> Run<Option<(bool, Vec<u8>)>> {
@@ -83,6 +83,10 @@ pub(crate) fn tracking_lines(call: &mut Call<'_>, branch: &[u8], about: About) -
             let end = b", and can be fast-forwarded.";
             call.line(&[b"Your branch is behind '", name, b"' by ", behind.as_bytes(), end]);
             call.line(&[b"  (use \"git pull\" to update your local branch)"]);
+        }
+        // The words are others in git before 2.41.
+        Some(_) if about == About::Status && call.site.is_directory() => {
+            return unavailable("a branch that has diverged");
         }
         Some((ahead, behind)) => {
             call.line(&[b"Your branch and '", name, b"' have diverged,"]);

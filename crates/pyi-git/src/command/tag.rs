@@ -20,6 +20,11 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             ("m|message", Takes::Value),
         ],
     )?;
+    let makes = ["annotate", "message", "force"].into_iter().any(|name| given.has(name));
+    let is_mixed = (given.has("list") || given.has("delete")) && makes;
+    if is_mixed || (given.has("list") && given.has("delete")) || (makes && given.rest.is_empty()) {
+        return unavailable("git tag with options that exclude each other");
+    }
     if given.has("delete") {
         let mut failed = false;
         for name in &given.rest {

@@ -191,7 +191,7 @@ impl Known<'_> {
 }
 
 /// Whether git, which knows seconds only, sees nothing changed.
-fn is_same_second(now: &IndexStat, known: &IndexStat) -> bool {
+pub(super) fn is_same_second(now: &IndexStat, known: &IndexStat) -> bool {
     let nanos = IndexStat {
         mtime_nanos: known.mtime_nanos,
         ctime_nanos: known.ctime_nanos,

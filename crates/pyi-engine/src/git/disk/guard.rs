@@ -1,8 +1,8 @@
 //! Lock files go with the process that holds them, even if it is killed.
 //!
 //! Nobody but the one who made it may remove a lock of git's, and who is killed removes nothing: the next command stops at it, and a person has to look.
-//! So a second process that shares this one's memory waits for the end of this one as long as locks are held. It has a session of its own, so that what
-//! is sent to the group or typed at the terminal does not reach it. If the end comes before [`Guard`] is dropped, it removes those lock files that are still
+//! So a second process that shares this one's memory waits for the end of this one as long as locks are held. It is a group of its own, so that what
+//! is sent to ours or typed at the terminal does not reach it. If the end comes before [`Guard`] is dropped, it removes those lock files that are still
 //! the ones that were made here (by device and inode), and ends. It costs about as much as starting a thread; where it cannot be started, all is as it is with git.
 
 use std::ffi::{CString, c_char, c_int, c_void};
@@ -156,7 +156,12 @@ impl Guard {
         // takes no lock, and as long as this process runs does nothing that could fail, so that it does not touch what is the calling thread's.
         let child = unsafe {
             let top = stack.as_mut_ptr().add(stack.capacity());
-            libc::clone(watch, top.cast(), libc::CLONE_VM, argument)
+            let child = libc::clone(watch, top.cast(), libc::CLONE_VM, argument);
+            // From here on it is not meant by what is sent to our group.
+            if child > 0 {
+                libc::setpgid(child, child);
+            }
+            child
         };
         (child > 0).then_some(Guard {
             child,
@@ -206,7 +211,6 @@ extern "C" fn watch(ends: *mut c_void) -> c_int {
     let mut byte = 0u8;
     // SAFETY: the descriptors are open, and of this process alone since they were copied; there is room for a byte.
     let told = unsafe {
-        libc::setsid();
         libc::close(ours);
         // Who reads what this program writes must not wait for this process.
         for descriptor in 0..=2 {

@@ -102,6 +102,8 @@ pub struct DiskSite<'r> {
     asked: Option<Asked>,
     untracked: Option<(Asked, Vec<Vec<u8>>)>,
     refs: Option<Arc<BTreeMap<Vec<u8>, Oid>>>,
+    /// Those that are symbolic, if `refs` was read.
+    symbolic: Vec<Vec<u8>>,
     logs: BTreeMap<Vec<u8>, Arc<Vec<Bytes>>>,
     /// What refs were when they were first asked for.
     seen: HashMap<Vec<u8>, Option<Oid>>,
@@ -138,6 +140,7 @@ impl<'r> DiskSite<'r> {
             asked: None,
             untracked: None,
             refs: None,
+            symbolic: Vec::new(),
             logs: BTreeMap::new(),
             seen: HashMap::new(),
             head: None,
@@ -274,15 +277,17 @@ impl<'r> DiskSite<'r> {
                 ranges.push(start..next);
             }
         }
+        // What is planned stands in no file yet.
+        let planned = self.pending.plan.paths().filter_map(|path| view.position(path).ok());
+        let planned: Vec<usize> = planned
+            .filter(|at| ranges.iter().any(|range| range.contains(at)))
+            .collect();
         let files = Files {
             root: &self.root,
             view: &view,
             ranges,
             index_time: self.index_time,
         };
-        // What is about to be written differs, whatever stands there now.
-        let planned = self.pending.plan.paths().filter_map(|path| view.position(path).ok());
-        let planned: Vec<usize> = planned.filter(|at| files.has(*at)).collect();
         let no_plan = self.pending.plan.is_empty();
         let mut suspects = match self
             .asked
@@ -308,9 +313,11 @@ impl<'r> DiskSite<'r> {
                 .suspects()
                 .map_err(|error| self.io("look at files of", b"", &error))?,
         };
-        suspects.extend(planned);
-        suspects.sort_unstable();
-        suspects.dedup();
+        if !planned.is_empty() {
+            suspects.extend(planned);
+            suspects.sort_unstable();
+            suspects.dedup();
+        }
         let mut changes = Vec::new();
         for at in suspects {
             let entry = view.entry(at);
@@ -379,7 +386,10 @@ impl<'r> DiskSite<'r> {
         for (name, value) in self.git.refs()? {
             let oid = match value {
                 RefValue::Object(oid) => Some(oid),
-                RefValue::Symbolic(next) => self.follow(&next)?,
+                RefValue::Symbolic(next) => {
+                    self.symbolic.push(name.clone());
+                    self.follow(&next)?
+                }
             };
             match oid {
                 Some(oid) => drop(refs.insert(name, oid)),

@@ -38,11 +38,6 @@ struct Shared<'s> {
 }
 
 impl Files<'_> {
-    /// Whether an entry is one of them.
-    pub(super) fn has(&self, at: usize) -> bool {
-        self.ranges.iter().any(|range| range.contains(&at))
-    }
-
     /// How many threads are worth their while.
     pub(super) fn threads(&self) -> usize {
         let count: usize = self.ranges.iter().map(Range::len).sum();

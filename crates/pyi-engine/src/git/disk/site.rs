@@ -81,6 +81,11 @@ impl Site for DiskSite<'_> {
         }
     }
 
+    fn has_symbolic_refs(&mut self, prefix: &[u8]) -> Result<bool, Failure> {
+        self.all_refs()?;
+        Ok(self.symbolic.iter().any(|name| name.starts_with(prefix)))
+    }
+
     fn tracked_changes(&mut self, old: View, within: &[Vec<u8>]) -> Result<Vec<Change>, Failure> {
         match old {
             View::Index => self.changed(within),

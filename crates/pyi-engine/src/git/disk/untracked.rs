@@ -322,15 +322,15 @@ impl DiskSite<'_> {
     pub(super) fn find_untracked(&mut self, asked: Asked) -> Untracked {
         let unsettled = !self.pending.is_settled() || !self.pending.plan.is_empty();
         self.settle()?;
+        let view = self.view()?;
+        if self.pending.plan.paths().any(|path| view.position(path).is_err()) {
+            return unsupported("a list of files that are about to change");
+        }
         if let Some((known, found)) = self.untracked.take()
             && known == asked
             && !unsettled
         {
             return Ok(found);
-        }
-        let view = self.view()?;
-        if self.pending.plan.paths().any(|path| view.position(path).is_err()) {
-            return unsupported("a list of files that are about to change");
         }
         if self.are_files(&view, &asked.within)? {
             return Ok(Vec::new());

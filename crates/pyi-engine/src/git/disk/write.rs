@@ -256,19 +256,20 @@ impl DiskSite<'_> {
     }
 
     /// The index as it is written. Entries whose files may have changed since the last index without anything to see are looked at: the new index
-    /// is younger, and would not show it any more.
+    /// is younger, and would not show it any more. Git looks at seconds only: what it has to compare now, it must have to compare then.
     fn index_bytes(&mut self) -> Result<Vec<u8>, Failure> {
         let view = self.refreshed()?;
         let mut unsure = Vec::new();
         for at in 0..view.len() {
             let entry = view.entry(at);
             let known = entry.stat();
-            let is_racy = (known.mtime_seconds, known.mtime_nanos) >= self.index_time;
+            let is_racy = known.mtime_seconds >= self.index_time.0;
             if !is_racy || self.work_stat_is_known(entry.path()) {
                 continue;
             }
             let now = self.stat(entry.path())?.map(|stat| super::files::index_stat(&stat));
-            let same_stat = now.is_some_and(|now| now == IndexStat { dev: now.dev, ..known });
+            let same_stat =
+                now.is_some_and(|now| super::files::is_same_second(&now, &IndexStat { dev: now.dev, ..known }));
             if same_stat && matches!(self.look(&entry)?, Seen::Changed(_)) {
                 unsure.push(at);
             }
