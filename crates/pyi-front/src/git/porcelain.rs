@@ -124,6 +124,9 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
         &excludes,
     );
     let mut site = open.map_err(reason)?;
+    if moves {
+        site.compare_by_seconds();
+    }
     if site.is_in_progress() {
         return Err(Reason::new("repository-state"));
     }

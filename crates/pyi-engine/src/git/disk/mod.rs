@@ -90,6 +90,8 @@ pub struct DiskSite<'r> {
     index: Option<Arc<IndexView>>,
     /// When the index was written, and which file it was.
     index_time: (u32, u32),
+    /// Times count to the second, as for git.
+    by_seconds: bool,
     index_stamp: Option<(u64, i64, i64, u64)>,
     has_attributes: bool,
     /// A file was found to be as the index has it, which the index does not know.
@@ -130,6 +132,7 @@ impl<'r> DiskSite<'r> {
             exclude: None,
             index: None,
             index_time: (0, 0),
+            by_seconds: false,
             index_stamp: None,
             has_attributes: false,
             is_stale: false,
@@ -174,6 +177,12 @@ impl<'r> DiskSite<'r> {
             || (self.git.has("info") && (there("info/sparse-checkout") || there("info/attributes")))
     }
 
+    /// Files that were written in the second of the index are read, as git reads them, for commands that put files back: what is stored of them may be
+    /// something else than it was, though the files are the same (other attributes).
+    pub fn compare_by_seconds(&mut self) {
+        self.by_seconds = true;
+    }
+
     /// Whether files were read that are as the index has them, though its stat data say otherwise: git would write that down.
     #[must_use]
     pub fn is_stale(&self) -> bool {
@@ -192,6 +201,9 @@ impl<'r> DiskSite<'r> {
                 let about = file.metadata().map_err(|error| failed(&error))?;
                 let bytes = whole(file, about.len()).map_err(|error| failed(&error))?;
                 self.index_time = (u32::try_from(about.mtime())?, u32::try_from(about.mtime_nsec())?);
+                if self.by_seconds {
+                    self.index_time.1 = 0;
+                }
                 self.index_stamp = Some((about.ino(), about.mtime(), about.mtime_nsec(), about.len()));
                 IndexView::parse(self.format, bytes)?
             }
