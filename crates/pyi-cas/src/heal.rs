@@ -146,7 +146,7 @@ impl FileStore {
     }
 
     /// Looks again at the segments of these faults, and forgets the damage of those that are whole. Returns which of the faults are none any more:
-    /// whole records stand there, or nothing does, as somebody sealed the segment meanwhile without its damaged end. O(bytes of those segments).
+    /// whole records stand there, or nothing does, as somebody took the segment over meanwhile without its damaged end. O(bytes of those segments).
     pub fn look_again_at(&self, faults: &[Fault]) -> Result<Vec<Fault>> {
         let _gate = fork::enter();
         // Somebody may have sealed a segment meanwhile, from what stood in it before it was repaired.
@@ -190,14 +190,17 @@ impl FileStore {
                 .len()
                 .map_err(|error| Error::storage("measure", &path, error))?;
             let is_mended = |fault: &&Fault| {
-                let end = fault.offset + fault.length;
+                // What is gone with the end of the file is damaged no more. (One that is too short is just that.)
+                let end = match fault.flaw {
+                    Flaw::Record | Flaw::Unreadable => length.min(fault.offset + fault.length),
+                    _ => fault.offset + fault.length,
+                };
                 let records = matches!(fault.flaw, Flaw::Record | Flaw::Short | Flaw::Unreadable);
                 let apart = found
                     .gaps
                     .iter()
                     .all(|(at, length)| end <= *at || at + length <= fault.offset);
-                let is_gone = fault.offset >= length;
-                fault.file == StoreFile::Segment(number) && records && (is_gone || apart && end <= found.end)
+                fault.file == StoreFile::Segment(number) && records && apart && end <= found.end
             };
             whole.extend(faults.iter().filter(is_mended).cloned());
         }

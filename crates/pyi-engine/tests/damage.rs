@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use pyi_cas::{Batch, FileStore, Kind, ObjectStore, OpenOptions, OsFs, RefTransaction};
+use pyi_cas::{Batch, Fault, FileStore, Kind, ObjectStore, OpenOptions, OsFs, RefTransaction};
 use pyi_engine::{
     Bytes, ErrorKind, Expect, Id, NewArray, Repository, RepositoryOptions, ScrubOptions, ScrubReport, Take, Value,
     Version,
@@ -381,7 +382,17 @@ fn every_damage_is_found_and_named_and_repaired() {
         fresh.close().unwrap();
         repo.repair(&mut report, &[&whole]).unwrap();
         assert_eq!(unrepaired(&report), [], "{what}: not repaired");
-        let again = repo.scrub(&ScrubOptions::default()).unwrap();
+        let mut again = repo.scrub(&ScrubOptions::default()).unwrap();
+        // Who takes over the segment of a dead writer cuts off its damaged end: behind the repair, or in the middle of the scrub.
+        let is_cut = |fault: &Fault| {
+            let about = fs::metadata(store.join(fault.file.to_string()));
+            about.is_ok_and(|about| about.len() < fault.offset + fault.length)
+        };
+        let until = Instant::now() + Duration::from_secs(20);
+        while report.is_clean() && !again.is_clean() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+            again = repo.scrub(&ScrubOptions::default()).unwrap();
+        }
         if std::env::var_os("PYI_DAMAGE_SHOW").is_some() {
             println!("{what}: {report:#?}");
         }
@@ -395,9 +406,10 @@ fn every_damage_is_found_and_named_and_repaired() {
         if std::env::var_os("PYI_DAMAGE_SHOW").is_some() && !left.is_empty() {
             println!("{what}: left {left:?}");
         }
-        assert_eq!(
-            report.is_clean(),
-            again.is_clean(),
+        let mut left_by_repair = report.faults.iter().filter(|fault| !report.mended.contains(fault));
+        let is_cut_since = again.is_clean() && left_by_repair.all(is_cut);
+        assert!(
+            report.is_clean() == again.is_clean() || is_cut_since,
             "{what}: {:?}, of which mended: {:?}; damaged {:?}, of which repaired: {:?}; then {:?}",
             report.faults,
             report.mended,
@@ -422,7 +434,7 @@ fn every_damage_is_found_and_named_and_repaired() {
     );
 }
 
-/// What was damaged at the end of a segment that nobody had sealed is cut off by whoever seals it: a repair behind that has nothing left to mend there.
+/// What was damaged at the end of a segment is cut off by who takes that over from a dead writer: a repair behind that has nothing left to mend there.
 #[test]
 fn a_damaged_end_that_was_cut_off_meanwhile_is_mended() {
     let scratch = tempfile::tempdir().unwrap();
@@ -461,7 +473,7 @@ fn a_damaged_end_that_was_cut_off_meanwhile_is_mended() {
         "{:?}",
         report.faults
     );
-    // Somebody else writes, takes the segment over, and seals it.
+    // Somebody else takes the segment over, and writes.
     seal(&store, "a writer");
     assert!(
         fs::metadata(&segment).unwrap().len() < end as u64,

@@ -104,7 +104,13 @@ fn append(directory: &Path, command: &str, way: Way, reason: &str) -> std::io::R
 
 /// Whether a difference has turned the command off.
 pub(crate) fn is_off(command: &str) -> bool {
-    directory().is_some_and(|directory| off(&directory).join(command).exists())
+    // Asked of every command, before any other file: a link is read rather than a file looked at, since the standard library follows the first look that
+    // fails by another one, into nowhere.
+    let Some(directory) = directory() else { return false };
+    match fs::read_link(off(&directory).join(command)) {
+        Ok(_) => true,
+        Err(error) => error.kind() == ErrorKind::InvalidInput,
+    }
 }
 
 /// Turns a command off until the report is reset.

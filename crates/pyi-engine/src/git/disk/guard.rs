@@ -8,6 +8,7 @@
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -19,6 +20,8 @@ const HELD_MAX: usize = 64;
 /// What the second process needs, and much to spare.
 const STACK_BYTES: usize = 64 << 10;
 const MODE: u32 = 0o666;
+/// How often its end is looked for; each look lets others run.
+const LOOKS: usize = 8;
 
 /// A lock file that goes if this process does.
 struct Slot {
@@ -126,9 +129,9 @@ struct Ends {
 /// Somebody looks after the locks as long as this lives.
 pub(super) struct Guard {
     child: libc::pid_t,
-    ends: Box<Ends>,
+    ends: ManuallyDrop<Box<Ends>>,
     /// Where the second process runs.
-    _stack: Vec<u128>,
+    stack: ManuallyDrop<Vec<u128>>,
 }
 
 impl Guard {
@@ -146,12 +149,13 @@ impl Guard {
                 ours: OwnedFd::from_raw_fd(ends[1]),
             })
         };
-        let mut stack = vec![0u128; STACK_BYTES / size_of::<u128>()];
+        // Not zeroed: what is not used of it is never touched.
+        let mut stack: Vec<u128> = Vec::with_capacity(STACK_BYTES / size_of::<u128>());
         let argument = (&raw const *ends).cast_mut().cast::<c_void>();
-        // SAFETY: the stack grows down from its end, and both it and the ends stay until the process is gone (`drop` waits for it). `watch` allocates nothing,
+        // SAFETY: the stack grows down from its end, and both it and the ends stay until the process is gone (`drop` frees them only then). `watch` allocates nothing,
         // takes no lock, and as long as this process runs does nothing that could fail, so that it does not touch what is the calling thread's.
         let child = unsafe {
-            let top = stack.as_mut_ptr().add(stack.len());
+            let top = stack.as_mut_ptr().add(stack.capacity());
             let child = libc::clone(watch, top.cast(), libc::CLONE_VM, argument);
             // From here on it is not meant by what is sent to our group.
             if child > 0 {
@@ -161,8 +165,8 @@ impl Guard {
         };
         (child > 0).then_some(Guard {
             child,
-            ends,
-            _stack: stack,
+            ends: ManuallyDrop::new(ends),
+            stack: ManuallyDrop::new(stack),
         })
     }
 }
@@ -177,14 +181,24 @@ impl Drop for Guard {
                 break;
             }
         }
-        let mut status = 0;
-        loop {
-            // It ends without a signal, which is what the flag asks for.
+        // It ends at once where a processor is free, and without a signal, which is what the flag asks for. Where all are busy it would be waited for as
+        // long as others run: then it keeps its stack, and whoever gets the children of processes that have ended takes notice of its end.
+        for _ in 0..LOOKS {
+            let mut status = 0;
             // SAFETY: there is room for the status; the process is ours, and nobody else waits for it.
-            let waited = unsafe { libc::waitpid(self.child, &raw mut status, libc::__WALL) };
-            if waited == self.child || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-                break;
+            let waited = unsafe { libc::waitpid(self.child, &raw mut status, libc::__WALL | libc::WNOHANG) };
+            if waited == self.child {
+                // SAFETY: the process that used them is gone, and nothing else does.
+                unsafe {
+                    ManuallyDrop::drop(&mut self.ends);
+                    ManuallyDrop::drop(&mut self.stack);
+                }
+                return;
             }
+            if waited < 0 {
+                return;
+            }
+            std::thread::yield_now();
         }
     }
 }

@@ -288,10 +288,11 @@ impl<'r> DiskSite<'r> {
             ranges,
             index_time: self.index_time,
         };
+        let no_plan = self.pending.plan.is_empty();
         let mut suspects = match self
             .asked
             .take()
-            .filter(|asked| within.is_empty() && asked.within.is_empty())
+            .filter(|asked| within.is_empty() && asked.within.is_empty() && no_plan)
         {
             Some(asked) => {
                 let search = self.search(&view, &asked);
@@ -305,7 +306,6 @@ impl<'r> DiskSite<'r> {
                     rest.suspects()
                         .map_err(|error| self.io("look at files of", b"", &error))?,
                 );
-                suspects.sort_unstable();
                 self.untracked = Some((asked, found));
                 suspects
             }

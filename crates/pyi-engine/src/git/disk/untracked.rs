@@ -320,7 +320,7 @@ impl DiskSite<'_> {
     }
 
     pub(super) fn find_untracked(&mut self, asked: Asked) -> Untracked {
-        let unsettled = !self.pending.is_settled();
+        let unsettled = !self.pending.is_settled() || !self.pending.plan.is_empty();
         self.settle()?;
         let view = self.view()?;
         if self.pending.plan.paths().any(|path| view.position(path).is_err()) {
