@@ -202,3 +202,12 @@ fn many_files_are_what_they_are_to_git() {
     assert_eq!(place.git(&["write-tree"]), place.git(&["rev-parse", "HEAD^{tree}"]));
     place.git(&["fsck", "--strict"]);
 }
+
+#[test]
+fn a_file_that_is_named_with_a_slash_is_not_meant() {
+    let place = Place::new();
+    place.write("project/README.md", "changed\n");
+    let said = place.pyi(&["add", "README.md/"]);
+    assert_eq!(said.status, 128, "{said:?}");
+    assert_eq!(place.git(&["status", "--porcelain"]), " M README.md\n");
+}

@@ -139,7 +139,8 @@ fn check(
             continue;
         }
         let there = call.site.find(View::Work, &item.path)?;
-        let Some(there) = there else {
+        let is_no_directory = item.given.ends_with(b"/") && !matches!(there, Some(Found::Directory));
+        let Some(there) = there.filter(|_| !is_no_directory) else {
             let message = [b"pathspec '", item.given.as_slice(), b"' did not match any files"].concat();
             return Err(call.die(message));
         };

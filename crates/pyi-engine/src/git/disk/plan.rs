@@ -127,6 +127,12 @@ impl DiskSite<'_> {
             Ok(at) => at..at + 1,
             Err(_) => view.below(from),
         };
+        let is_directory = self
+            .stat(from)?
+            .is_some_and(|stat| stat.file_type() == FileType::Directory);
+        if is_directory == view.position(from).is_ok() {
+            return unsupported("a file that became a directory, or the other way round");
+        }
         for at in range {
             let entry = view.entry(at);
             if is_rules(entry.path()) {
