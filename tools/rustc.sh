@@ -6,7 +6,7 @@ shift
 case " $* " in
 *" --crate-name pyi "*" --crate-type bin "*)
     if [ -f "$(cc -print-file-name=libc.a 2>/dev/null)" ]; then
-        set -- "$@" -C target-feature=+crt-static -C relocation-model=static
+        set -- "$@" -C target-feature=+crt-static
     fi
     ;;
 esac

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -35,6 +36,53 @@ def test_what_agents_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     file.write_text("".join(json.dumps({"git": line}) + "\n" for line in lines))
     assert main(["traces", "--commands", str(file)]) == 0
     assert "4 of 5 lines are answered (80.0 %), 0 could not be read" in capsys.readouterr().out
+
+
+_TEST = """#!/bin/sh
+# Just enough to be one of git's.
+PATH=$GIT_TEST_INSTALLED:$PATH
+GIT_EXEC_PATH=$GIT_TEST_EXEC_PATH
+export PATH GIT_EXEC_PATH
+cd "${1#--root=}" || exit 1
+git init -q . && echo "ok 1 - init"
+git status >said && echo "ok 2 - status"
+git cat-file -e 1234 2>said && echo "not ok" || echo "not ok 3 - there is no such object"
+echo "ok 4 # skip what is not there"
+echo "not ok 5 - a fault of git # TODO known breakage"
+echo 1..5
+"""
+
+
+@pytest.mark.skipif(shutil.which("pyi") is None, reason="no pyi on PATH")
+def test_suite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, files, log = tmp_path / "source", tmp_path / "files", tmp_path / "log"
+    (source / "t").mkdir(parents=True)
+    (source / "bin-wrappers").mkdir()
+    git = shutil.which("git")
+    assert git is not None
+    (source / "git").symlink_to(git)
+    (source / "t" / "t7508-status.sh").write_text(_TEST)
+    files.write_text("# status (2)\nt7508-status.sh t7509-not-there.sh\n")
+    words = ["suite", "--source", str(source), "--files", str(files), "--log", str(log)]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "not in this version of git: t7509-not-there" in said
+    assert "| t7508-status | status | 2 | 2 | 0 | 1 | 2 |" in said
+    assert [json.loads(line)["side"] for line in log.read_text().splitlines()] == ["git", "pyi"]
+    # Git's own run is taken from the log, and is what counts.
+    log.write_text(log.read_text().replace('"passed": [1, 2]', '"passed": [1, 2, 3]', 1))
+    assert main([*words, "--baseline", str(log), "--native", "status"]) == 1
+    said = capsys.readouterr().out
+    assert "lost t7508-status.3: there is no such object" in said
+    assert "| status | 1 | 3 | 2 | 66.67 | 1 | 0 |" in said
+
+
+@pytest.mark.skipif(shutil.which("pyi") is None, reason="no pyi on PATH")
+def test_alternate(capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["alternate", "--seconds", "4", "--repositories", "2", "--files", "30", "--seed", "5"])
+    said = capsys.readouterr().out
+    assert status == 0, said
+    assert "times `git fsck --strict`" in said
 
 
 def test_speed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -53,7 +55,7 @@ _COMMANDS: tuple[tuple[int, tuple[str, ...]], ...] = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the recipe's options."""
-    parser.add_argument("--pyi", type=Path, required=True, help="the program that is tested")
+    parser.add_argument("--program", type=Path, help="the `pyi` that is tested (default: the one on PATH)")
     parser.add_argument("--seconds", type=float, default=60, help="how long (default: 60)")
     parser.add_argument("--seed", type=int, default=1, help="of the commands and the moments (default: 1)")
     parser.add_argument("--repositories", type=int, default=3, help="that are worked on (default: 3)")
@@ -153,10 +155,14 @@ class _Repository:
 
 def run(options: argparse.Namespace, place: Path) -> int:
     """Run the recipe and return the exit status."""
+    program = options.program or shutil.which("pyi")
+    if program is None:
+        print("error: no `pyi` on PATH; say which with --program", file=sys.stderr)
+        return 2
     shim, state = place / "shim", place / "state"
     shim.mkdir()
     state.mkdir()
-    subprocess.run([options.pyi.resolve(), "git-shim", shim], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([Path(program).resolve(), "git-shim", shim], check=True, stdout=subprocess.DEVNULL)
     chance = random.Random(options.seed)
     repositories = [
         _Repository(place / f"r{number}", shim, state, chance, options.files) for number in range(options.repositories)

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -54,7 +55,7 @@ _LINE = re.compile(r"(not ok|ok) (\d+)(?: - (.*))?$")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the recipe's options."""
     parser.add_argument("--source", type=Path, required=True, metavar="DIR", help="git's own source directory, built")
-    parser.add_argument("--pyi", type=Path, required=True, help="the program that is tested")
+    parser.add_argument("--program", type=Path, help="the `pyi` that is tested (default: the one on PATH)")
     parser.add_argument(
         "--files", type=Path, default=Path("../shared/git-tests-open.txt"), help="names of test files, # groups"
     )
@@ -104,8 +105,14 @@ class _Side:
 
 def run(options: argparse.Namespace, place: Path) -> int:
     """Run the recipe and return the exit status: 0 if nothing is lost that git passes."""
+    program = options.program or shutil.which("pyi")
+    if program is None:
+        print("error: no `pyi` on PATH; say which with --program", file=sys.stderr)
+        return 2
     tests = _chosen(options)
-    git, pyi = _sides(options.source.resolve(), options.pyi.resolve(), place)
+    # The tests run in other directories, and git's source is named in them.
+    options.source = options.source.resolve()
+    git, pyi = _sides(options.source, Path(program).resolve(), place)
     known = _read(options.baseline)
     results: list[tuple[Result, Result]] = []
     print("| file | about | git passes | pyi passes | lost | native | handed over |\n|---|---|---|---|---|---|---|")

@@ -108,6 +108,10 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     if matches!(name, "log" | "show") {
         check_extras(repository)?;
     }
+    // After `clone --no-checkout` all files are still to come.
+    if matches!(name, "checkout" | "switch") && !has_index(repository) {
+        return Err(Reason::new("no-index"));
+    }
     // A branch may be in use in another work tree.
     if name == "branch" && fs::symlink_metadata(repository.git().path().join("worktrees")).is_ok() {
         return Err(Reason::new("work-trees"));
@@ -212,9 +216,12 @@ fn check_locale() -> Native<()> {
     Ok(())
 }
 
+/// An index that is there keeps its version.
+fn has_index(repository: &GitRepository) -> bool {
+    fs::symlink_metadata(repository.git().path().join("index")).is_ok()
+}
+
 fn check_config(repository: &GitRepository, writes: bool) -> Native<()> {
-    // An index that is there keeps its version.
-    let has_index = || fs::symlink_metadata(repository.git().path().join("index")).is_ok();
     for entry in repository.config().entries() {
         let (section, key) = (entry.section.as_str(), entry.key.as_str());
         let value = entry.value.as_deref();
@@ -228,7 +235,7 @@ fn check_config(repository: &GitRepository, writes: bool) -> Native<()> {
             "diff" => key == "renames" && flag.is_some(),
             "commit" | "tag" => key == "gpgsign" && flag == Some(false),
             "branch" => entry.subsection.is_some(),
-            "index" => !writes || (matches!(key, "version" | "threads") && has_index()),
+            "index" => !writes || (matches!(key, "version" | "threads") && has_index(repository)),
             _ if SECTIONS_REFUSED.contains(&section) => false,
             _ => !(writes && SECTIONS_REFUSED_WRITING.contains(&section)),
         };

@@ -12,6 +12,7 @@ mod store;
 mod suite_told;
 mod usage;
 mod verbs;
+mod walks;
 mod work_tree;
 mod work_tree_told;
 mod work_tree_words;

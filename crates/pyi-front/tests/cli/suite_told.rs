@@ -1,6 +1,7 @@
 //! What git's own tests, and reading them, found: cases that are told one by one.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,11 @@ fn what_is_found_out_about_files_is_written_down() {
         // Then there is nothing to write, and nothing to hand over.
         assert!(!is_gits(&place, words), "{words:?}");
     }
+    // A file of which the mode alone is staged.
+    let path = place.path("project/README.md");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(!is_gits(&place, &["add", "-u"]));
+    assert_eq!(place.git(&["diff-files", "--name-only"]), "");
     touch(4);
     assert!(!is_gits(&place, &["--no-optional-locks", "status"]));
 }
@@ -110,6 +116,13 @@ fn a_change_in_the_second_of_an_index_is_seen_after_the_next() {
 fn history_is_shown_as_git_shows_it() {
     let place = Place::new();
     merged(&place);
+    place.git(&[
+        "commit",
+        "-q",
+        "--allow-empty",
+        "-m",
+        "A subject  \non two lines\n\nand more",
+    ]);
     place.git(&["commit", "-q", "--allow-empty", "--allow-empty-message", "-m", ""]);
     place.git(&["update-ref", "refs/odd/one", "HEAD"]);
     for words in [
@@ -120,6 +133,7 @@ fn history_is_shown_as_git_shows_it() {
         // A message that is empty has no line.
         &["log"],
         &["log", "--pretty=short"],
+        &["log", "--format=%f"],
         &["log", "--stat"],
         &["show", "-s"],
         // Refs that are neither branches nor tags do not decorate.
@@ -297,6 +311,77 @@ fn a_batch_ends_as_git_ends_it() {
         )
     };
     assert_eq!(said(PYI), said("git"));
+}
+
+#[test]
+fn what_a_checkout_could_mean_is_gits_to_say() {
+    let place = Place::new();
+    place.git(&["branch", "src"]);
+    place.git(&["tag", "v1"]);
+    for words in [
+        &["checkout", "src", "README.md"][..],
+        &["checkout", "--detach", "v1", "README.md"],
+        &["checkout", "--detach", "-b", "new", "v1"],
+        &["checkout", "-b", "one", "-B", "two"],
+        &["switch", "--detach", "-c", "new"],
+    ] {
+        alike(&place, words);
+        assert_eq!(place.git(&["symbolic-ref", "HEAD"]), "refs/heads/main\n", "{words:?}");
+    }
+    // All files are still to come.
+    place.git(&["clone", "-q", "--no-checkout", ".", "../clone"]);
+    let status = place
+        .command(PYI)
+        .args(["-C", "../clone", "checkout", "-q", "HEAD", "-b", "new"])
+        .status()
+        .unwrap();
+    assert!(status.success() && place.path("clone/README.md").exists());
+}
+
+/// People get messages in UTF-8, whatever they are stored in.
+#[test]
+fn a_subject_in_another_encoding_is_converted() {
+    let place = Place::new();
+    place.write("message", "");
+    fs::write(place.path("message"), b"ge\xe4ndert\n").unwrap();
+    place.git(&[
+        "-c",
+        "i18n.commitEncoding=ISO-8859-1",
+        "commit",
+        "-q",
+        "--allow-empty",
+        "-F",
+        "../message",
+    ]);
+    for words in [
+        &["reset", "--hard"][..],
+        &["branch", "-v"],
+        &["log", "-1", "--oneline"],
+        &["for-each-ref", "--format=%(subject)"],
+        &["checkout", "--detach"],
+    ] {
+        alike(&place, words);
+    }
+}
+
+#[test]
+fn an_author_without_a_name_is_refused() {
+    let place = Place::new();
+    let text = place
+        .git(&["cat-file", "commit", "HEAD"])
+        .replace("author Ann <", "author <");
+    place.write("commit", &text);
+    let file = place.path("commit");
+    let oid = place.git(&[
+        "hash-object",
+        "--literally",
+        "-t",
+        "commit",
+        "-w",
+        file.to_str().unwrap(),
+    ]);
+    place.git(&["checkout", "-q", oid.trim()]);
+    alike(&place, &["commit", "--amend", "-m", "x"]);
 }
 
 /// Some versions of git take dots away, some do not.

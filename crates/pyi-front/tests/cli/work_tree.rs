@@ -13,17 +13,17 @@ use crate::common::{PYI, Place};
 use crate::work_tree_words::{BRANCHES, LINES, MESSAGES, MOVING, NAMES, PATHS, READING, REVISIONS, RULES, WRITING};
 
 /// A generator that gives the same numbers every time.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 % sides as u64) as usize
     }
 
-    fn pick<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
+    pub(crate) fn pick<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
         of[self.roll(of.len())]
     }
 }
@@ -313,7 +313,7 @@ fn listing(project: &Path) -> Vec<u8> {
     lines.join("\n").into_bytes()
 }
 
-fn answer(output: &Output) -> (Option<i32>, String, String) {
+pub(crate) fn answer(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
@@ -328,7 +328,7 @@ fn copy(from: &Path, to: &Path) {
     assert!(status.success());
 }
 
-fn number(name: &str, otherwise: usize) -> usize {
+pub(crate) fn number(name: &str, otherwise: usize) -> usize {
     let text = std::env::var(name).ok();
     text.and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }

@@ -185,7 +185,7 @@ fn list(call: &mut Call<'_>, given: &Given) -> Run<i32> {
                 false => call.tracking(&[HEADS, name.as_slice()].concat())?,
             };
             let apart = tracking.map_or_else(String::new, |tracking| tracking.brackets());
-            let subject = commit.subject();
+            let subject = commit.shown_subject()?;
             call.line(&[
                 mark,
                 &name,

@@ -24,6 +24,10 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             ("detach", Takes::Nothing),
         ],
     )?;
+    let excluding = [given.has("b"), given.has("B"), given.has("detach")];
+    if excluding.into_iter().filter(|given| *given).count() > 1 {
+        return unavailable("git checkout with options that exclude each other");
+    }
     if let Some(name) = given.value("b").or(given.value("B")) {
         let name = name.to_vec();
         if given.rest.len() > 1 || given.dashes.is_some_and(|at| at < given.rest.len()) {
@@ -65,6 +69,10 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
                     }
                     go(call, &given, &first, false)
                 }
+                Some(_) if given.has("detach") => unavailable("git checkout --detach with paths"),
+                Some(_) if dashes.is_none() && !matches!(call.site.find(View::Work, &first), Ok(None)) => {
+                    unavailable("git checkout of what is a revision and a path")
+                }
                 Some(oid) => {
                     let Some(tree) = call.peel(&oid, Some(crate::ObjectKind::Tree))? else {
                         return unavailable("git checkout from something else than a commit");
@@ -101,6 +109,10 @@ pub(crate) fn run_switch(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             ("d|detach", Takes::Nothing),
         ],
     )?;
+    let excluding = [given.has("create"), given.has("force-create"), given.has("detach")];
+    if excluding.into_iter().filter(|given| *given).count() > 1 {
+        return unavailable("git switch with options that exclude each other");
+    }
     if let Some(name) = given.value("create").or(given.value("force-create")) {
         let name = name.to_vec();
         return new_branch(call, &given, &name, given.has("force-create"));
@@ -331,7 +343,14 @@ fn describe(call: &mut Call<'_>, what: &str, oid: &Oid) -> Run<()> {
     let short = call.short(oid)?;
     say(
         &mut call.err,
-        &[what.as_bytes(), b" ", short.as_bytes(), b" ", &commit.subject(), b"\n"],
+        &[
+            what.as_bytes(),
+            b" ",
+            short.as_bytes(),
+            b" ",
+            &commit.shown_subject()?,
+            b"\n",
+        ],
     );
     Ok(())
 }

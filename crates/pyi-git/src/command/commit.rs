@@ -175,6 +175,9 @@ fn author(call: &mut Call<'_>, given: &Given, amended: Option<&ReadCommit>) -> R
         author = Signature::new(name.trim_ascii(), mail, author.seconds, author.offset_minutes);
         call.refuse_dots(&author)?;
     }
+    if author.name.is_empty() {
+        return unavailable("an author without a name");
+    }
     if let Some(date) = given.value("date") {
         let date = date.to_vec();
         (author.seconds, author.offset_minutes) = call.date(&date)?;

@@ -200,6 +200,10 @@ fn separate(call: &mut Call<'_>, style: &Style, options: &Options) {
 
 /// Where a walk begins and what it leaves out.
 pub(crate) fn start(call: &mut Call<'_>, walk: &mut Walk, revisions: &[Vec<u8>], all: bool) -> Run<()> {
+    if all && !revisions.is_empty() {
+        // Which of the same second comes first depends on where it stands.
+        return unavailable("--all with other revisions");
+    }
     let mut tips = Vec::new();
     let commit = |call: &mut Call<'_>, text: &[u8]| match call.resolve_commit(text)? {
         Some(oid) => Ok(oid),

@@ -20,6 +20,21 @@ pub(crate) struct ReadCommit {
 }
 
 impl ReadCommit {
+    /// Whether the message is in UTF-8, as far as the commit says.
+    pub(crate) fn is_utf8(&self) -> bool {
+        self.encoding
+            .as_deref()
+            .is_none_or(|name| name.eq_ignore_ascii_case(b"utf-8") || name.eq_ignore_ascii_case(b"utf8"))
+    }
+
+    /// [`ReadCommit::subject`] for people, who get all messages in UTF-8.
+    pub(crate) fn shown_subject(&self) -> Run<Vec<u8>> {
+        match self.is_utf8() {
+            true => Ok(self.subject()),
+            false => unavailable("a commit message that is not UTF-8"),
+        }
+    }
+
     /// The first paragraph in one line.
     pub(crate) fn subject(&self) -> Vec<u8> {
         subject(&self.message)

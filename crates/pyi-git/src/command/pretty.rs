@@ -83,11 +83,7 @@ fn message_lines(message: &[u8]) -> Vec<&[u8]> {
 impl Call<'_> {
     /// One commit, without what comes between commits.
     pub(crate) fn show_commit(&mut self, commit: &ReadCommit, style: &Style) -> Run<()> {
-        if commit
-            .encoding
-            .as_deref()
-            .is_some_and(|name| !name.eq_ignore_ascii_case(b"utf-8") && !name.eq_ignore_ascii_case(b"utf8"))
-        {
+        if !commit.is_utf8() {
             return unavailable("a commit message that is not UTF-8");
         }
         let name = if style.short_names || matches!(style.pretty, Pretty::Oneline { short: true }) {
@@ -149,8 +145,9 @@ impl Call<'_> {
         }
         self.out.push(b'\n');
         if style.pretty == Pretty::Short {
-            let subject = commit.subject();
-            self.line(&[b"    ", &subject]);
+            for line in lines.into_iter().take_while(|line| !line.is_empty()) {
+                self.line(&[b"    ", line]);
+            }
             return Ok(());
         }
         for line in lines {
@@ -250,7 +247,10 @@ impl Call<'_> {
                 }
                 b's' => out.extend_from_slice(&commit.subject()),
                 b'b' | b'B' => out.extend_from_slice(&body(&commit.message, letter == b'B')),
-                b'f' => out.extend_from_slice(&file_name(&commit.subject())),
+                b'f' => {
+                    let first = message_lines(&commit.message).first().copied().unwrap_or_default();
+                    out.extend_from_slice(&file_name(first));
+                }
                 b'd' => out.extend_from_slice(&self.decoration(&commit.oid, true)?),
                 b'D' => out.extend_from_slice(&self.decoration(&commit.oid, false)?),
                 b'e' => out.extend_from_slice(commit.encoding.as_deref().unwrap_or_default()),
@@ -360,7 +360,7 @@ fn body(message: &[u8], whole: bool) -> Vec<u8> {
     rest.get(start..).unwrap_or_default().to_vec()
 }
 
-/// `%f`: the subject as a file name.
+/// `%f`: the first line as a file name.
 fn file_name(subject: &[u8]) -> Vec<u8> {
     let mut out: Vec<u8> = Vec::new();
     let mut gap = false;

@@ -126,8 +126,8 @@ fn commit_atom(atom: &[u8], commit: &ReadCommit) -> Run<Vec<u8>> {
     };
     let missing = || unavailable(format!("the field %({})", String::from_utf8_lossy(atom)));
     let (line, part) = match name {
-        b"subject" if form.is_none() => return Ok(commit.subject()),
-        b"contents" if form == Some(b"subject") => return Ok(commit.subject()),
+        b"subject" if form.is_none() => return commit.shown_subject(),
+        b"contents" if form == Some(b"subject") => return commit.shown_subject(),
         b"tree" if form.is_none() => return Ok(commit.tree.to_hex().into_bytes()),
         _ => match name {
             b"authorname" => (&commit.author, 0),

@@ -106,7 +106,13 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             let short = call.short(&target)?;
             say(
                 &mut call.out,
-                &[b"HEAD is now at ", short.as_bytes(), b" ", &commit.subject(), b"\n"],
+                &[
+                    b"HEAD is now at ",
+                    short.as_bytes(),
+                    b" ",
+                    &commit.shown_subject()?,
+                    b"\n",
+                ],
             );
         }
         _ => show_unstaged(call, quiet)?,

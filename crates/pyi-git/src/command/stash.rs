@@ -101,7 +101,14 @@ fn push(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     };
     let commit = call.commit(&head)?;
     let short = call.short(&head)?;
-    let about = [branch.as_slice(), b": ", short.as_bytes(), b" ", &commit.subject()].concat();
+    let about = [
+        branch.as_slice(),
+        b": ",
+        short.as_bytes(),
+        b" ",
+        &commit.shown_subject()?,
+    ]
+    .concat();
     let author = call.identity(Capacity::Author)?;
     let committer = call.identity(Capacity::Committer)?;
     let index_text = [b"index on ", about.as_slice(), b"\n"].concat();

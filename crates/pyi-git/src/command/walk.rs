@@ -94,9 +94,9 @@ impl Walk {
                 if parents.is_empty() {
                     shown = self.touches(call, View::Empty, &commit.oid)?;
                 }
-                // A side that is left out does not hide the others from git.
-                if parents.len() > 1 && parents.iter().any(|parent| self.excluded.contains(parent)) {
-                    return unavailable("the paths of a merge of what is left out");
+                // What a merge counts as depends on which of its sides git knows to be left out when it comes to it.
+                if commit.parents.len() > 1 && !self.excluded.is_empty() {
+                    return unavailable("the paths of a merge where something is left out");
                 }
                 for parent in parents.clone() {
                     if !self.touches(call, View::Of(parent), &commit.oid)? {

@@ -397,7 +397,8 @@ impl DiskSite<'_> {
                     self.is_stale |= !is_same_second(&now, &known);
                     return Ok(Seen::Same);
                 }
-                return Ok(Seen::Changed(stored(version.mode, &entry.oid)));
+                // With the stat of the file, for who stages it.
+                return Ok(Seen::Changed(version));
             }
         } else if same_kind && version.kind() == 0o100_000 && self.has_attributes {
             // Of another size: it differs, unless it is converted.
