@@ -325,11 +325,9 @@ impl<'r> DiskSite<'r> {
                 .suspects()
                 .map_err(|error| self.io("look at files of", b"", &error))?,
         };
-        if !planned.is_empty() {
-            suspects.extend(planned);
-            suspects.sort_unstable();
-            suspects.dedup();
-        }
+        suspects.extend(planned);
+        suspects.sort_unstable();
+        suspects.dedup();
         let mut changes = Vec::new();
         for at in suspects {
             let entry = view.entry(at);
