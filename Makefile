@@ -90,7 +90,7 @@ fuzz: develop ## run the fuzzer of every decoder for FUZZ_SECONDS each; needs a 
 	@$(PY) tools/fuzz.py --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
 git-many: ## thousands of generated git commands against git itself; PYI_GIT_SEED=<n> runs others
-	@PYI_GIT_REPOSITORIES=$${PYI_GIT_REPOSITORIES:-50} PYI_GIT_VECTORS=$${PYI_GIT_VECTORS:-50} cargo nextest run -p pyi-front --no-capture -E 'test(work_trees)'
+	@PYI_GIT_REPOSITORIES=$${PYI_GIT_REPOSITORIES:-50} PYI_GIT_VECTORS=$${PYI_GIT_VECTORS:-50} cargo nextest run --profile many -p pyi-front --no-capture -E 'test(work_trees)'
 
 soak: develop ## the tests marked soak: minutes to hours
 	@$(PY) -m pytest -m soak --timeout=0 $(PYTEST_ARGS)
