@@ -45,6 +45,7 @@ http {{
   }}
 }}
 """
+# HOME: so that the user's shell, which sshd starts for each command, reads no settings of theirs.
 _SSHD = """Port {port}
 ListenAddress 127.0.0.1
 HostKey {place}/hostkey
@@ -55,6 +56,7 @@ UsePAM no
 PasswordAuthentication no
 PermitRootLogin yes
 AcceptEnv GIT_PROTOCOL
+SetEnv HOME={place}
 """
 _DULWICH = """
 import sys

@@ -211,3 +211,24 @@ fn a_file_that_is_named_with_a_slash_is_not_meant() {
     assert_eq!(said.status, 128, "{said:?}");
     assert_eq!(place.git(&["status", "--porcelain"]), " M README.md\n");
 }
+
+/// A directory of tracked files that is a link now: git's `ls-files` follows it, and its other commands do not.
+#[test]
+fn files_below_a_link_are_listed_as_git_lists_them() {
+    let place = Place::new();
+    fs::rename(place.path("project/src"), place.path("outside")).unwrap();
+    std::os::unix::fs::symlink("../outside", place.path("project/src")).unwrap();
+    for words in [
+        &["ls-files", "-m"][..],
+        &["ls-files", "-d"],
+        &["status", "-s"],
+        &["diff", "--stat"],
+    ] {
+        let (ours, theirs) = (place.pyi(words), place.run("git", words));
+        assert_eq!(
+            (ours.status, ours.out, ours.err),
+            (theirs.status, theirs.out, theirs.err),
+            "{words:?}"
+        );
+    }
+}

@@ -4,7 +4,7 @@ use super::args::{self, Takes};
 use super::ignored::Ignored;
 use super::pathspec::Pathspec;
 use super::quote::quoted;
-use super::{Call, Run, View, say, unavailable};
+use super::{Call, Found, Run, View, say, unavailable};
 
 pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let given = args::parse(
@@ -75,6 +75,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         "modified" | "deleted" => {
             for change in call.site.tracked_changes(View::Index, &pathspec.roots())? {
                 let gone = change.new.is_none();
+                if gone && below_a_link(call, &change.path)? {
+                    return unavailable("files that are looked for through a link");
+                }
                 if change.old.is_some() && (gone || kind == "modified") && pathspec.matches(&change.path) {
                     say(&mut call.out, &[&show(&change.path), end]);
                 }
@@ -92,4 +95,16 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         }
     }
     Ok(0)
+}
+
+/// Whether a path leads through a symlink: git finds there what the link leads to, and only here.
+fn below_a_link(call: &mut Call<'_>, path: &[u8]) -> Run<bool> {
+    for (end, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+        match call.site.find(View::Work, path.get(..end).unwrap_or_default())? {
+            Some(Found::Directory) => {}
+            Some(Found::File(version)) => return Ok(version.kind() == 0o120_000),
+            None => break,
+        }
+    }
+    Ok(false)
 }
