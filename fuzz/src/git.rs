@@ -9,6 +9,7 @@ use pyi_git::delta_cache::DeltaCache;
 use pyi_git::ignore::PatternList;
 use pyi_git::index::{Index, IndexVersion};
 use pyi_git::index_ext::{parse_cache_tree, write_cache_tree};
+use pyi_git::index_view::IndexView;
 use pyi_git::midx::MultiPackIndex;
 use pyi_git::object::{decode_loose, encode_loose};
 use pyi_git::oid::hash_bytes;
@@ -117,6 +118,24 @@ pub fn text(data: &[u8]) {
 pub fn index(data: &[u8]) {
     for format in [Sha1, Sha256] {
         let _ = Index::parse(format, data, true);
+        // What is read where it stands is what is taken apart.
+        let viewed = IndexView::parse(format, data.to_vec().into());
+        match (Index::parse(format, data, false), viewed) {
+            (Ok(index), Ok(view)) => {
+                let again = view.to_index().map(|again| Index {
+                    checksum: index.checksum,
+                    ..again
+                });
+                assert!(again.is_ok_and(|again| again == index));
+                if let Ok(bytes) = view.encode(&[]) {
+                    assert!(Index::parse(format, &bytes, true).is_ok_and(|again| again.entries == index.entries));
+                }
+            }
+            // Of several trees only the last one is looked at, and only when it is asked for.
+            (Err(_), Ok(view)) => drop((view.to_index(), view.encode(&[]))),
+            (Err(_), Err(_)) => {}
+            (Ok(_), Err(error)) => panic!("{error}"),
+        }
         if let Ok(index) = Index::parse(format, data, false) {
             for version in [IndexVersion::Lowest, IndexVersion::V4] {
                 if let Ok(bytes) = index.encode(version) {
