@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--git", action="append", default=[], metavar="PROGRAM", help="another git, beside those of PATH"
     )
+    parser.add_argument("--gix", type=Path, metavar="PROGRAM", help="gitoxide's (`cargo install gitoxide`)")
     parser.add_argument("--go-git", type=Path, metavar="PROGRAM", help="what validation/remotes/gogit.go is built to")
 
 
@@ -215,7 +216,7 @@ def run(options: argparse.Namespace, place: Path) -> int:
     git(source, "gc", "--quiet")
     found = dict.fromkeys(filter(None, [shutil.which("git"), "/usr/bin/git", *options.git]))
     stock = {client.name: client for client in map(Stock, found)}
-    clients: list[Stock | Library] = [*stock.values(), *libraries(options.go_git)]
+    clients: list[Stock | Library] = [*stock.values(), *libraries(options.go_git, options.gix)]
     key = asyncssh.generate_private_key("ssh-ed25519")
     key.write_private_key(str(place / "key"))
     key.write_public_key(str(place / "key.pub"))

@@ -20,6 +20,7 @@ class Place(Protocol):
     """What a client is given: see `clients.Ground`."""
 
     source: Path
+    place: Path
     url: str
     prefix: str
     environment: dict[str, str]
@@ -37,7 +38,7 @@ class Library(ABC):
     """A client that can list, clone, fetch and push. Files are committed with the installed git."""
 
     name = ""
-    can = ("ls-remote", "clone", "fetch", "push", "delete", "tags", "shallow", "depth1")
+    can: tuple[str, ...] = ("ls-remote", "clone", "fetch", "push", "delete", "tags", "shallow", "depth1")
 
     @abstractmethod
     def refs(self, ground: Place) -> dict[str, str]:
@@ -219,12 +220,52 @@ class _GoGit(Library):
         self._run("push", str(directory), refspec, key=ground.key)
 
 
-def libraries(go_git: Path | None) -> Iterator[Library]:
+class _Gix(Library):
+    """Gitoxide's program. It does not push."""
+
+    can = ("ls-remote", "clone", "fetch", "shallow", "depth1")
+
+    def __init__(self, program: Path) -> None:
+        self._program = program
+        self.name = self._run(program.parent, None, "--version").split("-")[0]
+
+    def _run(self, directory: Path, ground: Place | None, *arguments: str) -> str:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        environment |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+        environment |= ground.environment if ground is not None else {}
+        done = subprocess.run(
+            [self._program, *arguments], cwd=directory, env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"gix {arguments[0]}: {done.stderr.strip()[-300:]}")
+        return done.stdout.strip()
+
+    def refs(self, ground: Place) -> dict[str, str]:
+        """List what is there. A line is a name and an object, or two where a tag is at another one."""
+        git(ground.place, "init", "--quiet", str(directory := ground.directory()))
+        lines = self._run(directory, ground, "remote", "--name", ground.url, "refs").splitlines()
+        return {words[1]: words[0] for words in map(str.split, lines) if len(words) > 1}
+
+    def clone(self, ground: Place, directory: Path, depth: int = 0) -> None:
+        options = [f"--depth={depth}"] if depth else []
+        self._run(ground.place, ground, "clone", *options, ground.url, str(directory))
+
+    def fetch(self, ground: Place, directory: Path) -> None:
+        who = ("-c", "committer.name=A", "-c", "committer.email=a@example.org")
+        self._run(directory, ground, *who, "fetch")
+
+    def push(self, ground: Place, directory: Path, refspec: str) -> None:
+        raise NotImplementedError("gix does not push")
+
+
+def libraries(go_git: Path | None, gix: Path | None) -> Iterator[Library]:
     """Give those that are there."""
     yield _Dulwich()
     yield _Libgit2()
     if go_git is not None:
         yield _GoGit(go_git)
+    if gix is not None:
+        yield _Gix(gix)
 
 
 def _expect(found: object, wanted: object) -> None:
