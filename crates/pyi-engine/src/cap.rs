@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, now_ns};
-use crate::garbage::{Budget, GcOptions};
+use crate::garbage::{Budget, GcOptions, GcReport};
 use crate::repository::Repository;
 use crate::{Error, ErrorKind, Result};
 
@@ -177,9 +177,8 @@ impl Engine {
         let Ok(stats) = self.store().stats() else { return };
         let left = cap_bytes.saturating_sub(stats.bytes_stored);
         self.cap.next_at.store(stats.bytes_stored + left / 2, Ordering::Release);
-        self.cap
-            .is_over
-            .store(stats.bytes_stored > cap_bytes, Ordering::Release);
+        let is_over = stats.bytes_stored > cap_bytes && !has_helped(report.as_ref().ok());
+        self.cap.is_over.store(is_over, Ordering::Release);
         self.cap.is_full.store(
             stats.bytes_stored >= cap_bytes + allowance(cap_bytes),
             Ordering::Release,
@@ -187,10 +186,35 @@ impl Engine {
     }
 }
 
+/// Whether a collection removed something, where it came to its end. Then what is above the cap was written meanwhile, and goes with the next one:
+/// no reason to refuse anything.
+fn has_helped(report: Option<&GcReport>) -> bool {
+    report.is_some_and(|report| report.objects_removed > 0 || report.segments_removed > 0)
+}
+
 /// Lets everybody else go first.
 fn lower_priority() {
     // SAFETY: both calls take plain numbers and touch no memory of this process. 0 is the calling thread.
     unsafe {
         let _ = libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writers that went on while a slow collector worked had the store above its cap again, and were told that the collection had not helped.
+    #[test]
+    fn a_collection_that_removed_something_helped() {
+        let removed = GcReport {
+            bytes_before: 120,
+            bytes_after: 130,
+            objects_removed: 40,
+            ..GcReport::default()
+        };
+        assert!(has_helped(Some(&removed)));
+        assert!(!has_helped(Some(&GcReport::default())));
+        assert!(!has_helped(None), "what is named does not fit");
     }
 }
