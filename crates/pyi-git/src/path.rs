@@ -50,6 +50,12 @@ pub enum PathError {
     ComponentTooLong,
 }
 
+/// The directories above a path, the topmost first; not the root, and not the path itself. O(path).
+pub fn directories_above(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    slashes.map(|(at, _)| path.get(..at).unwrap_or_default())
+}
+
 /// What a byte asks for: nothing, the end of a component, a closer look at the component, refusal.
 const PLAIN: u8 = 0;
 const CLOSER: u8 = 1;

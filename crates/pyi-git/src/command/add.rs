@@ -4,6 +4,7 @@ use super::args::{self, Takes};
 use super::ignored::Ignored;
 use super::pathspec::{Item, Pathspec};
 use super::{Call, Change, Found, Run, View, unavailable};
+use crate::path::directories_above;
 
 pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let given = args::parse(
@@ -179,12 +180,7 @@ fn missing_directory(call: &mut Call<'_>, pathspec: &Pathspec, ignored: &mut Ign
         return Ok(None);
     };
     common.truncate(end);
-    let mut ends = common
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'/')
-        .map(|(at, _)| at);
-    let top = ends.next().and_then(|end| common.get(..end)).unwrap_or_default();
+    let top = directories_above(&common).next().unwrap_or_default();
     let is_directory = |call: &mut Call<'_>, path: &[u8]| -> Run<bool> {
         Ok(matches!(call.site.find(View::Work, path)?, Some(Found::Directory)))
     };
@@ -201,9 +197,7 @@ fn missing_directory(call: &mut Call<'_>, pathspec: &Pathspec, ignored: &mut Ign
 /// The topmost directory of the work tree, of those above a path and the path itself, that is ignored.
 fn ignored_directory(call: &mut Call<'_>, ignored: &mut Ignored, item: &Item) -> Run<Option<Vec<u8>>> {
     let path = &item.path;
-    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-    for end in slashes.map(|(at, _)| at).chain([path.len()]) {
-        let part = path.get(..end).unwrap_or_default();
+    for part in directories_above(path).chain([path.as_slice()]) {
         if part.is_empty() || !matches!(call.site.find(View::Work, part)?, Some(Found::Directory)) {
             break;
         }

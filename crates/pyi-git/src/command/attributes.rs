@@ -7,6 +7,7 @@ use ::bytes::Bytes;
 
 use super::{Call, Change, Failure, Found, Run, Version, View, unavailable};
 use crate::ignore::{IgnoreStack, PatternList};
+use crate::path::directories_above;
 
 /// What a line asks for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,18 +80,12 @@ impl Attributes {
         mut read: impl FnMut(&[u8]) -> Result<Option<Bytes>, Failure>,
     ) -> Result<Option<Asked>, Failure> {
         let mut all = Asked::default();
-        let ends = path
-            .iter()
-            .enumerate()
-            .filter(|(_, byte)| **byte == b'/')
-            .map(|(at, _)| at);
-        for end in [0].into_iter().chain(ends) {
-            let directory = path.get(..end).unwrap_or_default();
+        for directory in [&b""[..]].into_iter().chain(directories_above(path)) {
             let known = match self.0.get(directory) {
                 Some(known) => known.clone(),
                 None => {
-                    let name = match end {
-                        0 => b".gitattributes".to_vec(),
+                    let name = match directory {
+                        [] => b".gitattributes".to_vec(),
                         _ => [directory, b"/.gitattributes"].concat(),
                     };
                     let found = read(&name)?.map(|text| Arc::new(lines(directory, &text)));

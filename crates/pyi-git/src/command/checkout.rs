@@ -11,6 +11,7 @@ use super::restore::put_paths;
 use super::status_long::{About, tracking_lines};
 use super::{Call, Found, Run, Stop, View, say, unavailable};
 use crate::Oid;
+use crate::path::directories_above;
 
 pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let given = args::parse(
@@ -484,14 +485,7 @@ pub(crate) fn switch_tree(call: &mut Call<'_>, from: Option<Oid>, to: &Oid, forc
 
 /// Whether a file stands where a directory has to be.
 pub(crate) fn blocked(call: &mut Call<'_>, path: &[u8]) -> Run<bool> {
-    let ends: Vec<usize> = path
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'/')
-        .map(|(at, _)| at)
-        .collect();
-    for end in ends {
-        let above = path.get(..end).unwrap_or_default();
+    for above in directories_above(path) {
         if matches!(call.site.find(View::Work, above)?, Some(Found::File(_))) {
             return Ok(true);
         }

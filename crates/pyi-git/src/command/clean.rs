@@ -5,6 +5,7 @@ use super::ignored::Ignored;
 use super::pathspec::Pathspec;
 use super::quote::quoted;
 use super::{Call, Found, Run, View, unavailable};
+use crate::path::directories_above;
 
 pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let given = args::parse(
@@ -74,9 +75,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
 
 /// The topmost directory above a path in which nothing is tracked, with a slash.
 fn untracked_directory(call: &mut Call<'_>, path: &[u8]) -> Run<Option<Vec<u8>>> {
-    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-    for (end, _) in slashes {
-        let above = path.get(..end).unwrap_or_default();
+    for above in directories_above(path) {
         if !matches!(call.site.find(View::Index, above)?, Some(Found::Directory)) {
             return Ok(Some([above, b"/"].concat()));
         }

@@ -5,6 +5,7 @@ use super::ignored::Ignored;
 use super::pathspec::Pathspec;
 use super::quote::quoted;
 use super::{Call, Found, Run, View, say, unavailable};
+use crate::path::directories_above;
 
 pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let given = args::parse(
@@ -99,8 +100,8 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
 
 /// Whether a path leads through a symlink: git finds there what the link leads to, and only here.
 fn below_a_link(call: &mut Call<'_>, path: &[u8]) -> Run<bool> {
-    for (end, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-        match call.site.find(View::Work, path.get(..end).unwrap_or_default())? {
+    for above in directories_above(path) {
+        match call.site.find(View::Work, above)? {
             Some(Found::Directory) => {}
             Some(Found::File(version)) => return Ok(version.kind() == 0o120_000),
             None => break,

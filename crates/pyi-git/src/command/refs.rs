@@ -3,6 +3,7 @@
 use super::identity::Capacity;
 use super::{Call, Run};
 use crate::Oid;
+use crate::path::directories_above;
 use crate::refname::check_branch_name;
 
 /// What HEAD is.
@@ -104,14 +105,7 @@ impl Call<'_> {
     /// A ref cannot be a directory of refs.
     fn refuse_clash(&mut self, name: &[u8]) -> Run<()> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let ends: Vec<usize> = name
-            .iter()
-            .enumerate()
-            .filter(|(_, byte)| **byte == b'/')
-            .map(|(at, _)| at)
-            .collect();
-        for end in ends {
-            let above = name.get(..end).unwrap_or_default();
+        for above in directories_above(name) {
             if self.read_ref(above)?.is_some() {
                 let (name, above) = (text(name), text(above));
                 return Err(self.die(format!(

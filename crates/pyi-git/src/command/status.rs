@@ -10,6 +10,7 @@ use super::quote::{quoted, quoted_space};
 use super::refs::{HEADS, Head};
 use super::{Call, Found, Run, View, say, unavailable};
 use crate::Oid;
+use crate::path::directories_above;
 
 /// Which untracked files are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,13 +104,7 @@ pub(crate) fn list_untracked(call: &mut Call<'_>, pathspec: &Pathspec, collapse:
 
 /// The topmost directory above a path in which nothing is tracked and all is meant, with a slash.
 fn collapsed(call: &mut Call<'_>, pathspec: &Pathspec, path: &[u8]) -> Run<Option<Vec<u8>>> {
-    let ends = path
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'/')
-        .map(|(at, _)| at);
-    for end in ends {
-        let above = path.get(..end).unwrap_or_default();
+    for above in directories_above(path) {
         let directory = [above, b"/"].concat();
         if pathspec.matches(&directory) && !matches!(call.site.find(View::Index, above)?, Some(Found::Directory)) {
             return Ok(Some(directory));

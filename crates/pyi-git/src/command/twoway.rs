@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::{Call, Change, Found, Run, Version, View, unavailable};
 use crate::Oid;
+use crate::path::directories_above;
 
 /// The index and the work tree go from one commit to another. What git would refuse, and whatever else is not plain, is git's.
 pub(crate) fn switch(call: &mut Call<'_>, from: Option<Oid>, to: &Oid) -> Run<()> {
@@ -68,9 +69,7 @@ fn refuse_clashes(call: &mut Call<'_>, writes: &[Change]) -> Run<()> {
         .map(|change| change.path.as_slice())
         .collect();
     for change in writes.iter().filter(|change| change.new.is_some()) {
-        let slashes = change.path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-        for (end, _) in slashes {
-            let above = change.path.get(..end).unwrap_or_default();
+        for above in directories_above(&change.path) {
             if !gone.contains(above) && matches!(call.site.find(View::Index, above)?, Some(Found::File(_))) {
                 return unavailable("a checkout in which a staged file becomes a directory");
             }

@@ -9,7 +9,7 @@ use pyi_cas::Bytes;
 use pyi_git::command::{Failure, Site, Version, View};
 use pyi_git::index::{IndexEntry, IndexStat};
 use pyi_git::index_view::IndexView;
-use pyi_git::path::{validate_path, validate_symlink_component};
+use pyi_git::path::{directories_above, validate_path, validate_symlink_component};
 use pyi_git::{Object, ObjectKind, Oid};
 
 use super::files::{index_stat, oid_of};
@@ -161,10 +161,7 @@ impl DiskSite<'_> {
     /// A file cannot be where a directory is, nor the other way round.
     pub(super) fn clear_way(&mut self, path: &[u8]) -> Result<(), Failure> {
         let view = self.view()?;
-        let mut gone: Vec<Vec<u8>> = Vec::new();
-        for (end, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-            gone.push(path.get(..end).unwrap_or_default().to_vec());
-        }
+        let mut gone: Vec<Vec<u8>> = directories_above(path).map(<[u8]>::to_vec).collect();
         gone.extend(view.below(path).map(|at| view.path(at).to_vec()));
         let slash = [path, b"/"].concat();
         let fresh = self.pending.entries.range(slash.clone()..);

@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 
 use pyi_cas::Bytes;
 use pyi_git::command::{Failure, Site, Version};
+use pyi_git::path::directories_above;
 
 use super::files::{Place, Seen, index_stat, oid_of};
 use super::pending::{Refreshed, refuse_path};
@@ -66,12 +67,6 @@ pub(super) struct Ready {
     path: Vec<u8>,
     version: Version,
     content: Bytes,
-}
-
-/// Where each directory above a path ends.
-fn ends(path: &[u8]) -> impl Iterator<Item = usize> {
-    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-    slashes.map(|(at, _)| at)
 }
 
 fn is_rules(path: &[u8]) -> bool {
@@ -203,7 +198,7 @@ impl DiskSite<'_> {
     fn refuse_odd_ignores(&mut self) -> Result<(), Failure> {
         let mut directories: HashSet<Vec<u8>> = HashSet::from([Vec::new()]);
         for path in self.pending.plan.files.keys() {
-            directories.extend(ends(path).map(|end| path.get(..end + 1).unwrap_or_default().to_vec()));
+            directories.extend(directories_above(path).map(|above| [above, b"/"].concat()));
         }
         for directory in directories {
             let rules = self.stat(&[&directory, &b".gitignore"[..]].concat())?;
@@ -216,8 +211,7 @@ impl DiskSite<'_> {
 
     /// Whether the directories above a path are there; whatever else stands there must be planned to go, or be nothing to who only removes.
     fn check_above(&mut self, path: &[u8], removes: bool, known: &mut HashSet<Vec<u8>>) -> Result<bool, Failure> {
-        for end in ends(path) {
-            let above = path.get(..end).unwrap_or_default();
+        for above in directories_above(path) {
             if known.contains(above) {
                 continue;
             }
@@ -352,10 +346,10 @@ impl DiskSite<'_> {
     /// Writes a file, and the directories above it. What it replaces goes first, as with git: whoever has it open, or linked, keeps it.
     fn write_file(&self, place: &mut Place, one: &Ready) -> io::Result<Stat> {
         if place.of(&self.root, &one.path)?.is_none() {
-            for end in ends(&one.path) {
+            for directory in directories_above(&one.path) {
                 // What was not there when it was looked for may be now.
                 *place = Place::default();
-                if let Some((above, name)) = place.of(&self.root, one.path.get(..end).unwrap_or_default())? {
+                if let Some((above, name)) = place.of(&self.root, directory)? {
                     match above.make_directory_with(name, 0o777) {
                         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                         _ => {}

@@ -59,6 +59,7 @@ pub(crate) struct Registry {
     held: VecDeque<Arc<Held>>,
     trees: OidMap<Bytes>,
     trees_bytes: usize,
+    /// Tags that were pushed, and what notes are made of.
     loose: OidMap<(ObjectKind, Bytes)>,
     loose_bytes: usize,
     /// The ref generation at which everything was looked at, and when.
@@ -79,11 +80,11 @@ impl Registry {
         self.loose.get(oid)
     }
 
-    /// Remembers such objects. They are added again whenever they are offered, so they may all be forgotten.
+    /// Remembers such objects. Notes are made again whenever they are offered, so they may be forgotten; tags are few.
     pub(crate) fn add_loose(&mut self, format: ObjectFormat, objects: Vec<(ObjectKind, Bytes)>) {
         if self.loose_bytes > LOOSE_MAX_BYTES {
-            self.loose.clear();
-            self.loose_bytes = 0;
+            self.loose.retain(|_, (kind, _)| *kind == ObjectKind::Tag);
+            self.loose_bytes = self.loose.values().map(|(_, raw)| raw.len()).sum();
         }
         for (kind, raw) in objects {
             let bytes = raw.len();

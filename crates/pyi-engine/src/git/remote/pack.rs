@@ -69,11 +69,12 @@ impl PackMaker {
             next: 0,
             ofs_delta,
             count,
-            bases: selection.bases,
+            bases: OidMap::default(),
             places: OidMap::default(),
             kept: OidMap::default(),
             kept_bytes: 0,
         };
+        let mut bases = selection.bases;
         for oid in selection
             .commits
             .into_iter()
@@ -82,11 +83,13 @@ impl PackMaker {
         {
             match remote.locate(&sources, &oid) {
                 Some(located) => maker.add(oid, located),
-                None => maker.own.push(oid),
+                None => {
+                    maker.bases.extend(bases.remove(&oid).map(|base| (oid, base)));
+                    maker.own.push(oid);
+                }
             }
         }
         maker.own.reverse();
-        maker.bases.retain(|oid, _| remote.locate(&sources, oid).is_none());
         let in_pack = maker.bases.values().filter(|base| !base.is_external);
         maker.places = in_pack.map(|base| (base.oid, (0, 0))).collect();
         maker.copied.sort_unstable_by_key(|copied| (copied.pack, copied.offset));

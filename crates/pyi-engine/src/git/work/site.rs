@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pyi_cas::{Bytes, Id};
 use pyi_git::command::{Change, Failure, Found, Site, Version, View};
+use pyi_git::path::directories_above;
 use pyi_git::{Object, ObjectFormat, ObjectKind, Oid, hash_object};
 use pyi_tree::cbor::Value;
 use pyi_tree::tree::Content as NewContent;
@@ -189,13 +190,7 @@ impl<'e> WorkSite<'e> {
         };
         crate::paths::check(path)?;
         // What stands in the way: a file where a directory has to be, or a directory where the file comes.
-        let ends = path
-            .iter()
-            .enumerate()
-            .filter(|(_, byte)| **byte == b'/')
-            .map(|(at, _)| at);
-        for end in ends {
-            let above = path.get(..end).unwrap_or_default();
+        for above in directories_above(path) {
             match tree.find(above, loader)? {
                 None => break,
                 Some(found) if found.mode() == Mode::Directory => {}
