@@ -238,6 +238,9 @@ impl Scene<'_> {
                     };
                     self.dice.pick(named).to_owned()
                 }
+                "./P" => format!("./{}", self.dice.pick(PATHS)),
+                "../P" => format!("../{}", self.dice.pick(PATHS)),
+                ":!P" => format!(":!{}", self.dice.pick(PATHS)),
                 "--source=R" => format!("--source={}", self.dice.pick(REVISIONS)),
                 "R..R" => format!("{}..{}", self.dice.pick(REVISIONS), self.dice.pick(REVISIONS)),
                 "R:a.txt" => format!("{}:a.txt", self.dice.pick(REVISIONS)),
@@ -378,8 +381,13 @@ fn compare(part: u64) {
                     }
                 }
             }
-            let said = scene.output(PYI, if mine { &ours } else { &project }, &words, true);
-            let theirs = scene.output("git", &project, &words, false);
+            // Some of them below the top.
+            let below = ["", "", "", "", "src", "docs", "src/lib"][scene.dice.roll(7)];
+            let is_directory = |path: &str| fs::symlink_metadata(project.join(path)).is_ok_and(|found| found.is_dir());
+            let is_there = below.split('/').next().is_some_and(&is_directory) && is_directory(below);
+            let below = if is_there { below } else { "" };
+            let said = scene.output(PYI, &if mine { &ours } else { &project }.join(below), &words, true);
+            let theirs = scene.output("git", &project.join(below), &words, false);
             // With conflicts everything is git's.
             if !scene.git(&["ls-files", "-u"]).stdout.is_empty() {
                 scene.git(&["reset", "-q", "--hard"]);
@@ -419,7 +427,8 @@ fn compare(part: u64) {
                 }
                 let (ours, git) = (answer(&said), answer(&theirs));
                 let text = |bytes: Option<&Vec<u8>>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-                let mut told = format!("repository {repository}: {words:?}\n ours {ours:?}\n git  {git:?}");
+                let mut told =
+                    format!("repository {repository}, in {below:?}: {words:?}\n ours {ours:?}\n git  {git:?}");
                 for (name, value) in &states.0 {
                     let (value, git) = (text(Some(value)), text(states.1.get(name)));
                     told += &format!("\n {name}:\n  ours {value:?}\n  git  {git:?}");
