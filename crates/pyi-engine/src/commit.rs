@@ -238,6 +238,7 @@ impl Workspace {
             message: format!("{verb} {name}"),
             epoch: claim.lease().epoch,
             dependencies,
+            ..RefTransaction::default()
         };
         let refs = self.engine.store().refs();
         let before = refs.generation();
