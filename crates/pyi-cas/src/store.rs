@@ -83,6 +83,11 @@ pub trait ObjectStore: Send + Sync {
     /// (errno kept), `Closed`. One write, O(bytes).
     fn commit(&self, batch: &mut Batch) -> Result<Committed>;
 
+    /// Whether a small commit at this moment would wait for nothing: neither for another one nor for a new segment. A hint.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
     /// Ids of objects of a kind that begin with these hex digits (at most 64), in order, at most a few: two or more mean
     /// that the abbreviation is ambiguous. Errors: `InvalidArgument`, `Storage`, `Closed`. O(recent objects / 64 +
     /// segments) for two digits or more.
