@@ -1,14 +1,15 @@
 //! One command run by `pyi` as `git`, and by git, in equal copies of one world: what they said, and what is on disk afterwards.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::common::PYI;
 use crate::scene::{Scene, snapshot};
@@ -314,9 +315,29 @@ fn compared(why: Option<String>, ours: &Said, theirs: &Said, unlike: &[Unlike]) 
     }
 }
 
+fn set_time_of_link(path: &Path, time: SystemTime) {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let time = libc::timespec {
+        tv_sec: since.as_secs() as _,
+        tv_nsec: since.subsec_nanos() as _,
+    };
+    let name = CString::new(path.as_os_str().as_bytes()).unwrap();
+    // SAFETY: the name ends with a zero, and there are two times.
+    let set = unsafe {
+        libc::utimensat(
+            libc::AT_FDCWD,
+            name.as_ptr(),
+            [time, time].as_ptr(),
+            libc::AT_SYMLINK_NOFOLLOW,
+        )
+    };
+    assert_eq!(set, 0, "{}", path.display());
+}
+
 /// Makes a directory what another one is, to the times of its files, or with other ones. Objects, which nobody writes to, are the same files.
 fn copy(from: &Path, to: &Path, with_times: bool) {
     let _ = fs::remove_dir_all(to);
+    let ago = Duration::from_secs(if with_times { 0 } else { 1000 });
     let mut waiting = vec![(from.to_path_buf(), to.to_path_buf())];
     while let Some((from, to)) = waiting.pop() {
         fs::create_dir_all(&to).unwrap();
@@ -329,12 +350,12 @@ fn copy(from: &Path, to: &Path, with_times: bool) {
                 waiting.push((path, copied));
             } else if about.is_symlink() {
                 symlink(fs::read_link(&path).unwrap(), &copied).unwrap();
+                set_time_of_link(&copied, about.modified().unwrap() - ago);
             } else if in_objects {
                 fs::hard_link(&path, &copied).unwrap();
             } else {
                 fs::copy(&path, &copied).unwrap();
                 // For who owns it, files that cannot be written to can be given a time.
-                let ago = Duration::from_secs(if with_times { 0 } else { 1000 });
                 let changed = about.modified().unwrap() - ago;
                 File::open(&copied).unwrap().set_modified(changed).unwrap();
             }
@@ -372,9 +393,8 @@ impl Tally {
         for kind in &scene.kinds {
             add(self.kinds.entry(kind).or_default());
         }
-        if std::env::var_os("PYI_GIT_WHY").is_some()
-            && let Some(why) = &compared.handed_over
-        {
+        if std::env::var_os("PYI_GIT_WHY").is_some() {
+            let why = compared.handed_over.as_deref().unwrap_or("native");
             println!("why {} {line}: {why}", compared.status.unwrap_or(-1));
         }
         if !compared.is_steady {

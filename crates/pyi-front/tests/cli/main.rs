@@ -2,6 +2,7 @@
 
 mod beside;
 mod common;
+mod differences_told;
 mod differential;
 mod docs;
 mod every_command;

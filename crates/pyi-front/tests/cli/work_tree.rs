@@ -2,12 +2,13 @@
 //!
 //! `PYI_GIT_SEED`, `PYI_GIT_REPOSITORIES` and `PYI_GIT_VECTORS` (commands in each) make it run others, and more. It prints for each command and each kind
 //! of repository how many ran, how many of them were equal, and how many ran natively. With `PYI_GIT_WHY` it prints why git ran the others, with
-//! `PYI_GIT_KEEP=DIR` it keeps the directories of what differed.
+//! `PYI_GIT_REPOSITORY=N` only one of the repositories, with `PYI_GIT_KEEP=DIR` it keeps the directories of what differed.
 
 use std::process::Output;
 
 use crate::beside::{Beside, Tally};
 use crate::common::Place;
+use crate::every_command::lines_of_native_commands;
 use crate::scene::Scene;
 use crate::work_tree_words::{MOVING, READING, WRITING};
 
@@ -30,10 +31,14 @@ fn compare(part: u64) {
     let (seed, each) = (number("PYI_GIT_SEED", 1) as u64, number("PYI_GIT_VECTORS", 25));
     let mut tally = Tally::default();
     for repository in 0..number("PYI_GIT_REPOSITORIES", 5) as u64 {
+        if number("PYI_GIT_REPOSITORY", repository as usize) as u64 != repository {
+            continue;
+        }
         let place = Place::new();
         let mut scene = Scene::new(&place, seed << 32 | part << 24 | (repository + 1));
         scene.build();
         let mut beside = Beside::new(&scene);
+        let rarely = lines_of_native_commands();
         for _ in 0..each {
             scene.clock += 1;
             let (writes, lines) = match scene.dice.roll(6) {
@@ -46,7 +51,10 @@ fn compare(part: u64) {
                 let times = scene.dice.roll(3);
                 scene.mutate(times);
             }
-            let line = scene.dice.pick(lines);
+            let (writes, line) = match scene.dice.roll(4) {
+                0 => (false, rarely[scene.dice.roll(rarely.len())].as_str()),
+                _ => (writes, scene.dice.pick(lines)),
+            };
             let words = scene.words(line);
             let directory = scene.dice.pick(&scene.directories.clone()).to_owned();
             let mut at = scene.world().join(&directory);
