@@ -15,7 +15,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -45,12 +45,14 @@ class Order:
         threads: How many threads share the agents.
         batch: Agents saved by one call; with 1 each saves by itself.
         rate: Steps that fall due a second in this process, at random times (Poisson); 0: the next as soon as one ends.
+        spin: Whether a thread waits for the last moments by spinning, which needs a processor that nobody else uses.
     """
 
     seconds: float
     threads: int = 1
     batch: int = 1
     rate: float = 0
+    spin: bool = False
 
 
 @dataclass(slots=True)
@@ -155,7 +157,7 @@ class _Worker:
         given_up = begin_ns + int(order.seconds * 1e9) + _GRACE_NS
         done, now = 0, begin_ns
         while done < len(due) and now < given_up:
-            _wait(begin_ns + due[done], spin=order.threads == 1)
+            _wait(begin_ns + due[done], spin=order.spin)
             before = time.perf_counter_ns()
             count = 1
             while count < batch and done + count < len(due) and begin_ns + due[done + count] <= before:
@@ -268,7 +270,7 @@ class Team:
 
     def obey(self, order: Order) -> tuple[Took, float]:
         """Let all of them do what the order says, its rate shared out; return what came of it, and the seconds."""
-        share = Order(order.seconds, order.threads, order.batch, order.rate / len(self._children))
+        share = replace(order, rate=order.rate / len(self._children))
         for child in self._children:
             self._say(child, asdict(share))
         for child in self._children:

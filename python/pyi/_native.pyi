@@ -38,6 +38,7 @@ __all__ = [
     "Repository",
     "Retention",
     "ScrubCore",
+    "SessionCore",
     "StateCore",
     "StoreImage",
     "StoredArray",
@@ -445,6 +446,17 @@ class JournalAt:
 class JournalIterator:
     def __iter__(self) -> Self: ...
     def __next__(self) -> Event: ...
+
+@final
+class SessionCore:
+    def __new__(cls, workspace: Workspace, label: bytes, chain: list[Any]) -> Self: ...
+    def save(
+        self,
+        message: str,
+        place: tuple[int, int, int, int, int, int],
+        generators: list[tuple[bytes, Any]],
+        durability: str | None,
+    ) -> Checkpoint: ...
 
 @final
 class StateCore:

@@ -32,6 +32,7 @@ INSIDE = {
     "Log",
     "Push",
     "ScrubCore",
+    "SessionCore",
     "StateCore",
     "StoreImage",
     "StoredArray",

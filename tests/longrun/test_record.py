@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,3 +138,41 @@ def test_damaged_records_are_told(record: Record, data: st.DataObject) -> None:
     assert Record.of(Stored("0" * 64, {KEY: {"of": "somebody else"}})) is None  # type: ignore[arg-type]
     with pytest.raises(pyi.UnsupportedFormat):
         Record.of(Stored("0" * 64, {KEY: b"\x02" + whole[1:]}))  # type: ignore[arg-type]
+
+
+class Counter:
+    """A generator whose state is no bytes."""
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def getstate(self) -> object:
+        return {"drawn": self.drawn}
+
+    def setstate(self, state: Any) -> None:
+        self.drawn = state["drawn"]
+
+
+def test_steps_write_what_records_say(tmp_path: Path) -> None:
+    """The record of a step is made by the kernel: byte for byte that of `Record.encode`, with the jumps of `Trail`."""
+    with pyi.open(tmp_path / "store") as repository:
+        for stop in (0, 1, 2, 70, 200):
+            counter, rng = Counter(), random.Random(5)
+            with pyi.session(repository, "lo\u0308op", generators={"counter": counter, "r\u00e4ndom": rng}) as session:
+                for step in session.steps(range(stop)):
+                    counter.drawn += 1
+                    session.state["sum"] = session.state.get("sum", 0.0) + rng.random()
+                    assert counter.drawn == step + 1
+                head = session.workspace.head
+        made = [(checkpoint, Record.of(checkpoint)) for checkpoint in repository.workspace(at=head).log()]
+        trail, last = Trail(), None
+        for checkpoint, record in made[::-1]:
+            if record is None:  # what the session was forked from
+                continue
+            assert (record.number, record.jump) == (trail.number, trail.jump)
+            assert record.encode() == checkpoint.metadata
+            trail.add(record.done, checkpoint.id)
+            last = record
+        assert last is not None
+        assert (last.done, last.number) == (200, trail.number - 1)
+        assert last.random["counter"] == {"d": {"drawn": 200}}

@@ -80,7 +80,7 @@ class _Way:
         return f"{agents:,} agents, {driver}" + (f", batches of {self.batch}" if self.batch > 1 else "")
 
     def order(self, seconds: float, rate: float = 0) -> Order:
-        return Order(seconds, self.threads, self.batch, rate)
+        return Order(seconds, self.threads, self.batch, rate, spin=self.threads == self.processes == 1)
 
 
 _ONE_BY_ONE = (_Way(), _Way(threads=8), _Way(threads=64), _Way(processes=4))
@@ -233,8 +233,8 @@ def _offered(lab: Lab, tree: Tree, counts: tuple[int, ...]) -> Finding:
         changes=0,
         durability=workloads.DURABILITY,
         notes=[
-            "One thread, or the one of each process, waits by spinning; several threads wait by sleeping, and what they"
-            " wake up late counts."
+            "One thread waits by spinning; several threads, or processes, wait by sleeping, and what they wake up late"
+            " counts: with fewer processors than there are of them, who spins takes the time of who works."
         ],
     )
     given_up = 0

@@ -307,7 +307,7 @@ impl FileRefs {
                     if let Some(whole) = fold.whole
                         && !transaction.dependencies.iter().all(|place| whole(place.0, place.1))
                     {
-                        fold.lost.extend(transaction.puts.into_iter().map(|(key, _)| key));
+                        fold.lost.extend(log.state.touched(&transaction));
                         continue;
                     }
                     let result = log.state.apply(operation, &transaction);

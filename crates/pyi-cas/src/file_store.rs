@@ -411,6 +411,13 @@ impl ObjectStore for FileStore {
         }
     }
 
+    fn is_ready(&self) -> bool {
+        let limit = self.options.segment_limit_bytes;
+        let has_room = |writer: &Writer| writer.has_room(READY_BYTES, limit);
+        let writer = self.writer.try_lock();
+        writer.is_some_and(|writer| writer.as_ref().is_some_and(has_room))
+    }
+
     fn find_prefix(&self, hex: &str, kind: Kind) -> Result<Vec<Id>> {
         let _gate = fork::enter();
         self.check_open()?;
@@ -547,6 +554,8 @@ pub(crate) fn sync_dir(vfs: &dyn Vfs, path: &Path) -> Result<()> {
 
 /// So far ahead segments are filled for the power class.
 const WRITE_AHEAD_BYTES: u64 = 4 << 20;
+/// A small commit has no more bytes than this.
+const READY_BYTES: u64 = 64 << 10;
 
 fn seal_all(shared: &Shared, retired: Vec<Retired>) {
     for segment in retired {

@@ -54,6 +54,7 @@ mod lazy_file;
 mod memory;
 mod merge;
 mod merged_index;
+mod numbered;
 mod os;
 mod output;
 mod peers;
@@ -101,5 +102,7 @@ pub use scrub::{Orphan, ScrubOptions, Scrubbed};
 pub use segment::{Damage, DamagedFile};
 pub use session::{Pin, Section};
 pub use splice::Splice;
-pub use store::{Committed, Guard, ObjectStore, RefOutcome, RefStore, RefTransaction, StoreStats};
+pub use store::{
+    Committed, Guard, ObjectStore, RangeChange, RefOutcome, RefRange, RefStore, RefTransaction, StoreStats,
+};
 pub use vfs::{Mapped, OpenMode, SharedWords, Vfs, VfsFile};

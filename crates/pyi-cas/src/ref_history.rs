@@ -1,6 +1,7 @@
 //! What happened to the refs: every transaction that applied, read from the logs that are still there. Nothing is remembered between
 //! two readings, and nothing is locked: a log only grows, and one that retention removes meanwhile is history no more.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
@@ -37,29 +38,33 @@ pub struct RefChange {
     pub changes: Vec<KeyChange>,
 }
 
-/// What `apply` changed of what `transaction` puts; nothing if it did not apply.
+/// What `apply` changed of the keys of `transaction`; nothing if it did not apply.
 pub(crate) fn changed(
     state: &mut RefState,
     transaction: &RefTransaction,
     apply: impl FnOnce(&mut RefState) -> Option<RefOutcome>,
 ) -> Vec<KeyChange> {
-    let before: Vec<_> = transaction.puts.iter().map(|(key, _)| state.get(key)).collect();
+    let keys = state.touched(transaction);
+    let before: Vec<_> = keys.iter().map(|key| state.get(key)).collect();
     if apply(state) != Some(RefOutcome::Done) {
         return Vec::new();
     }
-    let mut changes: Vec<KeyChange> = Vec::new();
-    for ((key, _), before) in transaction.puts.iter().zip(before) {
-        let after = state.get(key);
-        // A key that is put twice counts once.
-        if before != after && !changes.iter().any(|change| change.key == *key) {
-            changes.push(KeyChange {
+    // A key that is put twice counts once.
+    let mut seen = HashSet::new();
+    let once: Vec<bool> = keys.iter().map(|key| seen.insert(key.as_slice())).collect();
+    let changes = keys
+        .iter()
+        .zip(before)
+        .zip(once)
+        .filter_map(|((key, before), is_first)| {
+            let after = state.get(key);
+            (is_first && before != after).then(|| KeyChange {
                 key: key.clone(),
                 before,
                 after,
-            });
-        }
-    }
-    changes
+            })
+        });
+    changes.collect()
 }
 
 /// Calls `visit` with every change in the logs of a directory, oldest first. Bytes that are no record are passed over, as when the log is

@@ -6,12 +6,16 @@
 use crate::bytes_le::{Cursor, array_at, set_at, u32_at, u64_at};
 use crate::error::{Error, Result};
 use crate::refstate::OperationId;
-use crate::store::{Guard, RefTransaction};
+use crate::store::{Guard, RangeChange, RefRange, RefTransaction};
 
 /// Bytes of a log's header.
 pub(crate) const LOG_HEADER_BYTES: u64 = 64;
 /// Largest body.
 pub(crate) const BODY_MAX_BYTES: usize = 64 << 20;
+/// Added to the type of a record that has ranges, so that who does not know them says so.
+const WITH_RANGES: u8 = 4;
+/// No more keys than about this are read from the ranges of a damaged record.
+const SALVAGED_MAX: usize = 1 << 20;
 /// Bytes of a record before its body.
 const PREFIX_BYTES: usize = 12;
 const LOG_MAGIC: &[u8; 8] = b"PYIREF1\n";
@@ -111,10 +115,13 @@ fn encode_body(
     });
     let puts = transaction.puts.iter();
     let puts = puts.map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len) + 8);
-    let mut bytes = Vec::with_capacity(guards.chain(puts).sum::<usize>() + 256);
+    let ranges = transaction.ranges.iter();
+    let ranges = ranges.map(|range| range.prefix.len() + range_value(range).len() + 15);
+    let mut bytes = Vec::with_capacity(guards.chain(puts).chain(ranges).sum::<usize>() + 256);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&[0; 8]);
-    bytes.push(kind);
+    let with_ranges = !transaction.ranges.is_empty();
+    bytes.push(if with_ranges { kind | WITH_RANGES } else { kind });
     bytes.push(0); // mask
     for count in [
         transaction.guards.len(),
@@ -141,6 +148,9 @@ fn encode_body(
             u8::from(value.is_some()),
             value.as_deref().unwrap_or_default(),
         )?;
+    }
+    if with_ranges {
+        push_ranges(&mut bytes, &transaction.ranges)?;
     }
     for (segment, offset) in dependencies {
         bytes.extend_from_slice(&segment.to_le_bytes());
@@ -179,6 +189,32 @@ fn push_pair(bytes: &mut Vec<u8>, key: &[u8], kind: u8, value: &[u8]) -> Result<
     bytes.push(kind);
     bytes.extend_from_slice(&length_u32(value.len(), "a ref value")?.to_le_bytes());
     bytes.extend_from_slice(value);
+    Ok(())
+}
+
+fn range_value(range: &RefRange) -> &[u8] {
+    match &range.change {
+        RangeChange::Create(value) => value,
+        RangeChange::Delete => &[],
+    }
+}
+
+fn push_ranges(bytes: &mut Vec<u8>, ranges: &[RefRange]) -> Result<()> {
+    bytes.extend_from_slice(&length_u32(ranges.len(), "a transaction")?.to_le_bytes());
+    for range in ranges {
+        if !range.is_sound() {
+            return Err(Error::invalid(format!(
+                "ref keys {:?} behind a prefix of {} bytes: give 1 to {} of them, and a prefix that does not end in a digit",
+                range.numbers,
+                range.prefix.len(),
+                RefRange::MAX
+            )));
+        }
+        bytes.extend_from_slice(&range.numbers.start.to_le_bytes());
+        bytes.extend_from_slice(&range.numbers.end.to_le_bytes());
+        let creates = matches!(range.change, RangeChange::Create(_));
+        push_pair(bytes, &range.prefix, u8::from(creates), range_value(range))?;
+    }
     Ok(())
 }
 
@@ -225,7 +261,7 @@ pub(crate) fn decode(bytes: &[u8], place: impl Fn() -> String) -> Result<Option<
     let body = &bytes[PREFIX_BYTES..end];
     let nonsense = || Error::corrupt("a record of the ref log (its checksum is right)", place());
     let (kind, mask) = (*body.first().ok_or_else(nonsense)?, *body.get(1).ok_or_else(nonsense)?);
-    if !(1..=3).contains(&kind) {
+    if !matches!(kind, 1..=3 | 5 | 7) {
         return Err(Error::UnsupportedFormat {
             found: format!("ref record type {kind} at {}", place()),
         });
@@ -237,8 +273,9 @@ pub(crate) fn decode(bytes: &[u8], place: impl Fn() -> String) -> Result<Option<
         unmasked = body[2..].iter().map(|byte| byte ^ mask).collect();
         &unmasked
     };
-    let (operation, transaction) = decode_body(rest).ok_or_else(nonsense)?;
-    let action = match kind {
+    let with_ranges = kind & WITH_RANGES != 0;
+    let (operation, transaction) = decode_body(rest, with_ranges).ok_or_else(nonsense)?;
+    let action = match kind & !WITH_RANGES {
         1 => Action::Transaction(operation, transaction),
         2 => Action::Seal,
         _ => Action::Snapshot(transaction),
@@ -264,11 +301,12 @@ pub(crate) fn salvage_keys(bytes: &[u8]) -> Vec<Vec<u8>> {
     let body: Vec<u8> = bytes[PREFIX_BYTES + 2..].iter().map(|byte| byte ^ mask).collect();
     let mut keys = Vec::new();
     let mut cursor = Cursor(&body);
-    let _ = walk_pairs(&mut cursor, &mut keys);
+    let with_ranges = bytes[PREFIX_BYTES] & WITH_RANGES != 0;
+    let _ = walk_pairs(&mut cursor, with_ranges, &mut keys);
     keys
 }
 
-fn walk_pairs(cursor: &mut Cursor<'_>, keys: &mut Vec<Vec<u8>>) -> Option<()> {
+fn walk_pairs(cursor: &mut Cursor<'_>, with_ranges: bool, keys: &mut Vec<Vec<u8>>) -> Option<()> {
     let (guards, puts, _) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
     cursor.take(8 + 16 + 8)?;
     for _ in 0..guards {
@@ -278,10 +316,19 @@ fn walk_pairs(cursor: &mut Cursor<'_>, keys: &mut Vec<Vec<u8>>) -> Option<()> {
         let (key, _, _) = take_pair(cursor)?;
         keys.push(key.to_vec());
     }
+    if with_ranges {
+        for _ in 0..cursor.u32()? {
+            let range = take_range(cursor)?;
+            if keys.len() > SALVAGED_MAX {
+                return None;
+            }
+            keys.extend(range.keys());
+        }
+    }
     Some(())
 }
 
-fn decode_body(bytes: &[u8]) -> Option<(OperationId, RefTransaction)> {
+fn decode_body(bytes: &[u8], with_ranges: bool) -> Option<(OperationId, RefTransaction)> {
     let mut cursor = Cursor(bytes);
     let (guards, puts, dependencies) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
     let mut transaction = RefTransaction {
@@ -309,6 +356,11 @@ fn decode_body(bytes: &[u8]) -> Option<(OperationId, RefTransaction)> {
         };
         transaction.puts.push((key.to_vec(), value));
     }
+    if with_ranges {
+        for _ in 0..cursor.u32()? {
+            transaction.ranges.push(take_range(&mut cursor)?);
+        }
+    }
     for _ in 0..dependencies {
         transaction.dependencies.push((cursor.u64()?, cursor.u64()?));
     }
@@ -324,6 +376,21 @@ fn take_pair<'a>(cursor: &mut Cursor<'a>) -> Option<(&'a [u8], u8, &'a [u8])> {
     let length = cursor.u32()?;
     let value = cursor.take(usize::try_from(length).ok()?)?;
     Some((key, kind, value))
+}
+
+fn take_range(cursor: &mut Cursor<'_>) -> Option<RefRange> {
+    let (start, end) = (cursor.u32()?, cursor.u32()?);
+    let (prefix, kind, value) = take_pair(cursor)?;
+    let range = RefRange {
+        prefix: prefix.to_vec(),
+        numbers: start..end,
+        change: match kind {
+            0 => RangeChange::Delete,
+            1 => RangeChange::Create(value.to_vec()),
+            _ => return None,
+        },
+    };
+    range.is_sound().then_some(range)
 }
 
 /// Offset of the next whole record behind the start of `bytes`, if there is one.

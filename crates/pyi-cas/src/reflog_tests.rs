@@ -11,6 +11,15 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+fn range() -> impl Strategy<Value = RefRange> {
+    let change = prop_oneof![Just(RangeChange::Delete), value().prop_map(RangeChange::Create)];
+    ("[wx/]{0,3}[a-z/]", 0u32..2000, 1u32..2000, change).prop_map(|(prefix, start, length, change)| RefRange {
+        prefix: prefix.into_bytes(),
+        numbers: start..start + length,
+        change,
+    })
+}
+
 fn transaction() -> impl Strategy<Value = RefTransaction> {
     let guard = prop_oneof![
         Just(Guard::Absent),
@@ -23,10 +32,12 @@ fn transaction() -> impl Strategy<Value = RefTransaction> {
         "[a-zREF1ä]{0,20}",
         any::<u64>(),
         proptest::collection::vec(any::<(u64, u64)>(), 0..3),
+        proptest::collection::vec(range(), 0..3),
     )
-        .prop_map(|(guards, puts, message, epoch, dependencies)| RefTransaction {
+        .prop_map(|(guards, puts, message, epoch, dependencies, ranges)| RefTransaction {
             guards,
             puts,
+            ranges,
             message,
             epoch,
             dependencies,
@@ -61,7 +72,9 @@ proptest! {
     fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = decode(&bytes, place);
         let _ = next_record(&bytes, place);
-        decode_body(&bytes);
+        decode_body(&bytes, false);
+        decode_body(&bytes, true);
+        salvage_keys(&bytes);
     }
 }
 
@@ -127,8 +140,22 @@ fn limits_and_the_future() {
         encode(&Action::Transaction([0; 16], large), 0),
         Err(Error::InvalidArgument { .. })
     ));
+    for (prefix, numbers) in [("", 0..1), ("w/1", 0..1), ("w/", 1..1), ("w/", 0..RefRange::MAX + 1)] {
+        let wrong = RefTransaction {
+            ranges: vec![RefRange {
+                prefix: prefix.into(),
+                numbers,
+                change: RangeChange::Delete,
+            }],
+            ..Default::default()
+        };
+        assert!(matches!(
+            encode(&Action::Transaction([0; 16], wrong), 0),
+            Err(Error::InvalidArgument { .. })
+        ));
+    }
     let mut bytes = encode(&Action::Seal, 0).unwrap();
-    bytes[PREFIX_BYTES] = 4;
+    bytes[PREFIX_BYTES] = 8;
     let crc = crc32c::crc32c(&bytes[8..]);
     set_at(&mut bytes, 4, &crc.to_le_bytes());
     assert!(matches!(decode(&bytes, place), Err(Error::UnsupportedFormat { .. })));

@@ -1,6 +1,8 @@
 //! The two contracts that everything above this crate is written against: a store of objects and a store of refs. One file
 //! per implementation: `file_store` (on disk), `memory` (for tests and the `memory` durability class).
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::batch::Batch;
@@ -9,6 +11,7 @@ use crate::error::Result;
 use crate::file_store::FileStore;
 use crate::id::Id;
 use crate::kind::Kind;
+use crate::numbered;
 use crate::ref_history::RefChange;
 use crate::segment::Damage;
 use crate::session::{Pin, Section};
@@ -79,6 +82,11 @@ pub trait ObjectStore: Send + Sync {
     /// can see them. On an error nothing is stored, the batch is as it was and the store goes on. Errors: `Storage`
     /// (errno kept), `Closed`. One write, O(bytes).
     fn commit(&self, batch: &mut Batch) -> Result<Committed>;
+
+    /// Whether a small commit at this moment would wait for nothing: neither for another one nor for a new segment. A hint.
+    fn is_ready(&self) -> bool {
+        true
+    }
 
     /// Ids of objects of a kind that begin with these hex digits (at most 64), in order, at most a few: two or more mean
     /// that the abbreviation is ambiguous. Errors: `InvalidArgument`, `Storage`, `Closed`. O(recent objects / 64 +
@@ -151,7 +159,7 @@ pub trait RefStore: Send + Sync {
     /// found).
     fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Bytes)>>;
 
-    /// Applies all puts if all guards hold, else none. The answer is final and the same for every process. Errors:
+    /// Applies all changes if all guards hold, else none. The answer is final and the same for every process. Errors:
     /// `InvalidArgument` (too long), `Storage` (nothing applied), `OutcomeUnknown`, `Closed`. One append and one read.
     fn commit(&self, transaction: &RefTransaction) -> Result<RefOutcome>;
 
@@ -178,6 +186,49 @@ pub enum Guard {
     Present,
 }
 
+/// What happens to all keys of a [`RefRange`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RangeChange {
+    /// None of them has a value, which is a guard of the transaction, and each gets this one.
+    Create(Vec<u8>),
+    /// Those that have a value lose it.
+    Delete,
+}
+
+/// A change of many keys that are alike: a prefix, and a decimal number without leading zeros behind it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefRange {
+    /// What the keys begin with; its last byte is no digit, and it has one.
+    pub prefix: Vec<u8>,
+    /// Their numbers: at least one, at most [`RefRange::MAX`].
+    pub numbers: Range<u32>,
+    /// What happens to them.
+    pub change: RangeChange,
+}
+
+impl RefRange {
+    /// So many keys at most.
+    pub const MAX: u32 = 1 << 16;
+
+    /// All keys. O(numbers).
+    pub fn keys(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.numbers.clone().map(|number| numbered::key(&self.prefix, number))
+    }
+
+    /// Whether a key is one of them. O(key).
+    #[must_use]
+    pub fn holds(&self, key: &[u8]) -> bool {
+        numbered::split(key).is_some_and(|(prefix, number)| prefix == self.prefix && self.numbers.contains(&number))
+    }
+
+    /// Whether it is one that the log can hold.
+    pub(crate) fn is_sound(&self) -> bool {
+        let length = self.numbers.end.saturating_sub(self.numbers.start);
+        let last = self.prefix.last();
+        (1..=Self::MAX).contains(&length) && last.is_some_and(|byte| !byte.is_ascii_digit())
+    }
+}
+
 /// A conditional change of refs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RefTransaction {
@@ -185,12 +236,22 @@ pub struct RefTransaction {
     pub guards: Vec<(Vec<u8>, Guard)>,
     /// Changes: a value to set, or `None` to delete.
     pub puts: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Changes of many keys that are alike, in order, and before the puts: a record of a few bytes instead of one that grows with them.
+    pub ranges: Vec<RefRange>,
     /// Why, for the history; at most 65,535 bytes.
     pub message: String,
     /// Fencing epoch of the owner; 0 if there is none.
     pub epoch: u64,
     /// Segments and offsets that must be whole for this change to count after power loss.
     pub dependencies: Vec<(u64, u64)>,
+}
+
+impl RefTransaction {
+    /// Every key that this may change, some perhaps more than once. O(keys).
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Vec<u8>> {
+        let puts = self.puts.iter().map(|(key, _)| key.clone());
+        self.ranges.iter().flat_map(RefRange::keys).chain(puts)
+    }
 }
 
 /// How a transaction ended.

@@ -64,6 +64,7 @@ fn write_the_fixture() {
             message: format!("create {i}"),
             epoch: i as u64,
             dependencies: vec![(1, 64 + i as u64)],
+            ..RefTransaction::default()
         };
         assert_eq!(store.refs().commit(&create).unwrap(), RefOutcome::Done);
         if i % 2 == 0 {

@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 use proptest::prelude::*;
-use pyi_cas::{Batch, FileStore, Guard, Id, Kind, MemoryStore, ObjectStore, RefTransaction};
+use pyi_cas::{Batch, FileStore, Guard, Id, Kind, MemoryStore, ObjectStore, RangeChange, RefRange, RefTransaction};
 
 #[derive(Clone, Debug)]
 enum Command {
@@ -25,6 +25,7 @@ enum Command {
         store: usize,
         guards: Vec<(u8, u8)>,
         puts: Vec<(u8, Option<u8>)>,
+        ranges: Vec<(u32, u32, Option<u8>)>,
     },
     Scan {
         store: usize,
@@ -40,8 +41,9 @@ fn command() -> impl Strategy<Value = Command> {
         4 => (store.clone(), proptest::collection::vec((any::<u8>(), 0usize..400), 0..4)).prop_map(|(store, objects)| Command::Put { store, objects }),
         4 => (store.clone(), any::<u8>()).prop_map(|(store, object)| Command::Get { store, object }),
         1 => store.clone().prop_map(|store| Command::Reopen { store }),
-        4 => (store.clone(), proptest::collection::vec((0u8..4, 0u8..5), 0..3), proptest::collection::vec((0u8..4, proptest::option::of(0u8..3)), 0..3))
-            .prop_map(|(store, guards, puts)| Command::Ref { store, guards, puts }),
+        4 => (store.clone(), proptest::collection::vec((0u8..8, 0u8..5), 0..3), proptest::collection::vec((0u8..8, proptest::option::of(0u8..3)), 0..3),
+                proptest::collection::vec((0u32..6, 1u32..6, proptest::option::of(0u8..3)), 0..2))
+            .prop_map(|(store, guards, puts, ranges)| Command::Ref { store, guards, puts, ranges }),
         1 => store.prop_map(|store| Command::Scan { store }),
         1 => Just(Command::Tear),
     ]
@@ -51,6 +53,14 @@ fn command() -> impl Strategy<Value = Command> {
 fn object(number: u8) -> (Kind, Vec<u8>) {
     let kind = Kind::ALL[usize::from(number) % 4];
     (kind, content(usize::from(number), usize::from(number) * 3))
+}
+
+/// Some by themselves, some that ranges hold too.
+fn key(number: u8) -> Vec<u8> {
+    match number {
+        0..4 => vec![b'k', number],
+        _ => format!("n{}", number - 4).into_bytes(),
+    }
 }
 
 fn run(commands: Vec<Command>) {
@@ -88,7 +98,12 @@ fn run(commands: Vec<Command>) {
                 stores[store] = None;
                 stores[store] = Some(open_with(directory.path(), tiny()));
             }
-            Command::Ref { store, guards, puts } => {
+            Command::Ref {
+                store,
+                guards,
+                puts,
+                ranges,
+            } => {
                 let guard = |kind: u8| match kind {
                     0 => Guard::Absent,
                     1 => Guard::Present,
@@ -97,11 +112,19 @@ fn run(commands: Vec<Command>) {
                 let transaction = RefTransaction {
                     guards: guards
                         .into_iter()
-                        .map(|(key, kind)| (vec![b'k', key], guard(kind)))
+                        .map(|(number, kind)| (key(number), guard(kind)))
                         .collect(),
                     puts: puts
                         .into_iter()
-                        .map(|(key, value)| (vec![b'k', key], value.map(|v| vec![v])))
+                        .map(|(number, value)| (key(number), value.map(|v| vec![v])))
+                        .collect(),
+                    ranges: ranges
+                        .into_iter()
+                        .map(|(start, length, value)| RefRange {
+                            prefix: b"n".to_vec(),
+                            numbers: start..start + length,
+                            change: value.map_or(RangeChange::Delete, |v| RangeChange::Create(vec![v])),
+                        })
                         .collect(),
                     message: "step".into(),
                     ..RefTransaction::default()
@@ -117,7 +140,9 @@ fn run(commands: Vec<Command>) {
             Command::Scan { store } => {
                 let refs = stores[store].as_ref().unwrap().refs();
                 assert_eq!(refs.scan(b"").unwrap(), model.refs().scan(b"").unwrap());
-                assert_eq!(refs.get(&[b'k', 1]).unwrap(), model.refs().get(&[b'k', 1]).unwrap());
+                for number in [1, 5] {
+                    assert_eq!(refs.get(&key(number)).unwrap(), model.refs().get(&key(number)).unwrap());
+                }
             }
             // Somebody dies in a write to the ref log.
             Command::Tear => {

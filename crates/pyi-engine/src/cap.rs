@@ -99,6 +99,12 @@ impl Engine {
         }
     }
 
+    /// Whether a small checkpoint at this moment would wait for nothing. A hint.
+    pub(crate) fn is_ready(&self) -> bool {
+        let cap = &self.cap;
+        !cap.is_full.load(Ordering::Acquire) && !cap.is_over.load(Ordering::Acquire) && self.store().is_ready()
+    }
+
     /// Takes note of bytes that were written, and starts a collection when the cap comes near.
     pub(crate) fn grown(self: &Arc<Self>, bytes: u64) {
         let written = self

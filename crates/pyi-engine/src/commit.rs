@@ -177,7 +177,7 @@ pub(crate) fn adopt(content: &mut Content, snapshot: Arc<Held>) {
     content.array_pins.clear();
     content.journal_pin = None;
     content.head = snapshot;
-    content.dirty = false;
+    content.unchanged();
 }
 
 impl Workspace {
@@ -238,6 +238,7 @@ impl Workspace {
             message: format!("{verb} {name}"),
             epoch: claim.lease().epoch,
             dependencies,
+            ..RefTransaction::default()
         };
         let refs = self.engine.store().refs();
         let before = refs.generation();

@@ -14,7 +14,7 @@ use crate::conflicts::{keep, kept_in, merge_kept};
 use crate::engine::Engine;
 use crate::entry::{Change, ChangeKind, Entry};
 use crate::history::common_ancestor;
-use crate::workspace::Workspace;
+use crate::workspace::{HEAVY, Workspace};
 use crate::{Error, ErrorKind, Result};
 
 /// What to compare or merge with.
@@ -238,7 +238,7 @@ impl Workspace {
             }
             content.files = files.tree;
             content.state = state.tree;
-            content.dirty = true;
+            content.changed(HEAVY);
             content.rely_on(theirs.pins);
             if is_news {
                 content.merged.push(theirs.head);

@@ -18,7 +18,7 @@ use pyi_tree::{Mode, Sealer, Tree, Walk, WalkEntry, seal};
 use crate::compare::Conflict;
 use crate::engine::Engine;
 use crate::entry::Entry;
-use crate::workspace::{Content, Workspace, write_file};
+use crate::workspace::{Content, HEAVY, Workspace, write_file};
 use crate::{Error, Result, paths};
 
 /// Where the tree is named.
@@ -352,7 +352,7 @@ impl Workspace {
         self.set_kept(&mut content, kept)?;
         content.files = files;
         content.state = state;
-        content.dirty = true;
+        content.changed(HEAVY);
         Ok(())
     }
 

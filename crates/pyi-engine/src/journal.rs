@@ -8,7 +8,7 @@ use pyi_tree::journal::{Event, EventBatch, EventBuffer, JournalTree};
 
 use crate::checkpoint::Checkpoint;
 use crate::engine::{Engine, now_ns};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, weight};
 use crate::{Error, Result};
 
 /// Fresh events are moved into the tree at this many, so that one batch stays small enough to read on its own.
@@ -44,8 +44,9 @@ impl Workspace {
                 last_ns
             }
         };
+        let weight = weight(data.len());
         content.fresh.push(kind, now_ns.max(last_ns), data);
-        content.dirty = true;
+        content.changed(weight);
         if content.fresh.len() >= BATCH_EVENTS {
             content.settle_journal(&self.engine)?;
         }

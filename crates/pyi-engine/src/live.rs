@@ -18,7 +18,7 @@ use crate::absorb::{self, Expect, absorb};
 use crate::engine::Engine;
 use crate::memory::{BULK_BYTES, Memory, Source};
 use crate::region::Region;
-use crate::workspace::{Content, Workspace};
+use crate::workspace::{Content, HEAVY, Workspace};
 use crate::{Error, Result};
 
 /// A set of chunks.
@@ -351,7 +351,7 @@ impl Content {
                 let pins = self.all_pins();
                 settled = array.0.settle(&mut self.state, pins).map(|pin| {
                     self.keep_array(&array.0.key, pin);
-                    self.dirty = true;
+                    self.changed(HEAVY);
                 });
             }
         }
@@ -445,7 +445,7 @@ impl Workspace {
         put(&mut state, key, &index, &pin, &self.engine.loader)?;
         content.live.detach(key);
         content.state = state;
-        content.dirty = true;
+        content.changed(HEAVY);
         content.keep_array(key, pin);
         let array = self.live_array(key, index, memory, Vec::new(), true);
         content.live.0.push(Attached(array.clone()));

@@ -14,7 +14,7 @@ use crate::absorb::{self, Expect, absorb};
 use crate::engine::Engine;
 use crate::live;
 use crate::memory::{Memory, Source};
-use crate::workspace::{Content as WorkspaceContent, Workspace};
+use crate::workspace::{Content as WorkspaceContent, HEAVY, Workspace, weight};
 use crate::{Error, Result};
 
 /// A value that was read.
@@ -144,6 +144,7 @@ impl Workspace {
     pub fn state_set_encoded(&self, key: &str, encoded: Bytes) -> Result<()> {
         self.engine.open()?;
         check_key(key)?;
+        let weight = weight(encoded.len());
         let mut content = self.content.lock();
         self.check_lease(&mut content)?;
         let mut state = content.state.clone();
@@ -155,7 +156,7 @@ impl Workspace {
         )?;
         content.state = state;
         content.live.detach(key);
-        content.dirty = true;
+        content.changed(weight);
         Ok(())
     }
 
@@ -179,7 +180,7 @@ impl Workspace {
         live::put(&mut state, key, &index, &pin, &self.engine.loader)?;
         content.state = state;
         content.live.detach(key);
-        content.dirty = true;
+        content.changed(HEAVY);
         content.keep_array(key, pin);
         Ok(())
     }
@@ -221,7 +222,7 @@ impl Workspace {
         if there {
             content.state = state;
             content.live.detach(key);
-            content.dirty = true;
+            content.changed(1);
         }
         Ok(there)
     }

@@ -15,6 +15,7 @@ use pyi_tree::tree::Content as NewContent;
 use pyi_tree::{Mode, Tree, Walk};
 
 use crate::checkpoint::{Checkpoint, EntryWalk, read, read_from_memory};
+use crate::durability::Durability;
 use crate::engine::Engine;
 use crate::entry::{Entry, mode_of};
 use crate::hold::Held;
@@ -35,6 +36,20 @@ pub struct Workspace {
 
 /// A move to a longer path than this looks at what is below: paths end at 4,096 bytes, and nothing ordinary is near.
 const LONG_PATH_BYTES: usize = 255;
+
+/// So many bytes of new content count as one small change.
+const WEIGHT_BYTES: usize = 4096;
+/// A change that nobody weighed.
+pub(crate) const HEAVY: u32 = u32::MAX;
+/// A checkpoint of changes up to this is a matter of a few microseconds.
+const LIGHT: u32 = 2;
+
+/// About how many small changes one of so many bytes is.
+pub(crate) fn weight(size_bytes: usize) -> u32 {
+    u32::try_from(size_bytes / WEIGHT_BYTES)
+        .unwrap_or(HEAVY)
+        .saturating_add(1)
+}
 
 /// What a workspace holds.
 #[derive(Clone)]
@@ -64,6 +79,8 @@ pub(crate) struct Content {
     /// Where it came from; shared, because a fork copies it.
     pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) dirty: bool,
+    /// About how many small changes were made since the head.
+    weight: u32,
     /// What is known of the name, if the workspace has one.
     pub(crate) claim: Option<Claim>,
 }
@@ -86,6 +103,7 @@ impl Content {
             head,
             origin: origin.map(Arc::new),
             dirty: false,
+            weight: 0,
             claim: None,
         }
     }
@@ -98,7 +116,7 @@ impl Content {
         if let Some(journal) = record.journal {
             content.journal_pin = Some(Arc::new(engine.store().pin(&journal)));
             content.journal = JournalTree::from_tree(engine.tree(&journal)?);
-            content.dirty = true;
+            content.changed(HEAVY);
         }
         content.claim = Some(Claim::view(value));
         Ok(content)
@@ -126,6 +144,18 @@ impl Content {
     /// Whether anything was changed since the head.
     pub(crate) fn is_dirty(&self) -> bool {
         self.dirty || self.live.is_touched()
+    }
+
+    /// Takes note of a change, and about how many small ones it is.
+    pub(crate) fn changed(&mut self, weight: u32) {
+        self.dirty = true;
+        self.weight = self.weight.saturating_add(weight);
+    }
+
+    /// Takes note that nothing was changed since the head.
+    pub(crate) fn unchanged(&mut self) {
+        self.dirty = false;
+        self.weight = 0;
     }
 
     /// Moves fresh events into the journal's tree.
@@ -162,6 +192,21 @@ impl Workspace {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// Whether a checkpoint at this moment would wait for nothing and take a few microseconds: there is little to store, no name to move, and
+    /// nobody else is at it. A hint.
+    #[must_use]
+    pub fn is_light(&self, durability: Option<Durability>) -> bool {
+        let durability = durability.unwrap_or(self.engine.durability);
+        let content = self.content.try_lock();
+        let is_small = content.is_some_and(|content| {
+            content.weight <= LIGHT
+                && content.claim.is_none()
+                && content.merged.is_empty()
+                && !content.live.is_touched()
+        });
+        is_small && durability != Durability::Power && self.engine.is_ready()
     }
 
     /// The last checkpoint that this workspace made or was restored to.
@@ -293,15 +338,20 @@ impl Workspace {
     }
 
     /// Applies `edit` to the files: wholly or, on an error, not at all.
-    pub(crate) fn edit<T>(&self, edit: impl FnOnce(&mut Tree) -> Result<T>) -> Result<T> {
+    fn edit(&self, edit: impl FnOnce(&mut Tree) -> Result<()>) -> Result<()> {
+        self.edit_weighed(|tree| edit(tree).map(|()| 1))
+    }
+
+    /// As `edit`, which says about how many small changes it made.
+    fn edit_weighed(&self, edit: impl FnOnce(&mut Tree) -> Result<u32>) -> Result<()> {
         self.engine.open()?;
         let mut content = self.content.lock();
         self.check_lease(&mut content)?;
         let mut files = content.files.clone();
-        let result = edit(&mut files)?;
+        let weight = edit(&mut files)?;
         content.files = files;
-        content.dirty = true;
-        Ok(result)
+        content.changed(weight);
+        Ok(())
     }
 
     /// Writes a file; missing directories are made. `permissions` of `None` keeps those of the file that stands there. O(depth).
@@ -319,12 +369,14 @@ impl Workspace {
     /// # Errors
     /// As [`Workspace::write`].
     pub fn write_many<'a>(&self, files: impl IntoIterator<Item = (&'a [u8], Bytes, Option<u32>)>) -> Result<()> {
-        self.edit(|tree| {
+        self.edit_weighed(|tree| {
+            let mut all = 0_u32;
             for (path, data, permissions) in files {
                 paths::check(path)?;
+                all = all.saturating_add(weight(data.len()));
                 write_file(tree, path, data, permissions.map(mode_of).transpose()?, &self.engine)?;
             }
-            Ok(())
+            Ok(all)
         })
     }
 

@@ -126,3 +126,69 @@ fn a_collapse_is_taken_back_with_all_its_candidates() {
     again.collapse(2, "main").unwrap();
     assert_eq!(repository.branch("main").unwrap(), base);
 }
+
+/// The names of many candidates are made and given up as a range, and are names like all others in between.
+#[test]
+fn names_that_were_made_together_go_their_own_ways() {
+    let dir = tempfile::tempdir().unwrap();
+    let repository = open(dir.path());
+    let workspace = repository.workspace("main").unwrap();
+    step(&workspace, "base");
+    workspace.publish("main", Expect::Absent).unwrap();
+    let base = || Version::Workspace(workspace.clone());
+    let made = repository.superpose(&base(), 150, None, None, Some("try")).unwrap();
+    let other = open(dir.path());
+    // One moves, one is dropped and its name taken by somebody else, one is taken away by an undo.
+    let seven = other.open_workspace("try/7").unwrap();
+    let at_seven = step(&seven, "seven");
+    other.drop_name("try/100").unwrap();
+    step(&workspace.fork_named("try/100").unwrap(), "not a candidate");
+    assert_eq!(
+        other
+            .superpose(&base_of(&other), 8, None, None, Some("try"))
+            .err()
+            .unwrap()
+            .kind(),
+        ErrorKind::Conflict
+    );
+    let named = other.workspaces().unwrap();
+    assert_eq!(named.len(), 150);
+    assert_eq!(named[..4], ["try/0", "try/1", "try/10", "try/100"]);
+    drop((made, seven));
+    drop(repository);
+
+    let repository = open(dir.path());
+    let made = repository.superposition("try").unwrap();
+    let last = repository.history(Some(2)).unwrap();
+    assert!(last.iter().all(|one| one.moves.len() == 1));
+    made.collapse(7, "main").unwrap();
+    assert_eq!(repository.branch("main").unwrap(), at_seven);
+    assert_eq!(other.workspaces().unwrap(), ["try/100"]);
+
+    let undone = repository.undo(1).unwrap();
+    // The branch, the superposition, and the names that it still had.
+    assert_eq!(undone.moves.len(), 2 + 149);
+    assert_eq!(other.workspaces().unwrap(), named);
+    let kept = other.view_workspace("try/100").unwrap();
+    assert_eq!(&kept.read(b"file").unwrap()[..], b"not a candidate");
+    let again = other.superposition("try").unwrap();
+    assert_eq!(&again.candidates().unwrap()[7].read(b"file").unwrap()[..], b"seven");
+    // What an undo put back name by name is given up as what a range made.
+    again.collapse(149, "main").unwrap();
+    assert_eq!(repository.workspaces().unwrap(), ["try/100"]);
+    // With one name taken the others are not made either.
+    let taken = repository.superpose(&base_of(&repository), 150, None, None, Some("try"));
+    assert_eq!(taken.err().unwrap().kind(), ErrorKind::Conflict);
+    assert_eq!(other.workspaces().unwrap(), ["try/100"]);
+    other.drop_name("try/100").unwrap();
+    repository
+        .superpose(&base_of(&repository), 150, None, None, Some("try"))
+        .unwrap();
+    assert_eq!(other.workspaces().unwrap().len(), 150);
+    other.drop_name("try").unwrap();
+    assert_eq!(repository.workspaces().unwrap(), [""; 0]);
+}
+
+fn base_of(repository: &Repository) -> Version {
+    Version::Workspace(repository.workspace("main").unwrap())
+}

@@ -17,6 +17,7 @@ mod maintenance;
 mod remote;
 mod repository;
 mod retention;
+mod session;
 mod state;
 mod superposition;
 mod workspace;
@@ -47,6 +48,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<journal::Journal>()?;
     module.add_class::<journal::JournalAt>()?;
     module.add_class::<journal::JournalIterator>()?;
+    module.add_class::<session::SessionCore>()?;
     module.add_class::<state::StateCore>()?;
     module.add_class::<array::ArrayCore>()?;
     module.add_class::<array::ArrayMemory>()?;

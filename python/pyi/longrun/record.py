@@ -141,7 +141,7 @@ def encode(
     runs: tuple[int, int],
     random: Iterable[tuple[bytes, Any]],
 ) -> dict[str, Any]:
-    """Return a record as metadata, from its parts: what a session does on each step.
+    """Return a record as metadata, from its parts. `SessionCore` does the same on each step.
 
     It is one value, and not a mapping of many, since each of them costs time to store. O(generators).
     """
@@ -227,7 +227,7 @@ def _parent(repository: Repository, checkpoint: Checkpoint) -> Checkpoint | None
 
 
 class Trail:
-    """The jumps from a session's last checkpoint, by which that of the next one is chosen.
+    """The jumps from a session's last checkpoint, by which that of the next is chosen; `SessionCore` goes on from it.
 
     Attributes:
         number: The number of the next checkpoint.
@@ -236,10 +236,14 @@ class Trail:
 
     def __init__(self) -> None:
         """Make the trail of a session without a checkpoint."""
-        # The last checkpoint at the end; before it the one it jumps to, and so on.
         self._chain: list[Jump] = []
         self.number = 0
         self.jump: Jump | None = None
+
+    @property
+    def chain(self) -> list[Jump]:
+        """The last checkpoint at the end; before it the one it jumps to, and so on."""
+        return self._chain
 
     @classmethod
     def behind(cls, repository: Repository, checkpoint: Checkpoint, record: Record) -> Trail:

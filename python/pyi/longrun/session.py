@@ -14,12 +14,12 @@ from time import perf_counter
 from types import TracebackType
 from typing import Self, TypeVar
 
-from pyi._native import Checkpoint, Journal, Repository, Workspace
+from pyi._native import Checkpoint, Journal, Repository, SessionCore, Workspace
 from pyi.errors import Closed, InvalidArgument, PyiError
 from pyi.longrun.keepers import Keepers
 from pyi.longrun.policy import Policy, is_count
 from pyi.longrun.presence import Presence
-from pyi.longrun.record import LOOPING, NEW, Record, Trail, begin, encode, step_at
+from pyi.longrun.record import LOOPING, NEW, Record, Trail, begin, step_at
 from pyi.longrun.report import SessionReport
 from pyi.longrun.stops import Stops
 from pyi.longrun.view import VisibleState
@@ -65,7 +65,6 @@ class Session:
         self.workspace = workspace
         self.state = VisibleState(workspace.state._core)
         self.journal = workspace.journal
-        self._label = (workspace.name or "").encode()
         self._repository = repository
         self._owns_repository = owns_repository
         self._all_state = workspace.state
@@ -76,7 +75,8 @@ class Session:
         self._stop_signals = tuple(stop_signals)
         self._durability = durability
         self._keepers = Keepers(with_global=global_generators)
-        self._trail = Trail.behind(repository, last, record)
+        trail = Trail.behind(repository, last, record)
+        self._core = SessionCore(workspace, (workspace.name or "").encode(), trail.chain)
         self._done, self._loop, self._at = record.done, record.loop, record.at
         self._resumes, self._repeated = record.resumes, record.repeated
         # What this run called so far: loops, and saves since the last of them.
@@ -418,21 +418,14 @@ class Session:
     def _save(self, message: str) -> Checkpoint:
         """Make a checkpoint of everything, generators and place included. Called on every step, so it does no more."""
         begin = perf_counter()
-        workspace, state, trail = self.workspace, self._all_state, self._trail
+        workspace = self.workspace
         # Somebody who restored or checkpointed in between may have taken words of a generator away.
         trust = self._trusted and workspace.head == self._last
-        metadata = encode(
-            self._label,
-            self._phase,
-            (self._done, self._loop, self._at, trail.number),
-            trail.jump,
-            (self._resumes, self._repeated),
-            self._keepers.save(state, trust=trust),
-        )
+        generators = self._keepers.save(self._all_state, trust=trust)
+        place = (self._phase, self._done, self._loop, self._at, self._resumes, self._repeated)
         self._trusted = False
-        last = self._last = workspace.checkpoint(message, metadata=metadata, durability=self._durability)
+        last = self._last = self._core.save(message, place, generators, self._durability)
         self._trusted = True
-        trail.add(self._done, last.id)
         self._unsaved = 0
         self._checkpoints += 1
         end = perf_counter()

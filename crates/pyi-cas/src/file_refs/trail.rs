@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::FileRefs;
 use crate::error::Result;
 use crate::fork;
-use crate::store::RefTransaction;
+use crate::store::{RangeChange, RefTransaction};
 
 /// Values that keys were set to.
 pub(super) struct Trail {
@@ -43,8 +43,13 @@ impl FileRefs {
         let mut trail = self.trail.lock();
         let generation = self.shared.vfs.process_generation();
         if let Some(trail) = trail.as_mut().filter(|trail| trail.generation == generation) {
-            let values = transaction.puts.iter().filter_map(|(_, value)| value.as_ref());
-            trail.values.extend(values.map(|value| Bytes::copy_from_slice(value)));
+            let puts = transaction.puts.iter().filter_map(|(_, value)| value.as_ref());
+            let ranges = transaction.ranges.iter().filter_map(|range| match &range.change {
+                RangeChange::Create(value) => Some(value),
+                RangeChange::Delete => None,
+            });
+            let values = puts.chain(ranges).map(|value| Bytes::copy_from_slice(value));
+            trail.values.extend(values);
         }
     }
 }

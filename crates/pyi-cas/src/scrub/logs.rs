@@ -174,9 +174,7 @@ fn records(bytes: &[u8], number: u64, result: &mut LogPass) -> Result<LogRead> {
 
 fn keys_of(action: &Action) -> Vec<Vec<u8>> {
     match action {
-        Action::Transaction(_, transaction) | Action::Snapshot(transaction) => {
-            transaction.puts.iter().map(|(key, _)| key.clone()).collect()
-        }
+        Action::Transaction(_, transaction) | Action::Snapshot(transaction) => transaction.keys().collect(),
         Action::Seal => Vec::new(),
     }
 }

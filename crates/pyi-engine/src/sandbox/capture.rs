@@ -16,7 +16,7 @@ use super::stat_cache::sandbox_cache_path;
 use crate::compare::changes;
 use crate::engine::Engine;
 use crate::entry::Change;
-use crate::workspace::Workspace;
+use crate::workspace::{HEAVY, Workspace};
 use crate::{Error, Result};
 
 /// Contents beyond this are stored at once; up to it they wait in memory for the next checkpoint.
@@ -151,7 +151,7 @@ impl Workspace {
             // What the directory has now may be in the store for its own sake only.
             content.rely_on(pins);
             content.files = after;
-            content.dirty = true;
+            content.changed(HEAVY);
         }
         Ok(report)
     }
@@ -209,7 +209,7 @@ impl Workspace {
         self.check_lease(&mut content)?;
         content.rely_on(pins);
         content.files = after;
-        content.dirty = true;
+        content.changed(HEAVY);
         Ok(Some(report))
     }
 

@@ -270,7 +270,7 @@ impl Superposition {
             }
             refuse_inner(desk, one, *index as u64)?;
             losers.extend(inner_of(desk, one, &|loser| loser != *index as u64)?);
-            plan.free_names(&one.record);
+            plan.free_names(&one.name, &one.record);
             tell_outer(desk, one, &names, &mut plan)?;
             let keeps = branch.is_none() && at > 0;
             plan.replace(one, collapsed(&one.record, *index as u64, result, keeps));
@@ -280,7 +280,6 @@ impl Superposition {
         losers.iter().for_each(|loser| plan.remove(loser));
         if let Onto::Workspace(workspace) = onto {
             let key = workspace.name().map(workspace_key);
-            let goes = |put: &(Vec<u8>, Option<Vec<u8>>)| put.1.is_none() && Some(&put.0) == key.as_ref();
             let is_local = |one: &Loaded| {
                 let cache = desk.local(&one.name);
                 cache.is_some_and(|cache| {
@@ -292,7 +291,7 @@ impl Superposition {
                 })
             };
             let all = group.iter().map(|(one, _)| one).chain(&losers);
-            if plan.transaction.puts.iter().any(goes) || all.into_iter().any(is_local) {
+            if key.is_some_and(|key| plan.deletes(&key)) || all.into_iter().any(is_local) {
                 return Err(Error::invalid(
                     "the workspace is a candidate that the collapse lets go of; name another one, or a branch",
                 ));

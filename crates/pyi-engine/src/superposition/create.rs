@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pyi_cas::{Guard, Id, RefOutcome, RefTransaction};
+use pyi_cas::{Guard, Id, RangeChange, RefOutcome, RefTransaction};
 use pyi_tree::refs::{
     CandidateRecord, Fate, SuperpositionRecord, WorkspaceRecord, part_key, superposition_key, workspace_key,
 };
 
 use super::decay::{find_candidate, is_living};
-use super::desk::{self, Desk, Loaded, Plan, Stored, without_links};
+use super::desk::{self, Desk, Loaded, Plan, Stored, candidates_prefix, ranges_of, without_links};
 use super::{ATTEMPTS, Cache, Superposition, check_weight};
 use crate::compare::Version;
 use crate::engine::now_ns;
@@ -195,6 +195,14 @@ impl Repository {
         // One lease and one value for all names that are new: leases are compared within a name only.
         let shared = self.engine.leases.next(0);
         let shared = (shared, template.record_with(record.base, None, shared).encode());
+        let are_all_new = left.is_empty();
+        if are_all_new {
+            let count = u32::try_from(record.candidates.len()).unwrap_or(u32::MAX);
+            let create = RangeChange::Create(shared.1.clone());
+            transaction
+                .ranges
+                .extend(ranges_of(&candidates_prefix(name), 0..count, &create));
+        }
         for candidate in &record.candidates {
             let mut content = template.clone();
             let old = left.remove(&candidate.name);
@@ -206,11 +214,13 @@ impl Repository {
                     (lease, content.record_with(record.base, None, lease).encode())
                 }
             };
-            let key = workspace_key(&candidate.name);
-            transaction
-                .guards
-                .push((key.clone(), old.map_or(Guard::Absent, Guard::Equals)));
-            transaction.puts.push((key, Some(value.clone())));
+            if !are_all_new {
+                let key = workspace_key(&candidate.name);
+                transaction
+                    .guards
+                    .push((key.clone(), old.map_or(Guard::Absent, Guard::Equals)));
+                transaction.puts.push((key, Some(value.clone())));
+            }
             content.claim = Some(Claim::owner(value, lease, seen));
             workspaces.push(Workspace::new(
                 self.engine.clone(),

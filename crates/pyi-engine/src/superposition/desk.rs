@@ -2,11 +2,12 @@
 //! several at once plans it here, and it happens as a whole or not at all.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
-use pyi_cas::{Guard, RefOutcome, RefStore, RefTransaction};
+use pyi_cas::{Guard, RangeChange, RefOutcome, RefRange, RefStore, RefTransaction};
 use pyi_tree::refs::{Link, SuperpositionRecord, part_key, part_prefix, superposition_key, workspace_key};
 
 use super::{ATTEMPTS, Cache};
@@ -300,19 +301,68 @@ impl Plan {
         for part in 0..loaded.stored.parts.len() {
             self.transaction.puts.push((part_key(&loaded.name, part as u32), None));
         }
-        self.free_names(&loaded.record);
+        self.free_names(&loaded.name, &loaded.record);
     }
 
-    /// Gives up the names of all candidates.
-    pub(super) fn free_names(&mut self, record: &SuperpositionRecord) {
-        let named = record
-            .candidates
-            .iter()
-            .filter(|one| one.fate.has_name() && !one.name.is_empty());
-        self.transaction
-            .puts
-            .extend(named.map(|one| (workspace_key(&one.name), None)));
+    /// Gives up the names of all candidates of the superposition `name`: those that it was made with as the ranges that they are, others
+    /// one by one.
+    pub(super) fn free_names(&mut self, name: &str, record: &SuperpositionRecord) {
+        if is_local(name) {
+            return;
+        }
+        let prefix = candidates_prefix(name);
+        let mut run: Range<u32> = 0..0;
+        for (number, one) in (0..).zip(&record.candidates) {
+            if !one.fate.has_name() || one.name.is_empty() {
+                continue;
+            }
+            if !is_numbered(&one.name, name, number) {
+                self.transaction.puts.push((workspace_key(&one.name), None));
+            } else if run.end == number {
+                run.end += 1;
+            } else {
+                self.delete(&prefix, std::mem::replace(&mut run, number..number + 1));
+            }
+        }
+        self.delete(&prefix, run);
     }
+
+    fn delete(&mut self, prefix: &[u8], numbers: Range<u32>) {
+        self.transaction
+            .ranges
+            .extend(ranges_of(prefix, numbers, &RangeChange::Delete));
+    }
+
+    /// Whether it takes the value of a key away.
+    pub(super) fn deletes(&self, key: &[u8]) -> bool {
+        let in_range = |range: &RefRange| range.change == RangeChange::Delete && range.holds(key);
+        let is_put = |(put, value): &(Vec<u8>, Option<Vec<u8>>)| value.is_none() && put == key;
+        self.transaction.puts.iter().any(is_put) || self.transaction.ranges.iter().any(in_range)
+    }
+}
+
+/// What the keys of the candidates begin with that a superposition was made with.
+pub(super) fn candidates_prefix(name: &str) -> Vec<u8> {
+    workspace_key(&format!("{name}/"))
+}
+
+/// Whether a candidate has the name that the superposition `name` gave it when it was made.
+fn is_numbered(candidate: &str, name: &str, number: u32) -> bool {
+    let digits = candidate.strip_prefix(name).and_then(|rest| rest.strip_prefix('/'));
+    digits.is_some_and(|digits| {
+        let is_plain = !digits.starts_with(['+', '0']) || digits == "0";
+        is_plain && digits.parse() == Ok(number)
+    })
+}
+
+/// As few ranges as hold these numbers.
+pub(super) fn ranges_of(prefix: &[u8], numbers: Range<u32>, change: &RangeChange) -> impl Iterator<Item = RefRange> {
+    let end = numbers.end;
+    numbers.step_by(RefRange::MAX as usize).map(move |start| RefRange {
+        prefix: prefix.to_vec(),
+        numbers: start..end.min(start.saturating_add(RefRange::MAX)),
+        change: change.clone(),
+    })
 }
 
 /// A record without the links to those named here.

@@ -282,6 +282,9 @@ impl<'p> Scene<'p> {
             let mut rest = match word {
                 "R" | "P" | "B" | "F" => format!("{{{word}}}"),
                 "--source=R" => "--source={R}".to_owned(),
+                "./P" => "./{P}".to_owned(),
+                "../P" => "../{P}".to_owned(),
+                ":!P" => ":!{P}".to_owned(),
                 "R..R" => "{R}..{R}".to_owned(),
                 "R:a.txt" => "{R}:a.txt".to_owned(),
                 word => word.to_owned(),

@@ -439,6 +439,7 @@ impl GitRemote {
             message: format!("push to {workspace}"),
             epoch: lease.epoch,
             dependencies: landed.place.into_iter().collect(),
+            ..RefTransaction::default()
         };
         Ok(Prepared {
             transaction,

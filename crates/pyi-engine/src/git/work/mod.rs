@@ -19,7 +19,7 @@ use pyi_tree::cbor::Value;
 use crate::commit::{adopt, store_checkpoint};
 use crate::conflicts::kept_in;
 use crate::engine::Engine;
-use crate::workspace::{Content, Workspace};
+use crate::workspace::{Content, HEAVY, Workspace};
 use crate::{Error, Result};
 pub(crate) use copy::copy_to;
 pub(crate) use directory::KEY as GIT_DIRECTORY;
@@ -129,7 +129,7 @@ impl Workspace {
         let before = (content.files.clone(), content.git_directory.clone(), content.dirty);
         content.files = files;
         content.git_directory = Some(git_directory);
-        content.dirty = true;
+        content.changed(HEAVY);
         let Some((metadata, message)) = kept else {
             return Ok(true);
         };
