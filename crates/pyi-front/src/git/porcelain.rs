@@ -110,7 +110,7 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
         check_extras(repository)?;
     }
     // After `clone --no-checkout` all files are still to come.
-    if matches!(name, "checkout" | "switch") && !has_index(repository) {
+    if matches!(name, "checkout" | "reset" | "switch") && !has_index(repository) {
         return Err(Reason::new("no-index"));
     }
     // A branch may be in use in another work tree.
@@ -128,7 +128,8 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     if moves {
         site.compare_by_seconds();
     }
-    if site.is_in_progress() {
+    let ends_merge = matches!(name, "checkout" | "commit" | "reset" | "stash" | "switch");
+    if site.is_in_progress() || (ends_merge && site.has_merged_tree()) {
         return Err(Reason::new("repository-state"));
     }
     let mut words: Vec<Vec<u8>> = vec![name.as_bytes().to_vec()];

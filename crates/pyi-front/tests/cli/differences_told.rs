@@ -1,6 +1,10 @@
 //! What generated commands found to differ from git, told one by one.
 
-use crate::common::Place;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use crate::common::{PYI, Place};
+use crate::work_tree::is_handed_over;
 
 /// The same words to both, in the project: status, output and complaint are the same.
 fn same(place: &Place, words: &[&str]) {
@@ -33,4 +37,115 @@ fn a_word_for_several_revisions_names_none_by_itself() {
         same(&place, &["log", "--oneline", revision]);
         same(&place, &["show", "-s", revision]);
     }
+}
+
+/// Whether words are answered natively, and with what.
+fn natively(place: &Place, words: &[&str]) -> (bool, String) {
+    let mut command = place.command(PYI);
+    let output = command.env("PYI_GIT_NATIVE", "only").args(words).output().unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned();
+    (!is_handed_over(&output), text)
+}
+
+/// The walk from one side meets commits before it knows that the other side has them too.
+#[test]
+fn branches_of_one_second_are_as_far_apart_as_git_says() {
+    let place = Place::new();
+    place.git(&["config", "remote.origin.url", "../origin"]);
+    place.git(&["config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"]);
+    place.git(&["config", "branch.main.remote", "origin"]);
+    place.git(&["config", "branch.main.merge", "refs/heads/main"]);
+    for number in 0..6 {
+        place.git(&["commit", "-q", "--allow-empty", "-m", &format!("Commit {number}")]);
+    }
+    place.git(&["checkout", "-q", "-b", "side", "HEAD~3"]);
+    place.git(&["commit", "-q", "--allow-empty", "-m", "Beside"]);
+    for (ours, theirs) in [
+        ("main~1", "main"),
+        ("main", "main~2"),
+        ("side", "main"),
+        ("main", "side"),
+        ("side~1", "main"),
+    ] {
+        let (ours, theirs) = (place.git(&["rev-parse", ours]), place.git(&["rev-parse", theirs]));
+        place.git(&["update-ref", "refs/remotes/origin/main", theirs.trim()]);
+        place.git(&["checkout", "-q", "-B", "main", ours.trim()]);
+        place.git(&["config", "branch.main.remote", "origin"]);
+        for words in [
+            &["branch", "-v"][..],
+            &["status", "-sb"],
+            &["status"],
+            &["branch", "-vv"],
+        ] {
+            same(&place, words);
+        }
+    }
+}
+
+/// Git leaves the tree that applying came to, and takes it away with the next commit; other commands do not mind.
+#[test]
+fn a_stash_that_was_applied_leaves_its_tree() {
+    let place = Place::new();
+    for words in [&["stash", "apply"][..], &["stash", "pop", "-q"]] {
+        place.write("project/README.md", "changed\n");
+        place.git(&["stash", "-q"]);
+        let tree = place.git(&["rev-parse", "stash^{tree}"]);
+        let (native, said) = natively(&place, words);
+        assert!(native, "{said}");
+        let left = fs::read_to_string(place.path("project/.git/AUTO_MERGE")).unwrap();
+        assert_eq!(left, tree);
+        assert!(natively(&place, &["status"]).0 && natively(&place, &["diff"]).0);
+        assert!(!natively(&place, &["commit", "-qam", "x"]).0);
+        place.ok(&["commit", "-qam", "Changed"]);
+        assert!(!place.path("project/.git/AUTO_MERGE").exists());
+        place.git(&["reset", "-q", "--hard", "HEAD~1"]);
+        place.git(&["fsck", "--strict"]);
+    }
+}
+
+#[test]
+fn without_an_index_git_makes_one() {
+    for words in [
+        &["reset", "--", "README.md"][..],
+        &["reset", "-q"],
+        &["commit", "-q", "--allow-empty", "-m", "x"],
+        &["rm", "-q", "--ignore-unmatch", "nothing"],
+        &["add", "-u"],
+        &["restore", "--staged", "."],
+        &["status", "-s"],
+        &["stash", "list"],
+        &["switch", "-q", "-c", "new"],
+    ] {
+        let (ours, theirs) = (Place::new(), Place::new());
+        let after = |place: &Place| {
+            fs::remove_file(place.path("project/.git/index")).unwrap();
+            let said = place.run(if std::ptr::eq(place, &ours) { PYI } else { "git" }, words);
+            let index = place.path("project/.git/index").exists();
+            (said.status, said.out, said.err, index, place.git(&["ls-files", "-s"]))
+        };
+        assert_eq!(after(&ours), after(&theirs), "{words:?}");
+    }
+}
+
+/// Git compares times by the second: a file of which only that changed is as the index has it, and is not written anew.
+#[test]
+fn a_file_that_was_touched_in_its_second_is_not_written_anew() {
+    let place = Place::new();
+    let file = place.path("project/README.md");
+    for _ in 0..20 {
+        place.git(&["update-index", "-q", "--refresh"]);
+        let before = fs::metadata(&file).unwrap();
+        for mode in [0o600, 0o644] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        // As old as it was, so that it is not read for being young.
+        let after = fs::metadata(&file).unwrap();
+        if before.ctime() == after.ctime() && before.ctime_nsec() != after.ctime_nsec() {
+            let (native, said) = natively(&place, &["checkout", "."]);
+            assert!(native && said == "Updated 0 paths from the index\n", "{said}");
+            assert_eq!(fs::metadata(&file).unwrap().ino(), before.ino());
+            return;
+        }
+    }
+    panic!("twenty times a second ended in between");
 }

@@ -210,6 +210,14 @@ fn pop(call: &mut Call<'_>, argv: &[Vec<u8>], drops: bool) -> Run<i32> {
             call.site.stage(&change.path, Some(new))?;
         }
     }
+    if call.site.is_directory() {
+        if changes.is_empty() {
+            return unavailable("git stash pop of what changes no file");
+        }
+        // The tree that the merge came to.
+        let text = format!("{}\n", commit.tree).into_bytes();
+        call.site.set_admin(b"AUTO_MERGE", Some(text.into()))?;
+    }
     if !given.has("quiet") {
         let status = collect(call, Some(head), &Pathspec::default(), Untracked::Normal)?;
         status_long::print(call, &status, Untracked::Normal, status_long::About::Status)?;

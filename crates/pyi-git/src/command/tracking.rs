@@ -46,6 +46,8 @@ impl Call<'_> {
         let mut number = 0;
         // Commits in the heap that are not known to be common.
         let mut fresh = 0usize;
+        // No commit that only one of the two has is older: where commits share a second, the walk may meet a common one first from one side.
+        let mut oldest = i64::MAX;
         let mut parents_of: HashMap<Oid, Vec<Oid>> = HashMap::new();
         let mut queued: HashMap<Oid, bool> = HashMap::new();
         let mut waiting = vec![(*first, FIRST), (*second, SECOND)];
@@ -71,14 +73,17 @@ impl Call<'_> {
                 heap.push((commit.seconds, std::cmp::Reverse(number), oid));
                 number += 1;
             }
-            if fresh == 0 {
+            if fresh == 0 && heap.peek().is_none_or(|(seconds, ..)| *seconds < oldest) {
                 break;
             }
-            let Some((_, _, oid)) = heap.pop() else { break };
+            let Some((seconds, _, oid)) = heap.pop() else { break };
             queued.insert(oid, false);
             let mut now = flags.get(&oid).copied().unwrap_or_default();
             if now & STALE == 0 {
                 fresh -= 1;
+            }
+            if matches!(now, FIRST | SECOND) {
+                oldest = oldest.min(seconds);
             }
             if now & (FIRST | SECOND | STALE) == FIRST | SECOND {
                 now |= STALE;

@@ -416,7 +416,13 @@ impl DiskSite<'_> {
         if known.is_same(&stat, self.index_time) {
             return Ok(true);
         }
-        Ok(known.is_same(&stat, (u32::MAX, u32::MAX)) && matches!(self.look(entry)?, Seen::Same))
+        // Git compares seconds; a file that is another one since then has another content, most of the time.
+        let now = index_stat(&stat);
+        let then = IndexStat {
+            dev: now.dev,
+            ..known.stat
+        };
+        Ok(is_same_second(&now, &then) && matches!(self.look(entry)?, Seen::Same))
     }
 
     /// A file of the git directory, as it stands.

@@ -44,13 +44,12 @@ const SYMBOLIC_MAX: usize = 5;
 /// An index of this size costs less to map than to read: pages that are read into have to be made first.
 const MAPPED_BYTES: u64 = 256 << 10;
 /// Operations that are in the middle of something change what commands say and do.
-const IN_PROGRESS: [&str; 14] = [
+const IN_PROGRESS: [&str; 13] = [
     "MERGE_HEAD",
     "CHERRY_PICK_HEAD",
     "REVERT_HEAD",
     "BISECT_LOG",
     "REBASE_HEAD",
-    "AUTO_MERGE",
     "MERGE_MODE",
     "MERGE_RR",
     "SQUASH_MSG",
@@ -175,6 +174,12 @@ impl<'r> DiskSite<'r> {
         let there = |name: &str| fs::symlink_metadata(self.git.path().join(name)).is_ok();
         IN_PROGRESS.into_iter().any(|name| self.git.has(name))
             || (self.git.has("info") && (there("info/sparse-checkout") || there("info/attributes")))
+    }
+
+    /// Whether a merge, or a stash that was applied, left the tree that it came to. Commands that end it take it away.
+    #[must_use]
+    pub fn has_merged_tree(&self) -> bool {
+        self.git.has("AUTO_MERGE")
     }
 
     /// Files that were written in the second of the index are read, as git reads them, for commands that put files back: what is stored of them may be

@@ -292,7 +292,7 @@ impl DiskSite<'_> {
                 return unsupported("the configuration of a branch");
             }
         }
-        let is_plain = matches!(name, b"HEAD" | b"ORIG_HEAD" | b"config") && content.is_some();
+        let is_plain = matches!(name, b"HEAD" | b"ORIG_HEAD" | b"AUTO_MERGE" | b"config") && content.is_some();
         if !is_plain && !name.starts_with(b"refs/") && !name.starts_with(b"logs/") {
             return unsupported("a changed git directory");
         }
