@@ -44,13 +44,12 @@ const SYMBOLIC_MAX: usize = 5;
 /// An index of this size costs less to map than to read: pages that are read into have to be made first.
 const MAPPED_BYTES: u64 = 256 << 10;
 /// Operations that are in the middle of something change what commands say and do.
-const IN_PROGRESS: [&str; 14] = [
+const IN_PROGRESS: [&str; 13] = [
     "MERGE_HEAD",
     "CHERRY_PICK_HEAD",
     "REVERT_HEAD",
     "BISECT_LOG",
     "REBASE_HEAD",
-    "AUTO_MERGE",
     "MERGE_MODE",
     "MERGE_RR",
     "SQUASH_MSG",
@@ -60,6 +59,9 @@ const IN_PROGRESS: [&str; 14] = [
     "sequencer",
     "MERGE_MSG",
 ];
+
+/// What a merge that is over leaves behind (a stash that was popped, a commit that was reverted), until the next commit.
+const AUTO_MERGE: &str = "AUTO_MERGE";
 
 /// What is met is not done here; git does it. Nothing was written.
 #[derive(Debug, thiserror::Error)]
@@ -175,6 +177,12 @@ impl<'r> DiskSite<'r> {
         let there = |name: &str| fs::symlink_metadata(self.git.path().join(name)).is_ok();
         IN_PROGRESS.into_iter().any(|name| self.git.has(name))
             || (self.git.has("info") && (there("info/sparse-checkout") || there("info/attributes")))
+    }
+
+    /// Whether the tree of a merge that is over is still there: commits take it away, and so do commands that move HEAD or take all files back.
+    #[must_use]
+    pub fn has_merged_tree(&self) -> bool {
+        self.git.has(AUTO_MERGE)
     }
 
     /// Files that were written in the second of the index are read, as git reads them, for commands that put files back: what is stored of them may be
