@@ -107,7 +107,7 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     repository.objects()?;
     repository.check_history()?;
     if matches!(name, "log" | "show") {
-        check_extras(repository)?;
+        check_notes(repository)?;
     }
     // After `clone --no-checkout` all files are still to come.
     if matches!(name, "checkout" | "reset" | "switch") && !has_index(repository) {
@@ -128,7 +128,7 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     if moves {
         site.compare_by_seconds();
     }
-    let ends_merge = matches!(name, "checkout" | "commit" | "reset" | "stash" | "switch");
+    let ends_merge = matches!(name, "checkout" | "reset" | "stash" | "switch");
     if site.is_in_progress() || (ends_merge && site.has_merged_tree()) {
         return Err(Reason::new("repository-state"));
     }
@@ -146,13 +146,12 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
         return Err(Reason::new("not-done"));
     }
     let status = u8::try_from(outcome.status).map_err(|_| Reason::new("status"))?;
-    let below = !repository.prefix().is_empty();
     let is_told = status == 0 && TELLING.contains(&name);
     // Git takes back what a commit that is not made did to the index.
     let is_undone = name == "commit" && status > 0 && site.has_staged();
-    let is_known = !below && !site.has_staged() && diagnostics::is_known(status, &outcome);
+    let is_known = !site.has_staged() && diagnostics::is_known(status, &outcome);
     let is_told = is_told || is_known;
-    if (!outcome.stderr.is_empty() && !is_told) || is_undone || (status > 1 && !is_known) || (below && status > 0) {
+    if (!outcome.stderr.is_empty() && !is_told) || is_undone || (status > 1 && !is_known) {
         return Err(Reason::new("diagnostics"));
     }
     if is_known {
@@ -366,15 +365,15 @@ fn check_place(repository: &GitRepository) -> Native<()> {
 }
 
 /// What is shown beside commits.
-fn check_extras(repository: &GitRepository) -> Native<()> {
+fn check_notes(repository: &GitRepository) -> Native<()> {
     let has_notes = fs::symlink_metadata(repository.git().path().join("refs/notes")).is_ok()
         || repository
             .git()
             .packed_refs()?
             .windows(12)
             .any(|part| part == b" refs/notes/");
-    if has_notes || fs::symlink_metadata(repository.top().join(".mailmap")).is_ok() {
-        return Err(Reason::new("notes-or-mailmap"));
+    if has_notes {
+        return Err(Reason::new("notes"));
     }
     Ok(())
 }

@@ -288,7 +288,7 @@ impl DiskSite<'_> {
         Ok(Some(oid))
     }
 
-    fn read_work(&mut self, path: &[u8], mode: u32) -> Result<Bytes, Failure> {
+    pub(super) fn read_work(&mut self, path: &[u8], mode: u32) -> Result<Bytes, Failure> {
         let mut place = std::mem::take(&mut self.place);
         let read = (|| {
             let Some((directory, name)) = place.of(&self.root, path)? else {

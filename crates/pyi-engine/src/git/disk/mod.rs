@@ -60,6 +60,9 @@ const IN_PROGRESS: [&str; 13] = [
     "MERGE_MSG",
 ];
 
+/// What a merge that is over leaves behind (a stash that was popped, a commit that was reverted), until the next commit.
+const AUTO_MERGE: &str = "AUTO_MERGE";
+
 /// What is met is not done here; git does it. Nothing was written.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} is git's to deal with; unset PYI_GIT_NATIVE to let it")]
@@ -176,10 +179,10 @@ impl<'r> DiskSite<'r> {
             || (self.git.has("info") && (there("info/sparse-checkout") || there("info/attributes")))
     }
 
-    /// Whether a merge, or a stash that was applied, left the tree that it came to. Commands that end it take it away.
+    /// Whether the tree of a merge that is over is still there: commits take it away, and so do commands that move HEAD or take all files back.
     #[must_use]
     pub fn has_merged_tree(&self) -> bool {
-        self.git.has("AUTO_MERGE")
+        self.git.has(AUTO_MERGE)
     }
 
     /// Files that were written in the second of the index are read, as git reads them, for commands that put files back: what is stored of them may be

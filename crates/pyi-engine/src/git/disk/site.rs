@@ -37,6 +37,14 @@ impl Site for DiskSite<'_> {
         true
     }
 
+    fn plain_file(&mut self, path: &[u8]) -> Result<Option<Bytes>, Failure> {
+        match self.stat(path)? {
+            None => Ok(None),
+            Some(stat) if stat.file_type() == FileType::File => self.read_work(path, 0o100_644).map(Some),
+            Some(_) => unsupported("a file that is no file"),
+        }
+    }
+
     fn top(&self) -> Option<&[u8]> {
         Some(self.top.as_os_str().as_bytes())
     }
@@ -358,6 +366,7 @@ impl Site for DiskSite<'_> {
     }
 
     fn committed(&mut self, _: &Oid, message: &[u8]) -> Result<(), Failure> {
+        self.pending.is_committed = true;
         self.drafted(message)
     }
 }
