@@ -9,6 +9,9 @@ use super::{Call, Change, Failure, Found, Run, Version, View, unavailable};
 use crate::ignore::{IgnoreStack, PatternList};
 use crate::path::directories_above;
 
+/// From this length on git does not read a line.
+const LINE_MAX_BYTES: usize = 2048;
+
 /// What a line asks for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
@@ -49,11 +52,13 @@ type Lines = Option<Vec<(IgnoreStack, Asked)>>;
 fn lines(directory: &[u8], text: &[u8]) -> Lines {
     let mut lines = Vec::new();
     for line in String::from_utf8_lossy(text).lines() {
+        let whole = line;
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        if line.starts_with("[attr]") || line.starts_with(['"', '!']) {
+        // Git warns of long lines, and passes them over.
+        if whole.len() >= LINE_MAX_BYTES || line.starts_with("[attr]") || line.starts_with(['"', '!']) {
             return None;
         }
         let (pattern, words) = line.split_once([' ', '\t']).unwrap_or((line, ""));

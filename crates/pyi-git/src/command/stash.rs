@@ -9,7 +9,7 @@ use super::refs::{HEADS, Head};
 use super::status::{Untracked, collect};
 use super::status_long;
 use super::{Call, Found, Run, Stop, View, unavailable};
-use crate::Oid;
+use crate::{ObjectKind, Oid};
 
 const STASH: &[u8] = b"refs/stash";
 
@@ -209,6 +209,13 @@ fn pop(call: &mut Call<'_>, argv: &[Vec<u8>], drops: bool) -> Run<i32> {
         if change.old.is_none() {
             call.site.stage(&change.path, Some(new))?;
         }
+    }
+    if call.site.is_directory()
+        && let Some(tree) = call.peel(&stash.oid, Some(ObjectKind::Tree))?
+    {
+        // Git has merged, and leaves a note of what came of it.
+        let note = format!("{tree}\n").into_bytes();
+        call.site.set_admin(b"AUTO_MERGE", Some(note.into()))?;
     }
     if !given.has("quiet") {
         let status = collect(call, Some(head), &Pathspec::default(), Untracked::Normal)?;

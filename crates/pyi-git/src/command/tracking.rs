@@ -46,6 +46,8 @@ impl Call<'_> {
         let mut number = 0;
         // Commits in the heap that are not known to be common.
         let mut fresh = 0usize;
+        // What only one of them has, as far as that is known: what is common and not older may lead there.
+        let mut oldest = i64::MAX;
         let mut parents_of: HashMap<Oid, Vec<Oid>> = HashMap::new();
         let mut queued: HashMap<Oid, bool> = HashMap::new();
         let mut waiting = vec![(*first, FIRST), (*second, SECOND)];
@@ -68,10 +70,13 @@ impl Call<'_> {
                 parents_of.insert(oid, commit.parents);
                 queued.insert(oid, true);
                 fresh += usize::from(is_fresh);
+                if is_fresh {
+                    oldest = oldest.min(commit.seconds);
+                }
                 heap.push((commit.seconds, std::cmp::Reverse(number), oid));
                 number += 1;
             }
-            if fresh == 0 {
+            if fresh == 0 && heap.peek().is_none_or(|(seconds, _, _)| *seconds < oldest) {
                 break;
             }
             let Some((_, _, oid)) = heap.pop() else { break };
