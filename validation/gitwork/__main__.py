@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from validation.gitwork import agents, alternate, differential, speed, suite, traces
+from validation.gitwork import agents, alternate, differential, speed, suite, tools, traces
 from validation.lab import Lab
 
 __all__ = ["main"]
@@ -20,6 +20,7 @@ _RECIPES = {
     "differential": differential,
     "speed": speed,
     "suite": suite,
+    "tools": tools,
     "traces": traces,
 }
 
