@@ -9,6 +9,9 @@ use super::{Call, Change, Failure, Found, Run, Version, View, unavailable};
 use crate::ignore::{IgnoreStack, PatternList};
 use crate::path::directories_above;
 
+/// From this length on git does not read a line.
+const LINE_MAX_BYTES: usize = 2048;
+
 /// What a line asks for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
@@ -66,6 +69,10 @@ type Lines = Option<Vec<(IgnoreStack, Asked)>>;
 fn lines(directory: &[u8], text: &[u8], macros: &mut Macros) -> Lines {
     let text = String::from_utf8_lossy(text);
     let is_meant = |line: &&str| !line.is_empty() && !line.starts_with('#');
+    // Git warns of long lines, and passes them over.
+    if text.lines().any(|line| line.len() >= LINE_MAX_BYTES) {
+        return None;
+    }
     // Twice: they may be made of those that come later.
     for _ in 0..2 {
         for line in text.lines().map(str::trim).filter(is_meant) {

@@ -18,7 +18,7 @@ mod write;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,6 +31,7 @@ use pyi_git::{ObjectFormat, Oid};
 
 use super::directory::GitDirectory;
 use super::ref_files::RefValue;
+use super::regular::read_regular;
 use crate::Error;
 use crate::sandbox::os::{Dir, FileType};
 use files::{Place, Seen, WorkFile, stored};
@@ -157,7 +158,7 @@ impl<'r> DiskSite<'r> {
             return unsupported("a .gitattributes that is no file");
         }
         for path in excludes {
-            match fs::read(path) {
+            match read_regular(path) {
                 Ok(text) => site.excludes.push(Arc::new(PatternList::parse(&text))),
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
                 Err(_) => return unsupported("rules that cannot be read"),
@@ -225,9 +226,14 @@ impl<'r> DiskSite<'r> {
         }
         let path = self.git.path().join("index");
         let failed = |error: &io::Error| Error::io("read", &path, error);
-        let view = match fs::File::open(&path) {
+        // A pipe is not waited for.
+        let mut options = fs::OpenOptions::new();
+        let view = match options.read(true).custom_flags(libc::O_NONBLOCK).open(&path) {
             Ok(file) => {
                 let about = file.metadata().map_err(|error| failed(&error))?;
+                if !about.is_file() {
+                    return unsupported("an index that is no file");
+                }
                 let bytes = whole(file, about.len()).map_err(|error| failed(&error))?;
                 self.index_time = (u32::try_from(about.mtime())?, u32::try_from(about.mtime_nsec())?);
                 if self.by_seconds {

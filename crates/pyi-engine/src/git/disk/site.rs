@@ -9,6 +9,7 @@ use pyi_cas::Bytes;
 use pyi_git::command::{Change, Failure, Found, Site, Version, View};
 use pyi_git::config::Config;
 use pyi_git::oid::OidPrefix;
+use pyi_git::refname::{RefNameOptions, check_ref_format};
 use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 
 use super::files::{Seen, oid_of, stored};
@@ -324,6 +325,12 @@ impl Site for DiskSite<'_> {
         }
         if !name.starts_with(b"refs/") {
             let found = self.git_file(name)?;
+            if name == b"HEAD"
+                && let Some(target) = found.as_deref().and_then(|text| text.strip_prefix(b"ref:"))
+                && check_ref_format(target.trim_ascii(), RefNameOptions::default()).is_err()
+            {
+                return unsupported("a HEAD that is broken");
+            }
             if name == b"HEAD" && self.head.is_none() {
                 self.head.clone_from(&found);
             }
