@@ -37,6 +37,35 @@ def test_a_clone_has_the_objects_of_the_source(
     assert set(wanted) <= set(listed.splitlines())
 
 
+def test_a_clone_by_the_next_client_is_the_same(
+    serve: Serve, repository: pyi.Repository, source: Any, here: Any
+) -> None:
+    """What went into a clone is remembered; neither filters nor what came since, or was packed anew, get mixed up."""
+    live = serve(demo=repository)
+
+    def cloned(name: str, *options: str) -> Any:
+        here("clone", "--quiet", "--bare", *options, live.url("demo.git"), name)
+        clone = type(here)(here.directory / name)
+        if not options:
+            clone.fsck()
+        return clone
+
+    first, partial = cloned("1.git"), cloned("2.git", "--filter=blob:none", "--no-local")
+    source("gc", "--quiet", "--prune=now")
+    again, partial_again = cloned("3.git"), cloned("4.git", "--filter=blob:none", "--no-local")
+    assert first.objects() == again.objects() == source.objects()
+    missing = partial("rev-list", "--objects", "--all", "--missing=print")
+    assert missing == partial_again("rev-list", "--objects", "--all", "--missing=print")
+    assert "?" in missing
+    workspace = repository.workspace()
+    workspace.write("d1/f1.txt", "changed\n")
+    workspace.checkpoint("a change")
+    workspace.publish("main")
+    later = cloned("5.git")
+    assert set(later.objects()) > set(first.objects())
+    assert cloned("6.git", "--depth=1")("rev-list", "--count", "main") == "1"
+
+
 def test_deltas_of_the_source_are_copied(serve: Serve, repository: pyi.Repository, source: Any, here: Any) -> None:
     """A clone is about as large as the source's own pack, not as its contents."""
     live = serve(demo=repository)

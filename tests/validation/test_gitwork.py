@@ -38,6 +38,36 @@ def test_what_agents_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "4 of 5 lines are answered (80.0 %), 0 could not be read" in capsys.readouterr().out
 
 
+@pytest.mark.skipif(shutil.which("pyi") is None, reason="no pyi on PATH")
+def test_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [
+        "git status",
+        "git diff main...HEAD -- pkg/tool.py",
+        "git add -A",
+        "git commit -m lost its quotes",
+        'git commit -m "cut off… (ctrl+r to expand)',
+        "git log --oneline --since=2 weeks ago",
+        "git restore --staged README.md &…",
+        "git mv docs/old.md docs/new.md",
+        "git show 0123abcd --stat",
+        "git push",
+        "echo git",
+    ]
+    file, figures = tmp_path / "lines.jsonl", tmp_path / "figures"
+    step = {"trace_id": "some/trace"}
+    file.write_text("".join(json.dumps(step | {"step": at, "git": line}) + "\n" for at, line in enumerate(lines)))
+    assert main(["replay", "--commands", str(file), "--json", str(figures)]) == 0, capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "10 of 11 lines are read" in said
+    assert "not read (1): no command: echo git" in said
+    rows = [json.loads(line) for line in figures.read_text().splitlines()]
+    ways = {(row["command"], row["way"]) for row in rows[:-1]}
+    assert ("push", "git") in ways
+    assert rows[-1]["native_percent"] == 90.0
+    assert rows[-1]["equal_percent"] == 100.0
+    assert rows[-1]["as_recorded_percent"] == 100.0
+
+
 _TEST = """#!/bin/sh
 # Just enough to be one of git's.
 PATH=$GIT_TEST_INSTALLED:$PATH

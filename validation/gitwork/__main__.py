@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from validation.gitwork import agents, alternate, differential, speed, suite, traces
+from validation.gitwork import agents, alternate, differential, replay, speed, suite, traces
 from validation.lab import Lab
 
 __all__ = ["main"]
@@ -18,6 +18,7 @@ _RECIPES = {
     "agents": agents,
     "alternate": alternate,
     "differential": differential,
+    "replay": replay,
     "speed": speed,
     "suite": suite,
     "traces": traces,

@@ -75,8 +75,10 @@ impl Recent {
         Some(snapshot.clone())
     }
 
-    fn insert(&mut self, snapshot: Arc<Snapshot>, cost_bytes: usize) {
+    /// Returns what has to go for it.
+    fn insert(&mut self, snapshot: Arc<Snapshot>, cost_bytes: usize) -> Vec<Arc<Snapshot>> {
         let id = snapshot.id;
+        let mut gone = Vec::new();
         if self.by_id.insert(id, (snapshot, cost_bytes, false)).is_none() {
             self.order.push_back(id);
             self.used_bytes += cost_bytes;
@@ -89,12 +91,14 @@ impl Recent {
                     self.order.push_back(oldest);
                 }
                 _ => {
-                    if let Some((_, cost, _)) = self.by_id.remove(&oldest) {
+                    if let Some((snapshot, cost, _)) = self.by_id.remove(&oldest) {
                         self.used_bytes -= cost;
+                        gone.push(snapshot);
                     }
                 }
             }
         }
+        gone
     }
 }
 
@@ -287,7 +291,9 @@ impl Engine {
     }
 
     pub(crate) fn remember(&self, snapshot: Arc<Snapshot>, cost_bytes: usize) {
-        self.recent.lock().insert(snapshot, cost_bytes);
+        let gone = self.recent.lock().insert(snapshot, cost_bytes);
+        // Taking nodes apart that nobody looked at for long takes a while: not while others wait for the lock.
+        drop(gone);
     }
 }
 

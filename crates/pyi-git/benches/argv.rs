@@ -1,7 +1,7 @@
 //! How long an argument vector takes: `cargo bench -p pyi-git --bench argv`.
 //!
 //! `PYI_GIT_COMMANDS` names a file of JSON lines with `"git": "git ..."` in them (what agents ran); without it some made-up lines are measured.
-//! Criterion measures one pass over all; before it, p50, p95 and the worst line are printed, each line the median of many runs.
+//! Criterion measures one pass over all; before it, p50, p95, p99 and the worst line are printed, each line the median of many runs.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -82,10 +82,11 @@ fn main() {
     let at = |share: f64| each[((each.len() - 1) as f64 * share) as usize].0;
     let (worst_ns, line) = each[each.len() - 1];
     println!(
-        "{} lines: p50 {:.0} ns, p95 {:.0} ns, worst {worst_ns:.0} ns ({} words)",
+        "{} lines: p50 {:.0} ns, p95 {:.0} ns, p99 {:.0} ns, worst {worst_ns:.0} ns ({} words)",
         each.len(),
         at(0.5),
         at(0.95),
+        at(0.99),
         line.len()
     );
     let mut criterion = Criterion::default().configure_from_args();

@@ -8,6 +8,8 @@
 use crate::bytes::{be32, be64};
 use crate::oid::{ObjectFormat, Oid, OidPrefix, hash_bytes};
 
+/// How far from where a name is expected it is looked for first: about as far as names are off by chance.
+const FIRST_STEP: u32 = 16;
 const MAGIC_V2: [u8; 4] = [0xff, b't', b'O', b'c'];
 pub(crate) const FANOUT_BYTES: usize = 256 * 4;
 
@@ -185,7 +187,8 @@ impl<D: AsRef<[u8]>> PackIndex<D> {
         if oid.format() != self.format {
             return None;
         }
-        let (low, high) = self.bucket(*oid.as_bytes().first()?);
+        let bucket = self.bucket(*oid.as_bytes().first()?);
+        let (low, high) = self.near(bucket, oid.as_bytes());
         let found = self.lower_bound(low, high, oid.as_bytes());
         (self.name(found) == Some(oid.as_bytes())).then_some(found)
     }
@@ -272,6 +275,38 @@ impl<D: AsRef<[u8]>> PackIndex<D> {
         fanout_bucket(self.data.as_ref(), self.fanout, first)
     }
 
+    /// The part of a bucket that a name must be in. Names are spread evenly, so it is looked for where it would then be, in ever larger steps from there: a few
+    /// neighbours are touched, where halving all of it touches a dozen places far apart.
+    fn near(&self, (mut low, mut high): (u32, u32), raw: &[u8]) -> (u32, u32) {
+        let is_less = |position: u32| self.name(position).is_some_and(|name| name < raw);
+        let (Some(key), Some(last)) = (be32(raw, 1), high.checked_sub(1)) else {
+            return (low, high);
+        };
+        let guess = low + ((u64::from(key) * u64::from(high.saturating_sub(low))) >> 32) as u32;
+        let guess = guess.min(last);
+        let mut step = FIRST_STEP;
+        if is_less(guess) {
+            low = guess + 1;
+            while let Some(at) = low.checked_add(step).filter(|at| *at < high) {
+                if !is_less(at) {
+                    return (low, at);
+                }
+                low = at + 1;
+                step = step.saturating_mul(4);
+            }
+        } else {
+            high = guess;
+            while let Some(at) = high.checked_sub(step).filter(|at| *at >= low) {
+                if is_less(at) {
+                    return (at + 1, high);
+                }
+                high = at;
+                step = step.saturating_mul(4);
+            }
+        }
+        (low, high)
+    }
+
     fn lower_bound(&self, low: u32, high: u32, raw: &[u8]) -> u32 {
         lower_bound(low, high, |i| self.name(i).is_some_and(|name| name < raw))
     }
@@ -329,5 +364,45 @@ pub(crate) fn verify_trailer(format: ObjectFormat, bytes: &[u8]) -> Result<(), P
         Ok(())
     } else {
         Err(PackIndexError::Checksum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::pack_write::{IndexedEntry, write_pack_index};
+
+    const FORMAT: ObjectFormat = ObjectFormat::Sha1;
+
+    fn oid(begin: u64) -> Oid {
+        let mut raw = [7; 20];
+        raw[..8].copy_from_slice(&begin.to_be_bytes());
+        Oid::from_bytes(FORMAT, &raw).unwrap()
+    }
+
+    proptest! {
+        // Names that are no hashes stand where nobody expects them: all in one corner, or at both ends.
+        #[test]
+        fn every_name_is_found_however_they_are_spread(
+            spread in prop::collection::btree_set(any::<u64>(), 0..300),
+            corner in prop::collection::btree_set(0u64..2_000, 0..300),
+            end in prop::collection::btree_set(u64::MAX - 500..=u64::MAX, 0..100),
+            shift in 0..64u32,
+        ) {
+            let all: BTreeSet<u64> = spread.into_iter().chain(corner.into_iter().map(|at| at << shift.min(53))).chain(end).collect();
+            let entries = all.iter().map(|at| IndexedEntry { oid: oid(*at), crc32: 0, offset: 12 });
+            let bytes = write_pack_index(FORMAT, entries.collect(), &oid(0)).unwrap();
+            let index = PackIndex::parse(FORMAT, bytes).unwrap();
+            for (position, at) in all.iter().enumerate() {
+                prop_assert_eq!(index.lookup(&oid(*at)), Some(position as u32));
+                for near in [at.wrapping_add(1), at.wrapping_sub(1)] {
+                    prop_assert_eq!(index.lookup(&oid(near)).is_some(), all.contains(&near));
+                }
+            }
+        }
     }
 }

@@ -173,6 +173,61 @@ impl<'a> Iterator for TreeIter<'a> {
 
 impl std::iter::FusedIterator for TreeIter<'_> {}
 
+/// A tree that is looked at along with another one of nearly the same entries.
+#[derive(Clone, Debug)]
+pub struct TreeBeside<'a>(TreeIter<'a>);
+
+impl<'a> TreeBeside<'a> {
+    /// The tree with this content, from its beginning.
+    #[must_use]
+    pub const fn new(format: ObjectFormat, data: &'a [u8]) -> Self {
+        Self(TreeIter::new(format, data))
+    }
+
+    /// Takes both on to the next entries that are not the same, byte by byte. O(what is skipped), without parsing more than where a name ends.
+    pub fn skip_same(&mut self, entries: &mut TreeIter<'_>) {
+        let mine = self.0.data.get(self.0.at..).unwrap_or_default();
+        let theirs = entries.data.get(entries.at..).unwrap_or_default();
+        let same = mine.get(..common_len(mine, theirs)).unwrap_or_default();
+        let mut end = 0;
+        while let Some(name) = same.get(end..).and_then(|rest| memchr::memchr(0, rest)) {
+            let next = end + name + 1 + self.0.format.raw_len();
+            if next > same.len() {
+                break;
+            }
+            end = next;
+        }
+        self.0.at += end;
+        entries.at += end;
+    }
+
+    /// The object that has the entry's name and is a directory if and only if the entry is; what comes before it is not looked at again. Finds nothing
+    /// behind what git's order would have put further back.
+    pub fn find(&mut self, entry: &TreeEntry<'_>) -> Option<Oid> {
+        loop {
+            let mut ahead = self.0.clone();
+            let other = ahead.next()?.ok()?;
+            match compare_names(other.name, other.is_tree(), entry.name, entry.is_tree()) {
+                Ordering::Less => self.0 = ahead,
+                Ordering::Equal => {
+                    self.0 = ahead;
+                    return Some(other.oid);
+                }
+                Ordering::Greater => return None,
+            }
+        }
+    }
+}
+
+/// How many bytes both begin with.
+fn common_len(a: &[u8], b: &[u8]) -> usize {
+    const WIDE: usize = 32;
+    let (a_parts, b_parts) = (a.as_chunks::<WIDE>().0, b.as_chunks::<WIDE>().0);
+    let begin = WIDE * a_parts.iter().zip(b_parts).take_while(|(a, b)| a == b).count();
+    let (a, b) = (a.get(begin..).unwrap_or_default(), b.get(begin..).unwrap_or_default());
+    begin + a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
 /// Git's order of tree entries: by bytes, a directory's name taken as if `/` followed it.
 #[must_use]
 pub fn compare_names(a: &[u8], a_is_tree: bool, b: &[u8], b_is_tree: bool) -> Ordering {
@@ -278,5 +333,61 @@ impl<'a> OrderCheck<'a> {
             return Err(());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FORMAT: ObjectFormat = ObjectFormat::Sha1;
+
+    /// A tree with these entries: a name, whether it is a directory, a number of the object.
+    fn tree(entries: &HashMap<String, (bool, u8)>) -> Vec<u8> {
+        let entry = |(name, (is_tree, number)): (&String, &(bool, u8))| {
+            let mode = if *is_tree { MODE_TREE } else { MODE_FILE };
+            // Raw names with zeros and spaces in them must not be taken for the end of a name.
+            let raw = [*number % 3; 20];
+            (name.clone(), mode, Oid::from_bytes(FORMAT, &raw).unwrap())
+        };
+        encode_tree(FORMAT, &entries.iter().map(entry).collect::<Vec<_>>()).unwrap()
+    }
+
+    fn entries() -> impl Strategy<Value = HashMap<String, (bool, u8)>> {
+        prop::collection::hash_map("[ab.0]{1,3}", (any::<bool>(), any::<u8>()), 0..30)
+    }
+
+    proptest! {
+        #[test]
+        fn a_tree_beside_is_found_in_as_in_a_map(mine in entries(), others in entries(), same in entries()) {
+            let (mut mine, mut others) = (mine, others);
+            mine.extend(same.clone());
+            others.extend(same);
+            let (data, other) = (tree(&mine), tree(&others));
+            let known: HashMap<_, _> = TreeIter::new(FORMAT, &other)
+                .flatten()
+                .map(|entry| ((entry.name, entry.is_tree()), (entry.mode, entry.oid)))
+                .collect();
+            let (mut all, mut seen) = (TreeIter::new(FORMAT, &data), Vec::new());
+            let mut beside = TreeBeside::new(FORMAT, &other);
+            loop {
+                beside.skip_same(&mut all);
+                let Some(entry) = all.next() else { break };
+                let entry = entry.unwrap();
+                let place = known.get(&(entry.name, entry.is_tree()));
+                prop_assert_eq!(beside.find(&entry), place.map(|(_, oid)| *oid));
+                seen.push((entry.name, entry.is_tree()));
+            }
+            // Skipped is only what the other one has, too.
+            for entry in TreeIter::new(FORMAT, &data).flatten() {
+                let key = (entry.name, entry.is_tree());
+                prop_assert!(seen.contains(&key) || known.get(&key) == Some(&(entry.mode, entry.oid)));
+            }
+            prop_assert!(mine != others || seen.is_empty());
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 mod cat_file;
 mod cat_file_batch;
+mod diagnostics;
 mod environment;
 mod hash_object;
 mod ls_tree;
@@ -64,6 +65,7 @@ const COMMANDS: &[Command] = &[
     porcelain::MERGE_BASE,
     porcelain::MV,
     porcelain::REFLOG,
+    porcelain::REMOTE,
     porcelain::RESET,
     porcelain::RESTORE,
     porcelain::REV_LIST,

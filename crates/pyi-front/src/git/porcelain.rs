@@ -16,7 +16,7 @@ use pyi_git::command::{self, Failure};
 use pyi_git::config::{Config, parse_bool};
 
 use super::repository::{GitRepository, SYSTEM_CONFIG};
-use super::{ANY, Answer, Command, Input, Native, Reason};
+use super::{ANY, Answer, Command, Input, Native, Reason, diagnostics};
 
 /// Git's status for what it could not do.
 const FATAL: u8 = 128;
@@ -39,6 +39,7 @@ commands! {
     MERGE_BASE "merge-base"
     MV "mv"
     REFLOG "reflog"
+    REMOTE "remote"
     RESET "reset"
     RESTORE "restore"
     REV_LIST "rev-list"
@@ -99,7 +100,7 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
         "config" => check_sources(input)?,
         _ => check_config(repository, writes)?,
     }
-    check_place(parsed, repository, name)?;
+    check_place(repository)?;
     if moves {
         check_moving(repository)?;
     }
@@ -138,7 +139,8 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
             .iter()
             .any(|word| word.as_bytes().starts_with(b"-F") || word == "--file=-");
     let bytes = if takes_input { input.read()? } else { &[] };
-    let outcome = command::run(&mut site, &words, bytes, &environment()).map_err(reason)?;
+    let prefix = repository.prefix();
+    let outcome = command::run_below(&mut site, prefix, &words, bytes, &environment()).map_err(reason)?;
     if outcome.unavailable {
         return Err(Reason::new("not-done"));
     }
@@ -146,14 +148,31 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     let below = !repository.prefix().is_empty();
     let is_told = status == 0 && TELLING.contains(&name);
     // Git takes back what a commit that is not made did to the index.
-    let is_undone = name == "commit" && status > 0;
-    if (!outcome.stderr.is_empty() && !is_told) || is_undone || status > 1 || (below && status > 0) {
+    let is_undone = name == "commit" && status > 0 && site.has_staged();
+    let is_known = !below && !site.has_staged() && diagnostics::is_known(status, &outcome);
+    let is_told = is_told || is_known;
+    if (!outcome.stderr.is_empty() && !is_told) || is_undone || (status > 1 && !is_known) || (below && status > 0) {
         return Err(Reason::new("diagnostics"));
     }
-    if site.is_stale() && refreshes(name, parsed) {
+    if is_known {
+        return Ok(Answer {
+            out: outcome.stdout,
+            err: outcome.stderr,
+            status,
+        });
+    }
+    if moves && site.removes_below(&started_below(repository)?) {
+        return Err(Reason::new("directory"));
+    }
+    let is_refreshed = site.is_stale() && refreshes(name, parsed);
+    if is_refreshed && (status > 0 || is_partial(name, input)) {
         return Err(Reason::new("refresh"));
     }
     // Where git runs too, it is git that writes.
+    if input.may_stream && is_refreshed && !writes {
+        // A diff of some files makes git look at all.
+        site.refresh().map_err(reason)?;
+    }
     if input.may_stream && writes {
         // With files of another revision git leaves the index alone.
         let given = |long: &str, letter: &str| {
@@ -162,7 +181,7 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
         };
         let is_foreign =
             name == "restore" && given("--source", "-s") && !(given("--staged", "-S") || given("-SW", "-WS"));
-        match site.finish(moves && !is_foreign) {
+        match site.finish(is_refreshed || (moves && !is_foreign)) {
             Ok(()) => {}
             // Git would do it a second time.
             Err(failure) if failure.is::<PartlyWritten>() => {
@@ -191,6 +210,30 @@ fn refreshes(name: &str, parsed: &Parsed<'_>) -> bool {
             .any(|given| given.name() == Some("optional-locks"))
             && std::env::var_os("GIT_OPTIONAL_LOCKS").is_none_or(|value| value != "0"));
     optional && matches!(name, "add" | "commit" | "diff" | "status")
+}
+
+/// Whether git writes down less than what was found out.
+fn is_partial(name: &str, input: &Input) -> bool {
+    let words = || input.words.iter().map(|word| word.as_bytes());
+    match name {
+        "add" => words().any(|word| {
+            let is_dry =
+                word == b"--dry-run" || (word.starts_with(b"-") && !word.starts_with(b"--") && word.contains(&b'n'));
+            is_dry || word.iter().any(|byte| b"*?[\\".contains(byte))
+        }),
+        "diff" => words().any(|word| matches!(word, b"--quiet" | b"--exit-code")),
+        _ => false,
+    }
+}
+
+/// Where the program was started, from the top, with a slash behind.
+fn started_below(repository: &GitRepository) -> Native<Vec<u8>> {
+    let doubt = || Reason::new("directory");
+    let here = std::env::current_dir()
+        .and_then(fs::canonicalize)
+        .map_err(|_| doubt())?;
+    let below = here.strip_prefix(repository.top()).unwrap_or(std::path::Path::new(""));
+    Ok([below.as_os_str().as_bytes(), b"/"].concat())
 }
 
 fn reason(failure: Failure) -> Reason {
@@ -232,7 +275,7 @@ fn check_config(repository: &GitRepository, writes: bool) -> Native<()> {
         let sound = match section {
             "core" if CORE_ON.contains(&key) => flag == Some(true),
             "core" if CORE_OFF.contains(&key) => flag == Some(false),
-            "core" => key != "hookspath" || !writes,
+            "core" => true,
             "color" => value != Some(b"always"),
             "advice" => key != "statushints",
             "diff" => key == "renames" && flag.is_some(),
@@ -298,25 +341,13 @@ fn check_moving(repository: &GitRepository) -> Native<()> {
     if fs::symlink_metadata(repository.git().path().join("worktrees")).is_ok() {
         return Err(Reason::new("worktrees"));
     }
-    // Git leaves the directory there in which it was started.
-    let here = std::env::current_dir().and_then(fs::canonicalize);
-    let here = here.map_err(|_| Reason::new("directory"))?;
-    if here != repository.top() && here.starts_with(repository.top()) {
-        return Err(Reason::new("directory"));
-    }
     Ok(())
 }
 
-/// Below the top, paths mean something else, and are shown in another way.
-fn check_place(parsed: &Parsed<'_>, repository: &GitRepository, name: &str) -> Native<()> {
-    let has_operands = parsed.operands().next().is_some() || parsed.separator().is_some();
-    let sound = match name {
-        _ if repository.prefix().is_empty() => true,
-        "branch" | "config" | "for-each-ref" | "merge-base" | "reflog" | "tag" => true,
-        "commit" | "diff" | "log" | "rev-list" | "show" => !has_operands,
-        _ => false,
-    };
-    if !sound {
+/// Below the top, paths are relative to where one is.
+fn check_place(repository: &GitRepository) -> Native<()> {
+    // In patterns, this part would have to be taken as it is.
+    if repository.prefix().iter().any(|byte| b"*?[\\:".contains(byte)) {
         return Err(Reason::new("directory"));
     }
     let places = [

@@ -121,7 +121,9 @@ pub(crate) fn resolve(repository: &GitRepository, revision: &[u8]) -> Native<Oid
                 let (which, behind) = number(behind)?;
                 (parent(repository, oid, which)?, behind)
             }
-            _ => return entry_at(repository, oid, behind),
+            b':' => return entry_at(repository, oid, behind),
+            // Several revisions in one word: `^@`, `^!`, `^-`.
+            _ => return Err(doubt()),
         };
     }
     Ok(oid)

@@ -1,13 +1,18 @@
 //! The real `pyi`, run on real directories beside the real git.
 
+mod beside;
 mod common;
+mod differences_told;
 mod differential;
 mod docs;
+mod every_command;
 mod git;
 mod json;
 mod moving_told;
 mod python;
 mod router;
+mod scene;
+mod scene_kinds;
 mod store;
 mod suite_told;
 mod usage;

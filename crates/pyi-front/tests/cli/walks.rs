@@ -6,7 +6,8 @@ use std::io::Write;
 use std::process::Stdio;
 
 use crate::common::{PYI, Place};
-use crate::work_tree::{Dice, answer, is_handed_over, number};
+use crate::scene::Dice;
+use crate::work_tree::{answer, is_handed_over, number};
 
 const COMMITS: usize = 25;
 const COMMANDS: usize = 40;

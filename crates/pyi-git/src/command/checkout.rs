@@ -62,16 +62,13 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             let rest = given.rest.get(1..).unwrap_or_default();
             match revision {
                 Some(_) if rest.is_empty() => {
-                    if dashes.is_none()
-                        && call.site.find(View::Work, &first).ok().flatten().is_some()
-                        && call.find_ref(&first)?.is_none()
-                    {
+                    if dashes.is_none() && call.is_file_name(&first) && call.find_ref(&first)?.is_none() {
                         return unavailable("git checkout of what is a revision and a path");
                     }
                     go(call, &given, &first, false)
                 }
                 Some(_) if given.has("detach") => unavailable("git checkout --detach with paths"),
-                Some(_) if dashes.is_none() && !matches!(call.site.find(View::Work, &first), Ok(None)) => {
+                Some(_) if dashes.is_none() && !matches!(call.find_file(&first), Ok(None)) => {
                     unavailable("git checkout of what is a revision and a path")
                 }
                 Some(oid) => {

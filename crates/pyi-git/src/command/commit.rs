@@ -36,7 +36,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         ],
     )?;
     if !given.rest.is_empty() {
-        return unavailable("git commit of paths");
+        return refuse_unknown(call, &given);
     }
     let head = call.head_oid()?;
     let amended = match (given.has("amend"), head) {
@@ -44,6 +44,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         (true, None) => return Err(call.die("You have nothing to amend.")),
         (true, Some(head)) => Some(call.commit(&head)?),
     };
+    if let Some(commit) = &amended {
+        commit.check_signatures()?;
+    }
     if given.has("reset-author") && amended.is_none() {
         return Err(call.die("--reset-author can be used only with -C, -c or --amend."));
     }
@@ -102,6 +105,42 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         summary(call, &oid, base, amended.is_some())?;
     }
     Ok(0)
+}
+
+/// Paths that are given to a commit, and that neither the index nor HEAD has: mostly words of a message that lost its quotes.
+fn refuse_unknown(call: &mut Call<'_>, given: &Given) -> Run<i32> {
+    // What git says first is about something else.
+    let is_plain = |(name, _): &(String, Option<Vec<u8>>)| matches!(name.as_str(), "message" | "quiet" | "no-verify");
+    if !given.options.iter().all(is_plain) || given.values("message").is_empty() {
+        return unavailable("git commit of paths");
+    }
+    let pathspec = Pathspec::parse(call, &given.rest)?;
+    let mut views = vec![View::Index];
+    views.extend(call.head_oid()?.map(View::Of));
+    let mut unknown = Vec::new();
+    for item in &pathspec.items {
+        let mut is_known = false;
+        for view in &views {
+            is_known = is_known || call.means_something(item, *view)?;
+        }
+        if !is_known {
+            unknown.push(item.given.clone());
+        }
+    }
+    if unknown.is_empty() {
+        return unavailable("git commit of paths");
+    }
+    for given in unknown {
+        call.error(
+            [
+                b"pathspec '",
+                given.as_slice(),
+                b"' did not match any file(s) known to git",
+            ]
+            .concat(),
+        );
+    }
+    Ok(1)
 }
 
 /// Makes the commit of the index.

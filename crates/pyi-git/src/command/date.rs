@@ -35,7 +35,7 @@ impl DateForm {
 }
 
 /// Year, month (0 to 11) and day of a day since 1970-01-01, by the Gregorian calendar.
-fn civil(days: i64) -> (i64, usize, i64) {
+pub(crate) fn civil(days: i64) -> (i64, usize, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let of_era = shifted.rem_euclid(146_097);
@@ -52,7 +52,7 @@ fn civil(days: i64) -> (i64, usize, i64) {
 }
 
 /// The inverse of [`civil`].
-fn days(year: i64, month: usize, day: i64) -> i64 {
+pub(crate) fn days(year: i64, month: usize, day: i64) -> i64 {
     let month = i64::try_from(month).unwrap_or(0) + 1;
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);

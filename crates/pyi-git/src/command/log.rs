@@ -2,7 +2,8 @@
 
 use super::args::{self, Given, Takes};
 use super::date::DateForm;
-use super::diff::{Format, Options, TABLE, pairs, print};
+use super::diff::{Format, Options, Pair, TABLE, pairs, print};
+use super::follow::Follow;
 use super::names::ReadCommit;
 use super::pathspec::Pathspec;
 use super::pretty::{Pretty, Style};
@@ -89,6 +90,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         ("grep", Takes::Value),
         ("author", Takes::Value),
         ("i|regexp-ignore-case", Takes::Nothing),
+        ("since|after", Takes::Value),
+        ("until|before", Takes::Value),
+        ("follow", Takes::Nothing),
     ]);
     let given = args::parse(call, argv, &table)?;
     let style = style(call, &given)?;
@@ -103,7 +107,30 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let (revisions, paths) = call.revisions_and_paths(&given.rest, given.dashes)?;
     let pathspec = Pathspec::parse(call, &paths)?;
     let first_parent = given.has("first-parent");
-    let mut walk = Walk::new(pathspec.clone(), first_parent);
+    let mut follow = match given.has("follow") {
+        true if ["skip", "reverse", "first-parent"]
+            .into_iter()
+            .any(|name| given.has(name)) =>
+        {
+            return unavailable("git log --follow with other ways to choose commits");
+        }
+        true => Some(Follow::new(call, &pathspec)?),
+        false => None,
+    };
+    let within = if follow.is_some() {
+        Pathspec::default()
+    } else {
+        pathspec.clone()
+    };
+    let mut walk = Walk::new(within, first_parent);
+    if let Some(text) = given.value("after") {
+        let since = call.point_in_time(text)?;
+        walk.stop_before(since);
+    }
+    let until = match given.value("before") {
+        Some(text) => Some(call.point_in_time(text)?),
+        None => None,
+    };
     start(call, &mut walk, &revisions, given.has("all"))?;
     let wanted = Wanted::of(&given)?;
     let mut skip = given.number("skip")?.unwrap_or(0);
@@ -114,28 +141,41 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         if (merge && given.has("no-merges")) || (!merge && given.has("merges")) {
             continue;
         }
-        if !wanted.is(&commit) {
+        if until.is_some_and(|until| commit.seconds > until) || !wanted.is(&commit)? {
             continue;
         }
         if skip > 0 {
             skip -= 1;
             continue;
         }
-        shown.push(commit);
+        let pairs = match &mut follow {
+            Some(follow) => {
+                let pairs = follow.differences(call, &commit, &options)?;
+                if pairs.is_empty() {
+                    continue;
+                }
+                Some(pairs)
+            }
+            None => None,
+        };
+        shown.push((commit, pairs));
     }
     if given.has("reverse") {
         shown.reverse();
     }
     let is_merge = |commit: &ReadCommit| commit.parents.len() > 1;
     // Along first parents, a merge is shown against the first.
-    if first_parent && !options.formats.is_empty() && shown.iter().any(is_merge) {
+    if first_parent && !options.formats.is_empty() && shown.iter().any(|(commit, _)| is_merge(commit)) {
         return unavailable("the differences of a merge");
     }
-    for (number, commit) in shown.iter().enumerate() {
+    for (number, (commit, pairs)) in shown.iter().enumerate() {
         if number > 0 {
             separate(call, &style, &options);
         }
-        show(call, commit, &style, &options, &pathspec)?;
+        match pairs {
+            Some(pairs) => show_pairs(call, commit, &style, &options, pairs)?,
+            None => show(call, commit, &style, &options, &pathspec)?,
+        }
     }
     Ok(0)
 }
@@ -165,7 +205,10 @@ impl Wanted {
         })
     }
 
-    fn is(&self, commit: &ReadCommit) -> bool {
+    fn is(&self, commit: &ReadCommit) -> Run<bool> {
+        if !self.authors.is_empty() {
+            commit.check_signatures()?;
+        }
         let found = |texts: &[Vec<u8>], text: &[u8]| {
             texts.is_empty()
                 || texts.iter().any(|wanted| {
@@ -182,7 +225,8 @@ impl Wanted {
             .iter()
             .rposition(|&byte| byte == b'>')
             .map_or(0, |at| at + 1);
-        found(&self.messages, &commit.message) && found(&self.authors, commit.author.get(..end).unwrap_or_default())
+        let author = commit.author.get(..end).unwrap_or_default();
+        Ok(found(&self.messages, &commit.message) && found(&self.authors, author))
     }
 }
 
@@ -266,13 +310,18 @@ pub(crate) fn show(
     options: &Options,
     pathspec: &Pathspec,
 ) -> Run<()> {
-    call.show_commit(commit, style)?;
     if options.formats.is_empty() || commit.parents.len() > 1 {
-        return Ok(());
+        return call.show_commit(commit, style);
     }
     let old = commit.parents.first().map_or(View::Empty, |parent| View::Of(*parent));
     let pairs = pairs(call, old, View::Of(commit.oid), pathspec, options)?;
-    if pairs.is_empty() {
+    show_pairs(call, commit, style, options, &pairs)
+}
+
+/// One commit, and differences that were found.
+fn show_pairs(call: &mut Call<'_>, commit: &ReadCommit, style: &Style, options: &Options, pairs: &[Pair]) -> Run<()> {
+    call.show_commit(commit, style)?;
+    if options.formats.is_empty() || pairs.is_empty() {
         return Ok(());
     }
     match &style.pretty {
@@ -288,5 +337,5 @@ pub(crate) fn show(
             }
         }
     }
-    print(call, &pairs, options)
+    print(call, pairs, options)
 }

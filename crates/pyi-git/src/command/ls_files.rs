@@ -22,10 +22,16 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             ("z", Takes::Nothing),
         ],
     )?;
-    let pathspec = Pathspec::parse(call, &given.rest)?;
+    let pathspec = match given.rest.is_empty() {
+        true => Pathspec::here(call),
+        false => Pathspec::parse(call, &given.rest)?,
+    };
     let zero = given.has("z");
     let end: &[u8] = if zero { b"\0" } else { b"\n" };
-    let show = |path: &[u8]| if zero { path.to_vec() } else { quoted(path) };
+    let show = |call: &Call<'_>, path: &[u8]| {
+        let path = call.relative(path);
+        if zero { path } else { quoted(&path) }
+    };
     let kinds = ["cached", "modified", "deleted", "others"];
     let asked: Vec<&str> = kinds.into_iter().filter(|kind| given.has(kind)).collect();
     if asked.len() > 1 || (given.has("stage") && !asked.is_empty()) {
@@ -46,7 +52,8 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             ]
             .concat();
             for (path, _) in &files {
-                say(&mut call.out, &[&show(path), end]);
+                let path = show(call, path);
+                say(&mut call.out, &[&path, end]);
             }
             call.error(message);
             call.err.extend_from_slice(b"Did you forget to 'git add'?\n");
@@ -58,7 +65,8 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             let standard = given.has("exclude-standard");
             if let Some(found) = call.site.untracked(false, !standard, &pathspec.roots())? {
                 for path in found.iter().filter(|path| pathspec.matches(path)) {
-                    say(&mut call.out, &[&show(path), end]);
+                    let path = show(call, path);
+                    say(&mut call.out, &[&path, end]);
                 }
                 return Ok(0);
             }
@@ -70,7 +78,8 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
                 if standard && ignored.is_ignored(call, &change.path, false)? {
                     continue;
                 }
-                say(&mut call.out, &[&show(&change.path), end]);
+                let path = show(call, &change.path);
+                say(&mut call.out, &[&path, end]);
             }
         }
         "modified" | "deleted" => {
@@ -80,7 +89,8 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
                     return unavailable("files that are looked for through a link");
                 }
                 if change.old.is_some() && (gone || kind == "modified") && pathspec.matches(&change.path) {
-                    say(&mut call.out, &[&show(&change.path), end]);
+                    let path = show(call, &change.path);
+                    say(&mut call.out, &[&path, end]);
                 }
             }
         }
@@ -91,7 +101,8 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
                     let start = format!("{:06o} {name} 0\t", version.mode);
                     call.out.extend_from_slice(start.as_bytes());
                 }
-                say(&mut call.out, &[&show(&path), end]);
+                let path = show(call, &path);
+                say(&mut call.out, &[&path, end]);
             }
         }
     }

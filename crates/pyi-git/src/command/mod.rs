@@ -15,6 +15,7 @@ mod config;
 mod config_file;
 mod date;
 mod diff;
+mod follow;
 mod for_each_ref;
 mod identity;
 mod ignored;
@@ -30,6 +31,7 @@ mod quote;
 mod ref_format;
 mod reflog;
 mod refs;
+mod remote;
 mod reset;
 mod restore;
 mod rev_list;
@@ -38,6 +40,7 @@ mod revision;
 mod rm;
 mod show;
 mod show_ref;
+mod since;
 mod site;
 mod stash;
 mod status;
@@ -125,6 +128,8 @@ pub(crate) struct Call<'a> {
     pub(crate) config: Config,
     /// What it is called, for messages.
     pub(crate) command: String,
+    /// From the top to the directory that arguments are relative to, with a slash behind; empty at the top.
+    pub(crate) prefix: Vec<u8>,
 }
 
 impl Call<'_> {
@@ -162,6 +167,20 @@ pub(crate) fn unavailable<T>(what: impl Into<String>) -> Run<T> {
 /// # Errors
 /// What the site says; nothing is answered then.
 pub fn run(site: &mut dyn Site, argv: &[Vec<u8>], input: &[u8], env: &Environment) -> Result<Outcome, Failure> {
+    run_below(site, b"", argv, input, env)
+}
+
+/// The same in a directory of the work tree: `prefix` is its path from the top, with a slash behind.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_below(
+    site: &mut dyn Site,
+    prefix: &[u8],
+    argv: &[Vec<u8>],
+    input: &[u8],
+    env: &Environment,
+) -> Result<Outcome, Failure> {
     let mut call = Call {
         site,
         out: Vec::new(),
@@ -170,6 +189,7 @@ pub fn run(site: &mut dyn Site, argv: &[Vec<u8>], input: &[u8], env: &Environmen
         env,
         config: Config::default(),
         command: String::new(),
+        prefix: prefix.to_vec(),
     };
     let ended = start(&mut call, argv);
     let (mut outcome, unavailable) = match ended {
@@ -209,6 +229,7 @@ pub fn receive(site: &mut dyn Site, new: &Oid) -> Result<(), Failure> {
         env: &Environment::default(),
         config: Config::default(),
         command: "receive-pack".to_owned(),
+        prefix: Vec::new(),
     };
     let moved = read_config(&mut call).and_then(|_| call.move_head(new, b"push"));
     match moved {
@@ -295,6 +316,7 @@ fn start(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         b"symbolic-ref" => show_ref::run_symbolic(call, rest),
         b"ls-tree" => ls_tree::run(call, rest),
         b"reflog" => reflog::run(call, rest),
+        b"remote" => remote::run(call, rest),
         b"clean" => clean::run(call, rest),
         _ => unavailable(format!("git {}", call.command)),
     }

@@ -15,14 +15,11 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     )?;
     let mut paths: Vec<Vec<u8>> = Vec::new();
     for word in &given.rest {
-        let parts: Vec<&[u8]> = word
-            .split(|&byte| byte == b'/')
-            .filter(|part| !part.is_empty() && *part != b".")
-            .collect();
-        if word.starts_with(b"/") || parts.is_empty() || parts.contains(&&b".."[..]) {
+        let path = call.path_of(word)?;
+        if path.is_empty() {
             return unavailable(format!("git mv {}", String::from_utf8_lossy(word)));
         }
-        paths.push(parts.join(&b'/'));
+        paths.push(path);
     }
     let Some((target, sources)) = paths.split_last() else {
         return unavailable("git mv without paths");

@@ -17,6 +17,8 @@ pub(crate) struct ReadCommit {
     pub(crate) message: Vec<u8>,
     pub(crate) encoding: Option<Vec<u8>>,
     pub(crate) seconds: i64,
+    /// The author or committer is written as git does not write them: what is shown of them is git's to say.
+    pub(crate) is_odd: bool,
 }
 
 impl ReadCommit {
@@ -35,6 +37,14 @@ impl ReadCommit {
         }
     }
 
+    /// Refuses a commit whose author and committer only git can show.
+    pub(crate) fn check_signatures(&self) -> Run<()> {
+        match self.is_odd {
+            true => unavailable("a malformed signature"),
+            false => Ok(()),
+        }
+    }
+
     /// The first paragraph in one line.
     pub(crate) fn subject(&self) -> Vec<u8> {
         subject(&self.message)
@@ -48,6 +58,14 @@ fn is_plain(line: &[u8]) -> bool {
     };
     let plain = |part: &[u8]| !part.iter().any(|byte| b"<>".contains(byte));
     plain(&signature.name) && plain(&signature.mail) && signature.seconds >= 0 && signature.to_bytes() == line
+}
+
+/// When somebody committed, if the line leaves no doubt about it.
+fn seconds(line: &[u8]) -> Option<i64> {
+    let behind = line.rsplit(|&byte| byte == b'>').next()?.strip_prefix(b" ")?;
+    let digits = behind.split(|&byte| byte == b' ').next()?;
+    let is_number = (1..=12).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    is_number.then(|| std::str::from_utf8(digits).ok()?.parse().ok())?
 }
 
 /// The first paragraph of a message in one line.
@@ -85,9 +103,9 @@ impl Call<'_> {
             return Err(self.die(format!("bad object {oid}")));
         };
         // Git reads as much of others as it can.
-        if !is_plain(commit.author) || !is_plain(commit.committer) {
+        let Some(seconds) = seconds(commit.committer) else {
             return unavailable("a malformed signature");
-        }
+        };
         Ok(ReadCommit {
             oid: *oid,
             tree: commit.tree,
@@ -95,7 +113,8 @@ impl Call<'_> {
             committer: commit.committer.to_vec(),
             message: commit.message.to_vec(),
             encoding: commit.encoding().map(|name| name.into_owned()),
-            seconds: commit.committer().map_or(0, |who| who.seconds),
+            seconds,
+            is_odd: !is_plain(commit.author) || !is_plain(commit.committer),
             parents: commit.parents,
         })
     }

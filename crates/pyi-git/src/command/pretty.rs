@@ -109,6 +109,7 @@ impl Call<'_> {
             }
             return Ok(());
         }
+        commit.check_signatures()?;
         self.line(&[b"commit ", name.as_bytes(), &decoration]);
         if commit.parents.len() > 1 {
             let mut line = b"Merge:".to_vec();
@@ -281,6 +282,7 @@ impl Call<'_> {
                     }
                 }
                 b'a' | b'c' => {
+                    commit.check_signatures()?;
                     let signature = who(if letter == b'a' {
                         &commit.author
                     } else {

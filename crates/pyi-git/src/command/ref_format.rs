@@ -139,6 +139,7 @@ fn commit_atom(atom: &[u8], commit: &ReadCommit) -> Run<Vec<u8>> {
             _ => return missing(),
         },
     };
+    commit.check_signatures()?;
     let Ok(who) = Signature::parse(line) else {
         return unavailable("a malformed signature");
     };

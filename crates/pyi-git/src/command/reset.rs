@@ -27,7 +27,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     match (rest.first().cloned(), given.dashes) {
         (Some(first), dashes) if dashes != Some(0) => {
             if call.resolve(&first)?.is_some() {
-                if dashes.is_none() && call.site.find(View::Work, &first).ok().flatten().is_some() {
+                if dashes.is_none() && call.is_file_name(&first) {
                     let text = String::from_utf8_lossy(&first).into_owned();
                     return Err(call.die(format!("ambiguous argument '{text}': both revision and filename\nUse '--' to separate paths from revisions, like this:\n'git <command> [<revision>...] -- [<file>...]'")));
                 }
@@ -36,8 +36,8 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
                 rest.remove(0);
             } else if dashes.is_none() {
                 let plain = first.iter().all(|byte| !b"*?[".contains(byte));
-                let path = first.strip_suffix(b"/").unwrap_or(&first);
-                if plain && path != b"." && call.site.find(View::Work, path)?.is_none() {
+                let path = call.path_of(&first)?;
+                if plain && !path.is_empty() && call.site.find(View::Work, &path)?.is_none() {
                     return Err(call.ambiguous(&first));
                 }
             } else {

@@ -82,6 +82,9 @@ impl Call<'_> {
             if path.is_empty() || path.starts_with(b"/") || path.starts_with(b"(") || path.starts_with(b"!") {
                 return Ok(None);
             }
+            if !self.prefix.is_empty() && path.starts_with(b".") {
+                return unavailable("a path of the index that may be relative");
+            }
             return self.in_view(View::Index, path);
         }
         if let Some(colon) = text.iter().position(|&byte| byte == b':')
@@ -91,7 +94,11 @@ impl Call<'_> {
             let Some(tree) = self.peel(&tree, Some(ObjectKind::Tree))? else {
                 return Ok(None);
             };
-            let path = path.strip_prefix(b"./").unwrap_or(path);
+            let relative = match path.starts_with(b"./") || path.starts_with(b"../") {
+                true => Some(self.path_of(path)?),
+                false => None,
+            };
+            let path = relative.as_deref().unwrap_or(path);
             let path = path.strip_suffix(b"/").unwrap_or(path);
             return if path.is_empty() {
                 Ok(Some(tree))
@@ -318,7 +325,7 @@ impl Call<'_> {
                 }
                 break;
             }
-            if dashes.is_none() && self.site.find(View::Work, word).ok().flatten().is_some() {
+            if dashes.is_none() && self.is_file_name(word) {
                 let word = String::from_utf8_lossy(word).into_owned();
                 return Err(self.die(format!("ambiguous argument '{word}': both revision and filename\nUse '--' to separate paths from revisions, like this:\n'git <command> [<revision>...] -- [<file>...]'")));
             }
@@ -343,6 +350,17 @@ impl Call<'_> {
         Ok((revisions, paths.to_vec()))
     }
 
+    /// Whether a word that is a revision names something in the work tree, too.
+    pub(crate) fn is_file_name(&mut self, word: &[u8]) -> bool {
+        !word.is_empty() && self.find_file(word).ok().flatten().is_some()
+    }
+
+    /// What stands in the work tree at a word, as it is.
+    pub(crate) fn find_file(&mut self, word: &[u8]) -> Run<Option<Found>> {
+        let path = [self.prefix.as_slice(), word].concat();
+        Ok(self.site.find(View::Work, &path)?)
+    }
+
     fn is_there(&mut self, path: &[u8]) -> Run<bool> {
         if path.starts_with(b":") && path != b":/" {
             return unavailable("a pathspec with magic");
@@ -350,14 +368,8 @@ impl Call<'_> {
         if path.iter().any(|byte| b"*?[".contains(byte)) || path == b":/" {
             return Ok(true);
         }
-        let parts: Vec<&[u8]> = path
-            .split(|&byte| byte == b'/')
-            .filter(|part| !part.is_empty() && *part != b".")
-            .collect();
-        if path.starts_with(b"/") || parts.contains(&&b".."[..]) {
-            return unavailable(format!("the path {:?}", String::from_utf8_lossy(path)));
-        }
-        Ok(parts.is_empty() || self.site.find(View::Work, &parts.join(&b'/'))?.is_some())
+        let path = self.path_of(path)?;
+        Ok(path.is_empty() || self.site.find(View::Work, &path)?.is_some())
     }
 
     fn is_revision(&mut self, word: &[u8]) -> Run<bool> {

@@ -1,9 +1,13 @@
 //! `git show`.
 
+use std::collections::HashSet;
+
 use super::args::{self, Takes};
-use super::diff::{Options, TABLE};
+use super::diff::{Format, Options, TABLE, pairs, print};
 use super::log::{LOOKS, show, style};
+use super::names::ReadCommit;
 use super::pathspec::Pathspec;
+use super::pretty::Style;
 use super::{Call, Run, View, say, unavailable};
 use crate::tree::TreeIter;
 use crate::{ObjectKind, Oid};
@@ -44,8 +48,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             ObjectKind::Tag => return unavailable("git show of an annotated tag"),
             ObjectKind::Commit => {
                 let commit = call.commit(&oid)?;
-                if commit.parents.len() > 1 && !options.formats.is_empty() {
-                    return unavailable("git show of a merge");
+                if commit.parents.len() > 1 && !options.formats.is_empty() && pathspec.is_empty() {
+                    merge(call, &commit, &style, &options)?;
+                    continue;
                 }
                 let old = commit.parents.first().map_or(View::Empty, |parent| View::Of(*parent));
                 if !pathspec.is_empty() {
@@ -62,6 +67,39 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         }
     }
     Ok(0)
+}
+
+/// A merge: statistics against the first parent, and of the rest what differs from all parents.
+fn merge(call: &mut Call<'_>, commit: &ReadCommit, style: &Style, options: &Options) -> Run<()> {
+    let everything = Pathspec::default();
+    let mut first = None;
+    let mut shared: Option<HashSet<Vec<u8>>> = None;
+    for parent in &commit.parents {
+        let pairs = pairs(call, View::Of(*parent), View::Of(commit.oid), &everything, options)?;
+        let paths: HashSet<Vec<u8>> = pairs.iter().map(|pair| pair.path().to_vec()).collect();
+        first.get_or_insert(pairs);
+        shared = Some(match shared {
+            Some(known) => known.intersection(&paths).cloned().collect(),
+            None => paths,
+        });
+    }
+    let is_statistic = |format: &Format| {
+        matches!(
+            format,
+            Format::Stat | Format::ShortStat | Format::NumStat | Format::Summary
+        )
+    };
+    if !options.formats.iter().all(is_statistic) && shared.is_some_and(|paths| !paths.is_empty()) {
+        return unavailable("the differences of a merge");
+    }
+    let mut statistics = options.clone();
+    statistics.formats.retain(is_statistic);
+    call.show_commit(commit, style)?;
+    call.out.push(b'\n');
+    match first {
+        Some(pairs) if !pairs.is_empty() && !statistics.formats.is_empty() => print(call, &pairs, &statistics),
+        _ => Ok(()),
+    }
 }
 
 fn tree(call: &mut Call<'_>, name: &[u8], oid: &Oid, data: &[u8]) -> Run<()> {

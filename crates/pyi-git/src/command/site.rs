@@ -170,6 +170,11 @@ pub trait Site {
         false
     }
 
+    /// The path of the work tree, where it is a directory.
+    fn top(&self) -> Option<&[u8]> {
+        None
+    }
+
     /// Minutes by which local time is ahead of UTC.
     fn zone_minutes(&self, seconds: i64) -> i32 {
         let _ = seconds;

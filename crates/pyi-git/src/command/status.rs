@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::args::{self, Takes};
 use super::diff::{Options, Pair, pairs, side_name};
 use super::ignored::Ignored;
-use super::pathspec::Pathspec;
+use super::pathspec::{Pathspec, relative};
 use super::quote::{quoted, quoted_space};
 use super::refs::{HEADS, Head};
 use super::{Call, Found, Run, View, say, unavailable};
@@ -187,7 +187,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             if branch {
                 branch_line(call, status.head.is_none(), zero)?;
             }
-            short(call, &status, zero);
+            short(call, &status, zero, form == Form::Short);
         }
         Form::Second => {
             if branch {
@@ -255,7 +255,11 @@ fn rows(status: &Status) -> BTreeMap<&[u8], Row<'_>> {
     rows
 }
 
-fn short(call: &mut Call<'_>, status: &Status, zero: bool) {
+fn short(call: &mut Call<'_>, status: &Status, zero: bool, relative: bool) {
+    let shown = |call: &Call<'_>, path: &[u8]| match relative {
+        true => quoted_space(&call.relative(path)),
+        false => quoted_space(path),
+    };
     for (path, (staged, changed)) in rows(status) {
         let letter = |pair: Option<&Pair>| pair.map_or(b' ', Pair::letter);
         let letters = [letter(staged), letter(changed), b' '];
@@ -263,22 +267,36 @@ fn short(call: &mut Call<'_>, status: &Status, zero: bool) {
         match (zero, renamed) {
             (true, Some(pair)) => say(&mut call.out, &[&letters, path, b"\0", &pair.old_path, b"\0"]),
             (true, None) => say(&mut call.out, &[&letters, path, b"\0"]),
-            (false, Some(pair)) => call.line(&[&letters, &quoted_space(&pair.old_path), b" -> ", &quoted_space(path)]),
-            (false, None) => call.line(&[&letters, &quoted_space(path)]),
+            (false, Some(pair)) => {
+                let (old, new) = (shown(call, &pair.old_path), shown(call, path));
+                call.line(&[&letters, &old, b" -> ", &new]);
+            }
+            (false, None) => {
+                let path = shown(call, path);
+                call.line(&[&letters, &path]);
+            }
         }
     }
     for path in &status.untracked {
         if zero {
             say(&mut call.out, &[b"?? ", path, b"\0"]);
         } else {
-            call.line(&[b"?? ", &quoted_space(path)]);
+            let path = shown(call, path);
+            call.line(&[b"?? ", &path]);
         }
     }
 }
 
 fn second(call: &mut Call<'_>, status: &Status, zero: bool) -> Run<()> {
     let end: &[u8] = if zero { b"\0" } else { b"\n" };
-    let show = |path: &[u8]| if zero { path.to_vec() } else { quoted(path) };
+    let prefix = call.prefix.clone();
+    let show = |path: &[u8]| {
+        if zero {
+            path.to_vec()
+        } else {
+            quoted(&relative(&prefix, path))
+        }
+    };
     for (path, (staged, changed)) in rows(status) {
         let letter = |pair: Option<&Pair>| pair.map_or('.', |pair| char::from(pair.letter()));
         let (x, y) = (letter(staged), letter(changed));

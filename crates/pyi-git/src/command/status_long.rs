@@ -42,9 +42,10 @@ fn row(call: &mut Call<'_>, pair: &Pair) {
         b'T' => b"typechange: ",
         _ => b"modified:   ",
     };
-    let new = quoted(&pair.new_path);
+    let new = quoted(&call.relative(&pair.new_path));
     if pair.renamed {
-        call.line(&[b"\t", label, &quoted(&pair.old_path), b" -> ", &new]);
+        let old = quoted(&call.relative(&pair.old_path));
+        call.line(&[b"\t", label, &old, b" -> ", &new]);
     } else {
         call.line(&[b"\t", label, &new]);
     }
@@ -168,7 +169,8 @@ pub(crate) fn print(call: &mut Call<'_>, status: &Status, untracked: Untracked, 
         call.line(&[b"Untracked files:"]);
         call.line(&[b"  (use \"git add <file>...\" to include in what will be committed)"]);
         for path in &status.untracked {
-            call.line(&[b"\t", &quoted(path)]);
+            let path = quoted(&call.relative(path));
+            call.line(&[b"\t", &path]);
         }
         call.out.push(b'\n');
     } else if untracked == Untracked::No && !status.staged.is_empty() {

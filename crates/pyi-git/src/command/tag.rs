@@ -1,5 +1,7 @@
 //! `git tag`.
 
+use std::cmp::Ordering;
+
 use super::args::{self, Takes};
 use super::identity::Capacity;
 use super::refs::TAGS;
@@ -18,6 +20,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             ("f|force", Takes::Nothing),
             ("a|annotate", Takes::Nothing),
             ("m|message", Takes::Value),
+            ("sort", Takes::Value),
         ],
     )?;
     let makes = ["annotate", "message", "force"].into_iter().any(|name| given.has(name));
@@ -45,8 +48,37 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         return if failed { Err(Stop::Exit(1)) } else { Ok(0) };
     }
     let messages = given.values("message");
+    let is_list = given.has("list") || (given.rest.is_empty() && messages.is_empty() && !given.has("annotate"));
+    if given.has("sort") && !is_list {
+        return unavailable("git tag --sort of nothing");
+    }
     if given.has("list") || (given.rest.is_empty() && messages.is_empty() && !given.has("annotate")) {
-        for (full, _) in call.refs(TAGS)? {
+        let mut refs = call.refs(TAGS)?;
+        if let Some(key) = given.value("sort") {
+            if given.values("sort").len() > 1
+                || call.config.entries().iter().any(|entry| entry.section == "versionsort")
+            {
+                return unavailable("git tag with several orders");
+            }
+            let (is_reverse, key) = match key.strip_prefix(b"-") {
+                Some(key) => (true, key),
+                None => (false, key),
+            };
+            match key {
+                b"refname" => {}
+                b"v:refname" | b"version:refname" => {
+                    if refs.iter().any(|(name, _)| !is_comparable(name)) {
+                        return unavailable("versions with zeros before a number");
+                    }
+                    refs.sort_by(|(a, _), (b, _)| by_version(a, b));
+                }
+                _ => return unavailable("git tag in such an order"),
+            }
+            if is_reverse {
+                refs.reverse();
+            }
+        }
+        for (full, _) in refs {
             let name = full.strip_prefix(TAGS).unwrap_or(&full);
             if given.rest.is_empty()
                 || given
@@ -123,4 +155,49 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         );
     }
     Ok(0)
+}
+
+/// Whether no number in a name begins with a zero: such ones are compared like fractions.
+fn is_comparable(name: &[u8]) -> bool {
+    let starts =
+        |at: usize| name.get(at) == Some(&b'0') && (at == 0 || !name.get(at - 1).is_some_and(u8::is_ascii_digit));
+    !(0..name.len()).any(|at| starts(at) && name.get(at + 1).is_some_and(u8::is_ascii_digit))
+}
+
+/// Numbers in names count as numbers.
+fn by_version(a: &[u8], b: &[u8]) -> Ordering {
+    let Some(at) = (0..a.len().max(b.len())).find(|&at| a.get(at) != b.get(at)) else {
+        return Ordering::Equal;
+    };
+    // Where the digits begin among which they differ, and how many there are.
+    let digits = |text: &[u8]| {
+        let before = text.get(..at).unwrap_or_default();
+        let start = at - before.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        let rest = text.get(start..).unwrap_or_default();
+        rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
+    };
+    let (one, other) = (digits(a), digits(b));
+    match one > 0 && other > 0 && one != other {
+        true => one.cmp(&other),
+        false => a.get(at).cmp(&b.get(at)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_in_order() {
+        let sorted = [
+            "v", "v1", "v1.2", "v1.2-rc1", "v1.2.1", "v1.9", "v1.10", "v1.10.0", "v2", "v10", "w",
+        ];
+        for (at, a) in sorted.iter().enumerate() {
+            for (other, b) in sorted.iter().enumerate() {
+                assert_eq!(by_version(a.as_bytes(), b.as_bytes()), at.cmp(&other), "{a} {b}");
+            }
+        }
+        assert!(is_comparable(b"v1.0.10"));
+        assert!(!is_comparable(b"v1.01"));
+    }
 }

@@ -189,6 +189,27 @@ impl<'r> DiskSite<'r> {
         self.is_stale
     }
 
+    /// Whether something is staged that the index did not have.
+    #[must_use]
+    pub fn has_staged(&self) -> bool {
+        self.pending.index_changed || !self.pending.is_settled()
+    }
+
+    /// Whether files go, or move away, that stand below a directory (with a slash behind): git leaves the one there in which it was started.
+    #[must_use]
+    pub fn removes_below(&self, directory: &[u8]) -> bool {
+        self.pending.plan.removes_below(directory)
+    }
+
+    /// Writes down in the index what all tracked files are now, where it knows other stat data of them. O(files).
+    ///
+    /// # Errors
+    /// As [`DiskSite::finish`].
+    pub fn refresh(&mut self) -> Result<(), Failure> {
+        self.changed(&[])?;
+        self.finish(true)
+    }
+
     /// The index, read when it is first asked for.
     fn view(&mut self) -> Result<Arc<IndexView>, Failure> {
         if let Some(index) = &self.index {

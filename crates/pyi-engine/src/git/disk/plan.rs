@@ -57,6 +57,15 @@ impl Plan {
         self.files.keys().map(Vec::as_slice)
     }
 
+    /// Whether something goes, or moves away, below a directory (with a slash behind), or the directory itself.
+    pub(super) fn removes_below(&self, directory: &[u8]) -> bool {
+        let is_there = |path: &[u8]| path.starts_with(directory) || directory.starts_with(&[path, b"/"].concat());
+        self.files
+            .iter()
+            .any(|(path, version)| version.is_none() && is_there(path))
+            || self.moves.iter().any(|(from, _)| is_there(from))
+    }
+
     fn goes(&self, path: &[u8]) -> bool {
         matches!(self.at(path), Some(None))
     }

@@ -37,6 +37,10 @@ impl Site for DiskSite<'_> {
         true
     }
 
+    fn top(&self) -> Option<&[u8]> {
+        Some(self.top.as_os_str().as_bytes())
+    }
+
     fn zone_minutes(&self, seconds: i64) -> i32 {
         let mut local = std::mem::MaybeUninit::<libc::tm>::uninit();
         let seconds: libc::time_t = seconds;

@@ -187,7 +187,13 @@ impl DiskSite<'_> {
     }
 
     fn refuse_hooks(&self) -> Result<(), Failure> {
-        let hooks = self.git.path().join("hooks");
+        let own = self.config.get("core", None, "hookspath");
+        let hooks = match own {
+            None => self.git.path().join("hooks"),
+            // Others are relative to where hooks run, or to somebody's home.
+            Some(Some(path)) if path.starts_with(b"/") => PathBuf::from(OsStr::from_bytes(path)),
+            Some(_) => return unsupported("hooks"),
+        };
         // Examples stand there in most repositories: one look tells whether there is anything else. Git warns of one that is there and cannot
         // be executed.
         let names = Dir::open(&hooks).and_then(|dir| dir.list()).ok();
@@ -195,7 +201,7 @@ impl DiskSite<'_> {
             Some(names) => names.contains(name.as_bytes()),
             None => fs::symlink_metadata(hooks.join(name)).is_ok(),
         };
-        if self.git.has("hooks") && HOOKS.iter().any(is_there) {
+        if (own.is_some() || self.git.has("hooks")) && HOOKS.iter().any(is_there) {
             return unsupported("hooks");
         }
         Ok(())

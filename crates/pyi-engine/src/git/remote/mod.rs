@@ -5,6 +5,7 @@
 //! were imported are read from their source, commits that were pushed from the checkpoints that they became, and every other checkpoint
 //! is a commit that follows from it. `docs/design/013-remote.md` has the rules.
 
+mod chosen;
 mod commits;
 mod history;
 mod land;
@@ -34,6 +35,7 @@ use crate::git::GitSource;
 use crate::git::source_refs::Tags;
 use crate::repository::Repository;
 use crate::{Error, Result, paths};
+use chosen::Chosen;
 use commits::Registry;
 use objects::CommitInfos;
 pub use push::{MovedRef, Push, PushLimits};
@@ -63,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) infos: Mutex<CommitInfos>,
     pub(crate) sources: Mutex<Vec<Arc<GitSource>>>,
     pub(crate) tags: Mutex<HashMap<PathBuf, Arc<Tags>>>,
+    pub(crate) chosen: Mutex<Chosen>,
     /// Bytes of packs that are arriving, in memory.
     pub(crate) spooled: Arc<AtomicUsize>,
 }
@@ -92,6 +95,7 @@ impl GitServer {
                 infos: Mutex::default(),
                 sources: Mutex::default(),
                 tags: Mutex::default(),
+                chosen: Mutex::default(),
                 spooled: Arc::default(),
             }),
         }

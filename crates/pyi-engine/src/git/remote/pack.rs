@@ -56,9 +56,16 @@ pub(crate) struct PackMaker {
 }
 
 impl PackMaker {
-    /// A pack of what was selected; its first bytes are appended to `out`.
-    pub(crate) fn new(remote: &GitRemote, selection: Selection, ofs_delta: bool, out: &mut Vec<u8>) -> Result<Self> {
-        let count = u32::try_from(selection.count()).map_err(|_| Error::git("more objects than a pack can hold"))?;
+    /// A pack of what was selected, and of tags that come along; its first bytes are appended to `out`.
+    pub(crate) fn new(
+        remote: &GitRemote,
+        selection: &Selection,
+        tags: &[Oid],
+        ofs_delta: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<Self> {
+        let count = u32::try_from(selection.count() + tags.len())
+            .map_err(|_| Error::git("more objects than a pack can hold"))?;
         let sources: Vec<Arc<GitSource>> = remote.sources();
         let mut maker = PackMaker {
             remote: remote.clone(),
@@ -74,18 +81,13 @@ impl PackMaker {
             kept: OidMap::default(),
             kept_bytes: 0,
         };
-        let mut bases = selection.bases;
-        for oid in selection
-            .commits
-            .into_iter()
-            .chain(selection.tags)
-            .chain(selection.others)
-        {
-            match remote.locate(&sources, &oid) {
-                Some(located) => maker.add(oid, located),
+        let first = selection.commits.iter().chain(&selection.tags).chain(tags);
+        for oid in first.chain(&selection.others) {
+            match remote.locate(&sources, oid) {
+                Some(located) => maker.add(*oid, located),
                 None => {
-                    maker.bases.extend(bases.remove(&oid).map(|base| (oid, base)));
-                    maker.own.push(oid);
+                    maker.bases.extend(selection.bases.get(oid).map(|base| (*oid, *base)));
+                    maker.own.push(*oid);
                 }
             }
         }

@@ -3,19 +3,20 @@
 //! A commit's tree is compared with the trees of its parents, as far as the client has or gets those: what stands at the same place there is not looked
 //! into. Nothing recurses, and nothing is looked at twice.
 
-use std::collections::HashMap;
-
 use pyi_git::remote::fetch::FetchRequest;
 use pyi_git::remote::filter::Filter;
 use pyi_git::tag::Tag;
-use pyi_git::tree::{MODE_GITLINK, TreeIter};
+use pyi_git::tree::{MODE_GITLINK, TreeBeside, TreeIter};
 use pyi_git::{ObjectKind, Oid};
 
 use super::GitRemote;
 use super::history::Commits;
+use super::objects::Content;
 use super::oid_set::{OidMap, OidSet};
 use crate::{Error, Result};
 
+/// Trees that were looked at are kept for the comparison with their next versions, up to so many bytes.
+const TREES_KEPT_BYTES: usize = 8 << 20;
 /// Commits that the client has whose trees a commit is compared with that comes without its parents.
 const COMPARED_MAX: usize = 2;
 
@@ -116,6 +117,8 @@ impl GitRemote {
             bases: OidMap::default(),
             with_bases: false,
             with_external: false,
+            trees: OidMap::default(),
+            trees_bytes: 0,
         };
         let sent: OidSet = commits.list.iter().copied().collect();
         let compares = !haves.is_empty() || !request.shallow.is_empty();
@@ -128,20 +131,20 @@ impl GitRemote {
         for oid in commits.list.iter().rev() {
             let info = self.commit(oid)?;
             let mut against = Vec::new();
-            let mut is_settled = request.filter.is_nothing();
-            // What a source packed is copied from there with the deltas that it has, and needs no comparison in a clone.
-            if compares || self.shared.registry.lock().made(oid).is_some() {
-                for parent in &info.parents {
-                    let is_sent = sent.contains(parent) && !commits.is_cut(oid);
-                    if commits.had.contains(parent) || is_sent {
-                        against.push(self.commit(parent)?.tree);
-                        // By wrong dates a parent may come later: then what it is made of may not be there yet.
-                        is_settled &= !is_sent || looked_at.contains(parent);
-                    }
+            // What a source packed is copied from there with the deltas that it has.
+            let is_ours = compares || self.shared.registry.lock().made(oid).is_some();
+            let mut is_settled = is_ours && request.filter.is_nothing();
+            for parent in &info.parents {
+                let is_sent = sent.contains(parent) && !commits.is_cut(oid);
+                // By wrong dates a parent may come later: then what it is made of may not be there yet.
+                let is_known = looked_at.contains(parent);
+                if commits.had.contains(parent) || (is_sent && (is_ours || is_known)) {
+                    against.push(self.commit(parent)?.tree);
+                    is_settled &= !is_sent || is_known;
                 }
-                if compares && against.is_empty() {
-                    against.clone_from(&bases);
-                }
+            }
+            if compares && against.is_empty() {
+                against.clone_from(&bases);
             }
             chooser.with_bases = is_settled;
             chooser.with_external = compares && request.thin_pack;
@@ -165,15 +168,14 @@ impl GitRemote {
             selection.commits.clone_from(&commits.list);
         }
         selection.tags.clone_from(&wants.tags);
-        if request.include_tag {
-            self.include_tags(&sent, &mut selection)?;
-        }
         Ok(selection)
     }
 
-    /// Annotated tags of what is sent come along.
-    fn include_tags(&self, sent: &OidSet, selection: &mut Selection) -> Result<()> {
+    /// Annotated tags of what is sent, which come along. O(commits + tags).
+    pub(crate) fn tags_along(&self, selection: &Selection) -> Result<Vec<Oid>> {
+        let sent: OidSet = selection.commits.iter().copied().collect();
         let known: OidSet = selection.tags.iter().copied().collect();
+        let mut along = Vec::new();
         for tag in self
             .offer(&|name| b"refs/tags/".starts_with(name) || name.starts_with(b"refs/tags/"))?
             .refs
@@ -182,10 +184,10 @@ impl GitRemote {
                 && sent.contains(&peeled)
                 && !known.contains(&tag.oid)
             {
-                selection.tags.push(tag.oid);
+                along.push(tag.oid);
             }
         }
-        Ok(())
+        Ok(along)
     }
 }
 
@@ -203,6 +205,9 @@ struct Chooser<'a> {
     with_bases: bool,
     /// Whether the latter may be a base.
     with_external: bool,
+    /// Contents of trees that were looked at.
+    trees: OidMap<Content>,
+    trees_bytes: usize,
 }
 
 /// A tree on the way, and what stands at its place in what the client has.
@@ -245,27 +250,30 @@ impl Chooser<'_> {
         }
         self.seen.insert(frame.tree, frame.depth);
         let data = self.read_tree(&frame.tree)?;
-        let mut theirs: Vec<HashMap<&[u8], Oid>> = Vec::new();
         let others = frame
             .against
             .iter()
-            .map(|oid| self.read_tree(oid))
-            .collect::<Result<Vec<_>>>()?;
-        for other in &others {
-            let entries = TreeIter::new(self.remote.format, other).flatten();
-            theirs.push(entries.map(|entry| (entry.name, entry.oid)).collect());
-        }
-        for entry in TreeIter::new(self.remote.format, &data) {
+            // Only saves looking: what cannot be read is compared with nothing.
+            .filter_map(|oid| self.read_tree(oid).ok())
+            .collect::<Vec<_>>();
+        let format = self.remote.format;
+        let mut theirs: Vec<TreeBeside<'_>> = others.iter().map(|other| TreeBeside::new(format, other)).collect();
+        let mut entries = TreeIter::new(format, &data);
+        loop {
+            if let Some(first) = theirs.first_mut() {
+                first.skip_same(&mut entries);
+            }
+            let Some(entry) = entries.next() else { break };
             let entry = entry.map_err(|error| Error::git(format!("tree {}: {error}", frame.tree)))?;
             if entry.canonical_mode() == MODE_GITLINK {
                 continue;
             }
             let mut same = false;
             let mut against = Vec::new();
-            for other in &theirs {
-                if let Some(oid) = other.get(entry.name) {
-                    same |= *oid == entry.oid;
-                    against.push(*oid);
+            for other in &mut theirs {
+                if let Some(oid) = other.find(&entry) {
+                    same |= oid == entry.oid;
+                    against.push(oid);
                 }
             }
             if same {
@@ -274,7 +282,6 @@ impl Chooser<'_> {
             if entry.is_tree() {
                 let skip = limit.is_none() && self.seen.contains_key(&entry.oid);
                 if !skip {
-                    against.retain(|oid| self.is_tree(oid));
                     stack.push(Frame {
                         tree: entry.oid,
                         against,
@@ -326,13 +333,20 @@ impl Chooser<'_> {
         Ok(())
     }
 
-    fn is_tree(&self, oid: &Oid) -> bool {
-        matches!(self.remote.info(oid), Ok(Some((ObjectKind::Tree, _))))
-    }
-
-    fn read_tree(&self, oid: &Oid) -> Result<super::objects::Content> {
+    fn read_tree(&mut self, oid: &Oid) -> Result<Content> {
+        if let Some(data) = self.trees.get(oid) {
+            return Ok(data.clone());
+        }
         match self.remote.read_needed(oid)? {
-            (ObjectKind::Tree, data) => Ok(data),
+            (ObjectKind::Tree, data) => {
+                if self.trees_bytes + data.len() > TREES_KEPT_BYTES {
+                    self.trees.clear();
+                    self.trees_bytes = 0;
+                }
+                self.trees_bytes += data.len();
+                self.trees.insert(*oid, data.clone());
+                Ok(data)
+            }
             (kind, _) => Err(Error::git(format!("{oid} is a {kind}, not a tree"))),
         }
     }

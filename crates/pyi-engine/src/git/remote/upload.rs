@@ -11,6 +11,7 @@ use pyi_git::pktline::{
 use pyi_git::remote::advertise::{Service, write_ls_refs, write_refs, write_service, write_v2};
 use pyi_git::remote::fetch::{Acknowledge, Command, Deepen, FetchRequest, LsRefsRequest};
 
+use super::chosen::CloneKey;
 use super::pack::PackMaker;
 use super::select::Wants;
 use super::{AGENT, GitRemote};
@@ -341,10 +342,24 @@ impl UploadResponse {
                     }
                 }
                 let haves = remote.commits_among(&common)?;
-                let commits = remote.select_commits(&request, &wants.commits, &haves)?;
-                let selection = remote.select_objects(&request, &wants, &commits, &haves)?;
-                drop(commits);
-                let maker = PackMaker::new(&remote, selection, request.ofs_delta, &mut raw)?;
+                let key = CloneKey::of(&request, &haves);
+                let known = key.as_ref().and_then(|key| remote.shared.chosen.lock().get(key));
+                let selection = match known {
+                    Some(selection) => selection,
+                    None => {
+                        let commits = remote.select_commits(&request, &wants.commits, &haves)?;
+                        let selection = Arc::new(remote.select_objects(&request, &wants, &commits, &haves)?);
+                        if let Some(key) = key {
+                            remote.shared.chosen.lock().put(key, selection.clone());
+                        }
+                        selection
+                    }
+                };
+                let tags = match request.include_tag {
+                    true => remote.tags_along(&selection)?,
+                    false => Vec::new(),
+                };
+                let maker = PackMaker::new(&remote, &selection, &tags, request.ofs_delta, &mut raw)?;
                 self.say(&format!("Enumerating objects: {}, done.\n", maker.count()), out);
                 self.stage = Stage::Pack(Box::new(maker), 0);
             }

@@ -21,6 +21,7 @@ pub(crate) const TABLE: &[(&str, Takes)] = &[
     ("M|find-renames", Takes::Optional),
     ("no-renames", Takes::Nothing),
     ("no-color", Takes::Nothing),
+    ("color", Takes::Optional),
     ("no-ext-diff", Takes::Nothing),
     ("no-textconv", Takes::Nothing),
     ("z", Takes::Nothing),
@@ -121,6 +122,9 @@ impl Options {
                     options.zero = true;
                     continue;
                 }
+                // Nothing is coloured that goes to no terminal.
+                "color" if matches!(value.as_deref(), Some(b"never" | b"auto")) => continue,
+                "color" => return unavailable("colours"),
                 _ => continue,
             };
             options.nothing = false;
@@ -147,6 +151,11 @@ impl Options {
             return unavailable("-z with a patch");
         }
         Ok(options)
+    }
+
+    /// How alike files have to be if nobody says.
+    pub(crate) const fn half() -> u32 {
+        crate::command::diff::similarity::HALF
     }
 
     pub(crate) fn has(&self, format: Format) -> bool {

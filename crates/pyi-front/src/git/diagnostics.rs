@@ -1,0 +1,75 @@
+//! What git says when a command fails before it does anything, in the few cases that are said here, too.
+//!
+//! They are what people and agents run into all the time: paths and revisions that are not there. Everything else is left to git.
+
+use pyi_git::command::Outcome;
+
+/// Lines, by what stands before and behind the word that they are about.
+const LINES: &[(&[u8], &[u8])] = &[
+    (b"error: pathspec '", b"' did not match any file(s) known to git"),
+    (b"fatal: pathspec '", b"' did not match any files"),
+    (
+        b"fatal: ambiguous argument '",
+        b"': unknown revision or path not in the working tree.",
+    ),
+    (b"fatal: bad source, source=", b""),
+    (b"fatal: destination exists, source=", b""),
+    (b"fatal: not under version control, source=", b""),
+    (b"fatal: not removing '", b"' recursively without -r"),
+    (b"fatal: No pathspec was given. Which files should I remove?", b""),
+];
+/// What stands behind one of them.
+const BEHIND: &[&[u8]] = &[
+    b"Use '--' to separate paths from revisions, like this:",
+    b"'git <command> [<revision>...] -- [<file>...]'",
+];
+
+/// Whether a command failed with nothing but such lines.
+pub(crate) fn is_known(status: u8, outcome: &Outcome) -> bool {
+    let expected = match status {
+        1 => &b"error: "[..],
+        128 => b"fatal: ",
+        _ => return false,
+    };
+    let said = outcome.stderr.strip_suffix(b"\n").unwrap_or_default();
+    let mut lines = said.split(|&byte| byte == b'\n');
+    let is_one = |line: &[u8]| {
+        let known =
+            |(before, behind): &(&[u8], &[u8])| line.strip_prefix(*before).is_some_and(|rest| rest.ends_with(behind));
+        LINES.iter().any(known)
+    };
+    let first = lines.next().unwrap_or_default();
+    outcome.stdout.is_empty()
+        && first.starts_with(expected)
+        && is_one(first)
+        && lines.all(|line| BEHIND.contains(&line) || (line.starts_with(b"error: ") && is_one(line)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(stdout: &str, stderr: &str) -> Outcome {
+        Outcome {
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+            ..Outcome::default()
+        }
+    }
+
+    #[test]
+    fn only_what_was_compared_is_said_here() {
+        let one = "error: pathspec 'x' did not match any file(s) known to git\n";
+        assert!(is_known(1, &outcome("", one)));
+        assert!(is_known(1, &outcome("", &one.repeat(2))));
+        assert!(!is_known(128, &outcome("", one)));
+        assert!(!is_known(1, &outcome("said", one)));
+        assert!(!is_known(1, &outcome("", &format!("{one}hint: more\n"))));
+        assert!(!is_known(1, &outcome("", "")));
+        assert!(is_known(
+            128,
+            &outcome("", "fatal: pathspec 'a\\b' did not match any files\n")
+        ));
+        assert!(!is_known(128, &outcome("", "fatal: something else\n")));
+    }
+}
