@@ -9,7 +9,7 @@ use super::refs::{HEADS, Head};
 use super::status::{Untracked, collect};
 use super::status_long;
 use super::{Call, Found, Run, Stop, View, unavailable};
-use crate::{ObjectKind, Oid};
+use crate::Oid;
 
 const STASH: &[u8] = b"refs/stash";
 
