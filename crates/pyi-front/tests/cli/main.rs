@@ -6,6 +6,7 @@ mod docs;
 mod git;
 mod json;
 mod moving_told;
+mod native_told;
 mod python;
 mod router;
 mod store;
