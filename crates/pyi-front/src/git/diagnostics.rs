@@ -33,10 +33,13 @@ pub(crate) fn is_known(status: u8, outcome: &Outcome) -> bool {
     };
     let said = outcome.stderr.strip_suffix(b"\n").unwrap_or_default();
     let mut lines = said.split(|&byte| byte == b'\n');
+    // Before the first commit there are other words for these.
+    let is_head = |word: &[u8]| word.starts_with(b"HEAD") || word.starts_with(b"@");
     let is_one = |line: &[u8]| {
-        let known =
-            |(before, behind): &(&[u8], &[u8])| line.strip_prefix(*before).is_some_and(|rest| rest.ends_with(behind));
-        LINES.iter().any(known)
+        LINES.iter().any(|(before, behind)| {
+            line.strip_prefix(*before)
+                .is_some_and(|rest| rest.ends_with(behind) && !is_head(rest))
+        })
     };
     let first = lines.next().unwrap_or_default();
     outcome.stdout.is_empty()
@@ -71,5 +74,6 @@ mod tests {
             &outcome("", "fatal: pathspec 'a\\b' did not match any files\n")
         ));
         assert!(!is_known(128, &outcome("", "fatal: something else\n")));
+        assert!(!is_known(1, &outcome("", &one.replace('x', "HEAD"))));
     }
 }

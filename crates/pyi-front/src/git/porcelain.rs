@@ -170,7 +170,7 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
         return Err(Reason::new("directory"));
     }
     let is_refreshed = site.is_stale() && refreshes(name, parsed);
-    if is_refreshed && (status > 0 || is_partial(name, input)) {
+    if is_refreshed && ((status > 0 && name != "commit") || is_partial(name, input, status)) {
         return Err(Reason::new("refresh"));
     }
     let answer = Answer {
@@ -220,7 +220,7 @@ fn refreshes(name: &str, parsed: &Parsed<'_>) -> bool {
 }
 
 /// Whether git writes down less than what was found out.
-fn is_partial(name: &str, input: &Input) -> bool {
+fn is_partial(name: &str, input: &Input, status: u8) -> bool {
     let words = || input.words.iter().map(|word| word.as_bytes());
     match name {
         "add" => words().any(|word| {
@@ -229,6 +229,11 @@ fn is_partial(name: &str, input: &Input) -> bool {
             is_dry || word.iter().any(|byte| b"*?[\\".contains(byte))
         }),
         "diff" => words().any(|word| matches!(word, b"--quiet" | b"--exit-code")),
+        // An index that all files were put into goes with the commit that is not made.
+        "commit" if status > 0 => words().any(|word| {
+            let is_letters = word.starts_with(b"-") && !word.starts_with(b"--");
+            word == b"--all" || (is_letters && word.contains(&b'a'))
+        }),
         _ => false,
     }
 }

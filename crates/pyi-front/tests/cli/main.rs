@@ -9,6 +9,7 @@ mod every_command;
 mod git;
 mod json;
 mod moving_told;
+mod native_told;
 mod python;
 mod router;
 mod scene;

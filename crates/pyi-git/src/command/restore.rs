@@ -71,6 +71,7 @@ pub(crate) fn put_paths(
     } else {
         call.matching(pathspec, View::Index)?
     };
+    let mut is_missing = false;
     for item in &pathspec.items {
         let known = files.iter().chain(&tracked).any(|(path, _)| item.matches(path));
         if !known {
@@ -81,8 +82,11 @@ pub(crate) fn put_paths(
             ]
             .concat();
             call.error(message);
-            return Err(Stop::Exit(1));
+            is_missing = true;
         }
+    }
+    if is_missing {
+        return Err(Stop::Exit(1));
     }
     let mut count = 0;
     let kept: HashSet<&[u8]> = files.iter().map(|(path, _)| path.as_slice()).collect();

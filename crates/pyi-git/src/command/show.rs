@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::args::{self, Takes};
-use super::diff::{Format, Options, TABLE, pairs, print};
+use super::diff::{Format, Options, Pair, TABLE, pairs, print, shows_nothing};
 use super::log::{LOOKS, show, style};
 use super::names::ReadCommit;
 use super::pathspec::Pathspec;
@@ -72,16 +72,15 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
 /// A merge: statistics against the first parent, and of the rest what differs from all parents.
 fn merge(call: &mut Call<'_>, commit: &ReadCommit, style: &Style, options: &Options) -> Run<()> {
     let everything = Pathspec::default();
-    let mut first = None;
-    let mut shared: Option<HashSet<Vec<u8>>> = None;
+    let mut sides = Vec::with_capacity(commit.parents.len());
     for parent in &commit.parents {
-        let pairs = pairs(call, View::Of(*parent), View::Of(commit.oid), &everything, options)?;
-        let paths: HashSet<Vec<u8>> = pairs.iter().map(|pair| pair.path().to_vec()).collect();
-        first.get_or_insert(pairs);
-        shared = Some(match shared {
-            Some(known) => known.intersection(&paths).cloned().collect(),
-            None => paths,
-        });
+        sides.push(pairs(
+            call,
+            View::Of(*parent),
+            View::Of(commit.oid),
+            &everything,
+            options,
+        )?);
     }
     let is_statistic = |format: &Format| {
         matches!(
@@ -89,9 +88,28 @@ fn merge(call: &mut Call<'_>, commit: &ReadCommit, style: &Style, options: &Opti
             Format::Stat | Format::ShortStat | Format::NumStat | Format::Summary
         )
     };
-    if !options.formats.iter().all(is_statistic) && shared.is_some_and(|paths| !paths.is_empty()) {
-        return unavailable("the differences of a merge");
+    let mut shared = sides.first().cloned().unwrap_or_default();
+    for others in sides.iter().skip(1) {
+        let paths: HashSet<&[u8]> = others.iter().map(Pair::path).collect();
+        shared.retain(|pair| paths.contains(pair.path()));
     }
+    if !options.formats.iter().all(is_statistic) && !shared.is_empty() {
+        let [_, second] = &sides[..] else {
+            return unavailable("the differences of a merge of many");
+        };
+        let mut nothing = options.formats.iter().all(|format| *format == Format::Patch);
+        for pair in shared {
+            let other = second.iter().find(|other| other.path() == pair.path());
+            nothing = match other {
+                Some(other) if nothing => shows_nothing(call, [&pair, other])?,
+                _ => false,
+            };
+        }
+        if !nothing {
+            return unavailable("the differences of a merge");
+        }
+    }
+    let first = sides.into_iter().next();
     let mut statistics = options.clone();
     statistics.formats.retain(is_statistic);
     call.show_commit(commit, style)?;

@@ -204,7 +204,7 @@ impl<'r> DiskSite<'r> {
         self.pending.index_changed || !self.pending.is_settled()
     }
 
-    /// Whether files go, or move away, that stand below a directory (with a slash behind): git leaves the one there in which it was started.
+    /// Whether files go that stand below a directory (with a slash behind), or it goes itself: git leaves the one there in which it was started.
     #[must_use]
     pub fn removes_below(&self, directory: &[u8]) -> bool {
         self.pending.plan.removes_below(directory)

@@ -57,13 +57,13 @@ impl Plan {
         self.files.keys().map(Vec::as_slice)
     }
 
-    /// Whether something goes, or moves away, below a directory (with a slash behind), or the directory itself.
+    /// Whether something goes below a directory (with a slash behind), or the directory itself goes or is moved. What moves away from it leaves it there.
     pub(super) fn removes_below(&self, directory: &[u8]) -> bool {
-        let is_there = |path: &[u8]| path.starts_with(directory) || directory.starts_with(&[path, b"/"].concat());
-        self.files
-            .iter()
-            .any(|(path, version)| version.is_none() && is_there(path))
-            || self.moves.iter().any(|(from, _)| is_there(from))
+        let is_above = |path: &[u8]| directory.starts_with(&[path, b"/"].concat());
+        let is_there = |path: &[u8]| path.starts_with(directory) || is_above(path);
+        let mut files = self.files.iter();
+        files.any(|(path, version)| version.is_none() && is_there(path))
+            || self.moves.iter().any(|(from, _)| is_above(from))
     }
 
     fn goes(&self, path: &[u8]) -> bool {

@@ -42,6 +42,8 @@ impl Row {
 #[derive(Default)]
 pub(super) struct Trees {
     read: HashMap<Oid, Arc<Vec<Row>>>,
+    /// The trees of commits that were asked for.
+    tops: HashMap<Oid, Oid>,
     /// Trees and commits that nobody else sees yet.
     made: HashMap<Oid, Object>,
 }
@@ -53,6 +55,19 @@ fn leads(within: &[Vec<u8>], path: &[u8]) -> bool {
             .is_some_and(|rest| rest.is_empty() || of.is_empty() || rest.first() == Some(&b'/'))
     };
     within.is_empty() || within.iter().any(|one| below(path, one) || below(one, path))
+}
+
+fn rows_of(git: &GitDirectory, object: &Object) -> Result<Vec<Row>, Failure> {
+    let mut rows = Vec::new();
+    for entry in TreeIter::new(git.format(), &object.data) {
+        let entry = entry?;
+        rows.push(Row {
+            name: entry.name.to_vec(),
+            mode: entry.canonical_mode(),
+            oid: entry.oid,
+        });
+    }
+    Ok(rows)
 }
 
 impl Trees {
@@ -79,21 +94,18 @@ impl Trees {
                 Some(object) if object.kind == ObjectKind::Tree => object,
                 _ => return unsupported("a missing object"),
             };
-            for entry in TreeIter::new(git.format(), &object.data) {
-                let entry = entry?;
-                rows.push(Row {
-                    name: entry.name.to_vec(),
-                    mode: entry.canonical_mode(),
-                    oid: entry.oid,
-                });
-            }
+            rows = rows_of(git, &object)?;
         }
+        Ok(self.keep(oid, rows))
+    }
+
+    fn keep(&mut self, oid: &Oid, rows: Vec<Row>) -> Arc<Vec<Row>> {
         if self.read.len() >= KEPT {
             self.read.clear();
         }
         let rows = Arc::new(rows);
         self.read.insert(*oid, rows.clone());
-        Ok(rows)
+        rows
     }
 
     /// The tree of a commit, tag or tree.
@@ -101,14 +113,29 @@ impl Trees {
         if self.read.contains_key(oid) || *oid == git.format().empty_tree() {
             return Ok(*oid);
         }
+        if let Some(tree) = self.tops.get(oid) {
+            return Ok(*tree);
+        }
         let mut at = *oid;
         for _ in 0..64 {
             let Some(object) = self.object(git, &at)? else {
                 return unsupported("a missing object");
             };
             match object.kind {
-                ObjectKind::Tree => return Ok(at),
-                ObjectKind::Commit => return Ok(Commit::parse(git.format(), &object.data)?.tree),
+                ObjectKind::Tree => {
+                    let rows = rows_of(git, &object)?;
+                    self.keep(&at, rows);
+                    return Ok(at);
+                }
+                ObjectKind::Commit => {
+                    let tree = Commit::parse(git.format(), &object.data)?.tree;
+                    // A walk asks for each twice: as what came after, and before.
+                    if self.tops.len() >= KEPT {
+                        self.tops.clear();
+                    }
+                    self.tops.insert(*oid, tree);
+                    return Ok(tree);
+                }
                 ObjectKind::Tag => at = pyi_git::tag::Tag::parse(git.format(), &object.data)?.target,
                 ObjectKind::Blob => break,
             }

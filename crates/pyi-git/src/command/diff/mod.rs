@@ -1,5 +1,6 @@
 //! `git diff`, and the differences that other commands show.
 
+mod combined;
 mod hunks;
 mod options;
 mod patch;
@@ -12,6 +13,7 @@ use super::pathspec::Pathspec;
 use super::revision::range;
 use super::{Call, Change, Run, Version, View, args, unavailable};
 use crate::{ObjectKind, Oid};
+pub(crate) use combined::shows_nothing;
 pub(crate) use options::{Format, Options, TABLE};
 pub(crate) use rename::{Renames, find_renames};
 use stat::summary_line;
