@@ -213,3 +213,31 @@ fn git_warns_of_a_mixed_reset_of_paths() {
     same(&place, &["reset", "--mixed", "HEAD", "README.md"]);
     same(&place, &["reset", "--mixed", "--", "README.md"]);
 }
+
+#[test]
+fn who_goes_elsewhere_forgets_conflicts_that_were_resolved() {
+    for words in [
+        &["checkout", "HEAD"][..],
+        &["switch", "-q", "side"],
+        &["reset", "-q", "--hard"],
+    ] {
+        let (ours, theirs) = (Place::new(), Place::new());
+        for place in [&ours, &theirs] {
+            place.git(&["checkout", "-q", "-b", "side"]);
+            place.write("project/README.md", "one side\n");
+            place.git(&["commit", "-qam", "One side"]);
+            place.git(&["checkout", "-q", "main"]);
+            place.write("project/README.md", "the other\n");
+            place.git(&["commit", "-qam", "The other"]);
+            assert_eq!(place.run("git", &["merge", "-q", "side"]).status, 1);
+            place.write("project/README.md", "both\n");
+            place.git(&["add", "-A"]);
+            place.git(&["commit", "-q", "-m", "Both"]);
+            assert!(!place.git(&["ls-files", "--resolve-undo"]).is_empty());
+        }
+        let (said, meant) = (ours.pyi(words), theirs.run("git", words));
+        assert_eq!((said.status, said.out, said.err), (meant.status, meant.out, meant.err));
+        let left = |place: &Place| place.git(&["ls-files", "--resolve-undo"]);
+        assert_eq!(left(&ours), left(&theirs), "{words:?}");
+    }
+}
