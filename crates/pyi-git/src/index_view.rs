@@ -287,6 +287,12 @@ impl IndexView {
         self.is_plain
     }
 
+    /// Whether conflicts that were resolved are remembered.
+    #[must_use]
+    pub fn has_resolve_undo(&self) -> bool {
+        self.resolve_undo.is_some()
+    }
+
     /// The signatures of optional extensions that are not kept.
     #[must_use]
     pub fn skipped(&self) -> &[[u8; 4]] {

@@ -137,6 +137,9 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     if site.is_in_progress() || (ends_merge && site.has_merged_tree()) {
         return Err(Reason::new("repository-state"));
     }
+    if matches!(name, "checkout" | "reset" | "switch") && site.remembers_conflicts().map_err(reason)? {
+        return Err(Reason::new("resolved-conflicts"));
+    }
     let mut words: Vec<Vec<u8>> = vec![name.as_bytes().to_vec()];
     words.extend(input.words.iter().map(|word| word.as_bytes().to_vec()));
     let takes_input = name == "commit"

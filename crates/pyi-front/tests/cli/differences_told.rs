@@ -149,3 +149,95 @@ fn a_file_that_was_touched_in_its_second_is_not_written_anew() {
     }
     panic!("twenty times a second ended in between");
 }
+
+#[test]
+fn what_describe_says_is_a_revision() {
+    let place = Place::new();
+    place.git(&["tag", "v1"]);
+    place.git(&["commit", "-q", "--allow-empty", "-m", "Second"]);
+    let name = place.git(&["describe", "--tags"]);
+    for revision in [name.trim(), "v1-1-gabcdef0", "v1-g", "x-gabc"] {
+        same(&place, &["log", "--oneline", revision]);
+        same(&place, &["rev-parse", revision]);
+        same(&place, &["diff", revision]);
+        same(&place, &["show", "-s", "--oneline", revision]);
+        same(&place, &["checkout", "-q", "--detach", revision]);
+    }
+}
+
+#[test]
+fn a_revision_to_leave_out_that_is_not_there_is_bad() {
+    let place = Place::new();
+    for words in [
+        &["log", "^HEAD~2", "HEAD"][..],
+        &["log", "HEAD", "^nothing", "--oneline"],
+        &["rev-list", "^nothing", "HEAD"],
+        &["diff", "^nothing"],
+        &["log", "nothing", "^HEAD"],
+        &["log", "README.md", "^HEAD"],
+    ] {
+        same(&place, words);
+    }
+}
+
+#[test]
+fn a_commit_says_its_date_where_it_is_not_that_of_now() {
+    let lines = [
+        &["commit", "--allow-empty", "-m", "x", "--date=2020-01-02T03:04:05+0000"][..],
+        &["commit", "--amend", "-m", "x"],
+        &["commit", "--amend", "--reset-author", "-m", "y"],
+        &[
+            "commit",
+            "--amend",
+            "--reset-author",
+            "-m",
+            "z",
+            "--date=2020-01-02T03:04:05+0000",
+        ],
+        &["commit", "--allow-empty", "-m", "z"],
+    ];
+    let (ours, theirs) = (Place::new(), Place::new());
+    for words in lines {
+        assert_eq!(ours.ok(words), theirs.git(words), "{words:?}");
+        for place in [&ours, &theirs] {
+            place.write("project/README.md", &words.join(" "));
+            place.git(&["add", "-A"]);
+        }
+        assert!(natively(&ours, &["log", "-1"]).0);
+    }
+}
+
+#[test]
+fn git_warns_of_a_mixed_reset_of_paths() {
+    let place = Place::new();
+    same(&place, &["reset", "--mixed", "HEAD", "README.md"]);
+    same(&place, &["reset", "--mixed", "--", "README.md"]);
+}
+
+#[test]
+fn who_goes_elsewhere_forgets_conflicts_that_were_resolved() {
+    for words in [
+        &["checkout", "HEAD"][..],
+        &["switch", "-q", "side"],
+        &["reset", "-q", "--hard"],
+    ] {
+        let (ours, theirs) = (Place::new(), Place::new());
+        for place in [&ours, &theirs] {
+            place.git(&["checkout", "-q", "-b", "side"]);
+            place.write("project/README.md", "one side\n");
+            place.git(&["commit", "-qam", "One side"]);
+            place.git(&["checkout", "-q", "main"]);
+            place.write("project/README.md", "the other\n");
+            place.git(&["commit", "-qam", "The other"]);
+            assert_eq!(place.run("git", &["merge", "-q", "side"]).status, 1);
+            place.write("project/README.md", "both\n");
+            place.git(&["add", "-A"]);
+            place.git(&["commit", "-q", "-m", "Both"]);
+            assert!(!place.git(&["ls-files", "--resolve-undo"]).is_empty());
+        }
+        let (said, meant) = (ours.pyi(words), theirs.run("git", words));
+        assert_eq!((said.status, said.out, said.err), (meant.status, meant.out, meant.err));
+        let left = |place: &Place| place.git(&["ls-files", "--resolve-undo"]);
+        assert_eq!(left(&ours), left(&theirs), "{words:?}");
+    }
+}

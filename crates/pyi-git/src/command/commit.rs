@@ -102,7 +102,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     call.move_head(&oid, &line)?;
     call.site.committed(&oid, &text)?;
     if !given.has("quiet") {
-        summary(call, &oid, base, amended.is_some())?;
+        // A date that is not the one of now.
+        let is_dated = given.has("date") || (amended.is_some() && !given.has("reset-author"));
+        summary(call, &oid, base, amended.is_some(), is_dated)?;
     }
     Ok(0)
 }
@@ -244,13 +246,13 @@ pub(crate) fn clean(text: &[u8]) -> Vec<u8> {
 }
 
 /// What git says after a commit.
-fn summary(call: &mut Call<'_>, oid: &Oid, base: Option<Oid>, dated: bool) -> Run<()> {
+fn summary(call: &mut Call<'_>, oid: &Oid, base: Option<Oid>, is_amended: bool, is_dated: bool) -> Run<()> {
     let commit = call.commit(oid)?;
     let place = match call.head()? {
         Head::Branch(name) => name.strip_prefix(HEADS).unwrap_or(&name).to_vec(),
         Head::Detached(_) => b"detached HEAD".to_vec(),
     };
-    let root: &[u8] = if commit.parents.is_empty() && !dated {
+    let root: &[u8] = if commit.parents.is_empty() && !is_amended {
         b" (root-commit)"
     } else {
         b""
@@ -263,7 +265,7 @@ fn summary(call: &mut Call<'_>, oid: &Oid, base: Option<Oid>, dated: bool) -> Ru
     if (&author.name, &author.mail) != (&committer.name, &committer.mail) {
         call.line(&[b" Author: ", &author.name, b" <", &author.mail, b">"]);
     }
-    if dated {
+    if is_dated {
         let date = format_date(author.seconds, author.offset_minutes, DateForm::Normal);
         call.line(&[b" Date: ", date.as_bytes()]);
     }

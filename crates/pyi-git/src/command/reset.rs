@@ -52,6 +52,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         if let Some(mode @ ("soft" | "hard")) = mode {
             return Err(call.die(format!("Cannot do {mode} reset with paths.")));
         }
+        if mode.is_some() {
+            return unavailable("git reset --mixed with paths, which git warns of");
+        }
         if target.is_none() && named {
             return unavailable("git reset of paths to a tree");
         }

@@ -106,6 +106,10 @@ impl Call<'_> {
                 self.in_view(View::Of(tree), path)
             };
         }
+        // Several revisions in one word.
+        if text.windows(2).any(|pair| matches!(pair, b"^@" | b"^!" | b"^-")) {
+            return unavailable(format!("the revision {}", String::from_utf8_lossy(text)));
+        }
         let end = text
             .iter()
             .position(|byte| matches!(byte, b'^' | b'~'))
@@ -228,6 +232,14 @@ impl Call<'_> {
         if let Some((_, oid)) = self.find_ref(name)? {
             return Ok(Some(oid));
         }
+        // What `git describe` says: `v1-3-gabcdef0`.
+        let tail = name
+            .windows(2)
+            .rposition(|pair| pair == b"-g")
+            .and_then(|at| name.get(at + 2..));
+        if tail.is_some_and(|tail| tail.len() >= 4 && tail.iter().all(u8::is_ascii_hexdigit)) {
+            return unavailable(format!("the revision {}", String::from_utf8_lossy(name)));
+        }
         if is_hex && name.len() >= 4 {
             let found = self.site.with_prefix(&name.to_ascii_lowercase())?;
             return match found[..] {
@@ -319,7 +331,8 @@ impl Call<'_> {
         let end = dashes.unwrap_or(rest.len());
         while let Some(word) = rest.get(..end).and_then(|rest| rest.get(at)) {
             if !self.is_revision(word)? {
-                if dashes.is_some() {
+                // A word that begins with `^` cannot have been meant as a path.
+                if dashes.is_some() || word.starts_with(b"^") {
                     let word = String::from_utf8_lossy(word).into_owned();
                     return Err(self.die(format!("bad revision '{word}'")));
                 }

@@ -186,6 +186,14 @@ impl<'r> DiskSite<'r> {
         self.git.has(AUTO_MERGE)
     }
 
+    /// Whether the index remembers conflicts that were resolved: commands that go elsewhere forget them.
+    ///
+    /// # Errors
+    /// [`Unsupported`] for an index that is git's, `Storage`.
+    pub fn remembers_conflicts(&mut self) -> Result<bool, Failure> {
+        Ok(self.view()?.has_resolve_undo())
+    }
+
     /// Files that were written in the second of the index are read, as git reads them, for commands that put files back: what is stored of them may be
     /// something else than it was, though the files are the same (other attributes).
     pub fn compare_by_seconds(&mut self) {
