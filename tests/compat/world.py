@@ -195,7 +195,7 @@ class World:
                 if stat.S_ISLNK(status.st_mode):
                     found[key] = ("link", os.readlink(path))
                 elif stat.S_ISREG(status.st_mode):
-                    content = path.read_bytes()
+                    content = path.read_bytes() if status.st_size < MEMORY_BYTES else b"huge"
                     # An index says when files were made.
                     content = b"" if content.startswith(b"DIRC") else content
                     found[key] = (oct(status.st_mode), content)

@@ -13,6 +13,7 @@ import pytest
 from validation.gitwork.__main__ import main
 from validation.gitwork.differential import compare
 from validation.gitwork.process import peak_memory_bytes
+from validation.gitwork.tools import TABLE, step_of
 
 
 def test_agents(capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,3 +148,22 @@ def test_the_memory_of_a_program_is_its_own(tmp_path: Path) -> None:
         assert small is not None
         assert 64 << 20 < peak < 256 << 20
         assert small < 16 << 20
+
+
+def test_what_tools_issue(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tools", "--tool", "gitk", "--tool", "tig"]) == 0, capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "31 commands (0 end with a failure), 0 differences" in said
+
+
+def test_the_table_of_tools_can_be_read() -> None:
+    table = json.loads(TABLE.read_text())
+    assert all(tool["source"] and tool["steps"] for tool in table.values())
+    places = {"work": "/w", "origin": "0"}
+    steps = [step_of(line, places) for tool in table.values() for line in tool["steps"]]
+    assert all(step.words or step.edit for step in steps)
+    input_line = step_of("env A=b git commit -F - <<< 'two words'", places)
+    assert (input_line.words, input_line.env, input_line.stdin) == (("commit", "-F", "-"), {"A": "b"}, b"two words\n")
+    assert step_of("git rev-parse 'HEAD^{{object}}' {work}", places).words == ("rev-parse", "HEAD^{object}", "/w")
+    with pytest.raises(ValueError, match="neither git nor edit"):
+        step_of("hg status", places)

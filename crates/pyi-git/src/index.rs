@@ -11,6 +11,8 @@ use crate::bytes::{be16, be32};
 use crate::index_ext::{CacheTree, parse_cache_tree, write_cache_tree};
 use crate::oid::{ObjectFormat, Oid, hash_bytes};
 
+/// In version 4 a few bytes make a path of any length.
+const PATHS_MAX_BYTES: usize = 128 << 20;
 const FLAG_ASSUME_VALID: u16 = 0x8000;
 const FLAG_EXTENDED: u16 = 0x4000;
 const FLAG_NAME_MASK: u16 = 0x0fff;
@@ -217,8 +219,14 @@ impl Index {
         index.entries.reserve_exact(count);
         let mut at = 12;
         let mut pathless = None;
+        let mut path_bytes = 0;
         for _ in 0..count {
             let (entry, next) = parse_entry(format, version, body, at, index.entries.last())?;
+            path_bytes += entry.path.len();
+            if path_bytes > body.len().max(PATHS_MAX_BYTES) {
+                let what = "paths that grow beyond measure";
+                return Err(IndexError::Entry { offset: at, what });
+            }
             let ascending = index
                 .entries
                 .last()

@@ -13,6 +13,7 @@ use crate::bytes::{be16, be32};
 use crate::index::{Index, IndexEntry, IndexError, IndexStat, IndexVersion};
 use crate::index_ext::{CacheTree, parse_cache_tree, parse_root, write_cache_tree};
 use crate::oid::{Hasher, ObjectFormat, Oid};
+use crate::path::leads_out;
 
 const HEADER_BYTES: usize = 12;
 /// Bytes of an entry before its object name.
@@ -190,8 +191,10 @@ impl IndexView {
                 return Err(IndexError::Order(at));
             }
             view.has_extended_flags |= flags & FLAG_EXTENDED != 0;
+            // Git looks at what no work tree has, too.
             view.is_plain &= flags & (FLAG_ASSUME_VALID | FLAG_EXTENDED | FLAGS_STAGE) == 0
-                && matches!(mode, 0o100_644 | 0o100_755 | 0o120_000);
+                && matches!(mode, 0o100_644 | 0o100_755 | 0o120_000)
+                && !leads_out(path);
             (last, last_stage, at) = (path, stage, next);
         }
         view.starts.push(u32::try_from(at).unwrap_or(u32::MAX));

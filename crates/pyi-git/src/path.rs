@@ -56,6 +56,17 @@ pub fn directories_above(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> 
     slashes.map(|(at, _)| path.get(..at).unwrap_or_default())
 }
 
+/// Whether a path leads out of the work tree, or into the git directory. It is asked of every entry: no more than a look at its beginning.
+pub(crate) fn leads_out(path: &[u8]) -> bool {
+    match path {
+        [b'/', ..] => true,
+        [b'.', g, i, t, rest @ ..] => {
+            [*g, *i, *t].eq_ignore_ascii_case(b"git") && matches!(rest.first(), None | Some(b'/'))
+        }
+        _ => false,
+    }
+}
+
 /// What a byte asks for: nothing, the end of a component, a closer look at the component, refusal.
 const PLAIN: u8 = 0;
 const CLOSER: u8 = 1;

@@ -127,11 +127,13 @@ impl RefFiles {
         }
     }
 
-    /// Git looks into a file that says it is sorted, and reads every line of any other one. O(1) or O(packed refs).
+    /// Git looks into a file that says it is sorted, and reads every line of any other one. O(packed refs).
     pub(crate) fn check_packed(&self, text: &[u8]) -> Result<()> {
         let wrong = || self.broken(b"packed-refs", "a line in it is malformed");
         let first = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        if text.last().is_some_and(|&byte| byte != b'\n') {
+        // No name has these, which could lead out of the directory: git complains of them wherever it looks.
+        let is_dangerous = text.windows(2).any(|pair| pair == b"..");
+        if is_dangerous || text.last().is_some_and(|&byte| byte != b'\n') {
             return Err(wrong());
         }
         if first.starts_with(b"# pack-refs with:") && first.ends_with(b" sorted ") {

@@ -30,6 +30,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let pathspec = Pathspec::parse(call, &given.rest)?;
     let force = given.has("force");
     let (tracked, mut fresh) = changes(call, &pathspec, force, update)?;
+    refuse_beyond_links(call, &pathspec, &tracked)?;
     let mut ignored = Ignored::new(call)?;
     if update {
         fresh.clear();
@@ -79,6 +80,21 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         }
     }
     Ok(i32::from(!refused.is_empty()))
+}
+
+/// Git does not take a path that leads through a symlink for one that is gone.
+fn refuse_beyond_links(call: &mut Call<'_>, pathspec: &Pathspec, tracked: &[Change]) -> Run<()> {
+    if tracked.iter().all(|change| change.new.is_some()) {
+        return Ok(());
+    }
+    for item in pathspec.items.iter().filter(|item| !item.wild) {
+        for above in directories_above(&item.path) {
+            if matches!(call.site.find(View::Work, above)?, Some(Found::File(version)) if version.kind() == 0o120_000) {
+                return unavailable("git add of a path beyond a symbolic link");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What differs of tracked files, and the files that are not tracked.

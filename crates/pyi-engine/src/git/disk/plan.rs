@@ -221,6 +221,10 @@ impl DiskSite<'_> {
     /// Whether the directories above a path are there; whatever else stands there must be planned to go, or be nothing to who only removes.
     fn check_above(&mut self, path: &[u8], removes: bool, known: &mut HashSet<Vec<u8>>) -> Result<bool, Failure> {
         for above in directories_above(path) {
+            // A tree can have a file and a directory of one name.
+            if !removes && matches!(self.pending.plan.at(above), Some(Some(_))) {
+                return unsupported("a file where a directory has to be");
+            }
             if known.contains(above) {
                 continue;
             }

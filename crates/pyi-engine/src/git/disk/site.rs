@@ -327,7 +327,7 @@ impl Site for DiskSite<'_> {
             let found = self.git_file(name)?;
             if name == b"HEAD"
                 && let Some(target) = found.as_deref().and_then(|text| text.strip_prefix(b"ref:"))
-                && check_ref_format(target.trim_ascii(), RefNameOptions::default()).is_err()
+                && !is_branch(target.trim_ascii())
             {
                 return unsupported("a HEAD that is broken");
             }
@@ -376,6 +376,11 @@ impl Site for DiskSite<'_> {
         self.pending.is_committed = true;
         self.drafted(message)
     }
+}
+
+/// Whether it is the name of a branch: HEAD may say anything else, and git has something to say about it.
+fn is_branch(name: &[u8]) -> bool {
+    name.starts_with(b"refs/heads/") && check_ref_format(name, RefNameOptions::default()).is_ok()
 }
 
 unsafe extern "C" {

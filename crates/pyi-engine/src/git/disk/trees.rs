@@ -8,7 +8,8 @@ use pyi_git::command::{Change, Failure, Version};
 use pyi_git::commit::Commit;
 use pyi_git::index_ext::CacheTree;
 use pyi_git::index_view::IndexView;
-use pyi_git::tree::{MODE_GITLINK, MODE_TREE, TreeIter};
+use pyi_git::path::validate_component;
+use pyi_git::tree::{MODE_GITLINK, MODE_TREE, TreeIter, compare_names};
 use pyi_git::{Object, ObjectKind, Oid};
 
 use super::super::directory::GitDirectory;
@@ -58,9 +59,18 @@ fn leads(within: &[Vec<u8>], path: &[u8]) -> bool {
 }
 
 fn rows_of(git: &GitDirectory, object: &Object) -> Result<Vec<Row>, Failure> {
-    let mut rows = Vec::new();
+    let mut rows: Vec<Row> = Vec::new();
     for entry in TreeIter::new(git.format(), &object.data) {
         let entry = entry?;
+        let is_after = |last: &Row| {
+            let is_tree = entry.canonical_mode() == MODE_TREE;
+            let order = compare_names(&last.name, last.is_tree(), entry.name, is_tree);
+            order.is_lt() && last.name != entry.name
+        };
+        // Git shows what it finds, in the order that it finds, and writes none of it.
+        if validate_component(entry.name).is_err() || !rows.last().is_none_or(is_after) {
+            return unsupported("a malformed tree");
+        }
         rows.push(Row {
             name: entry.name.to_vec(),
             mode: entry.canonical_mode(),
