@@ -404,12 +404,77 @@ fn git(to: &Path, scratch: &Path) {
     seed(to, "git_config", "some", config);
     seed(
         to,
+        "git_attributes",
+        "some",
+        b"*.c text diff=cpp eol=lf -merge\n# why\n/build/* filter=lfs !ident\n\"a b\" binary\0*.c working-tree-encoding=UTF-16\n[attr]x -text\n\0build/a/x.c",
+    );
+    seed(
+        to,
+        "git_attributes",
+        "plain",
+        b"* text=auto\n*.png binary\r\ndoc/** -diff\n\0\0doc/a/b.png",
+    );
+    patches(to);
+    seed(
+        to,
         "git_ignore",
         "some",
         b"*.o\n!keep.o\n/build/\ndoc/**/x[a-c]?\\ \n#c\n\0doc/a/b/xa1",
     );
     seed(to, "git_text", "signature", b"A U Thor <a@b> 1700000000 -0330");
     seed(to, "git_text", "refname", b"refs/heads/feature/x");
+}
+
+/// Old and new files: what `git_patch` reads.
+fn patches(to: &Path) {
+    let file = |sides: u8, path: &str, old: &[u8], new: &[u8]| -> Vec<u8> {
+        let mut out = vec![sides, path.len() as u8];
+        out.extend_from_slice(path.as_bytes());
+        for content in [old, new] {
+            out.extend_from_slice(&(content.len() as u16).to_le_bytes());
+            out.extend_from_slice(content);
+        }
+        out
+    };
+    let all = |how: u8, files: &[Vec<u8>]| [&[how][..], &files.concat()].concat();
+    let text: Vec<u8> = (0..40u8).collect();
+    let mut changed = text.clone();
+    changed.splice(3..5, [60, 61, 62]);
+    changed.splice(20..20, [63]);
+    changed.push(0x80);
+    seed(
+        to,
+        "git_patch",
+        "lines",
+        &all(0x43, &[file(0x11, "src/a.c", &text, &changed)]),
+    );
+    seed(
+        to,
+        "git_patch",
+        "tight",
+        &all(
+            0x40,
+            &[file(0x51, "a", &changed, &text), file(0x10, "b \t", b"", &text)],
+        ),
+    );
+    let moved = [
+        file(0x01, "d/old name", &text, b""),
+        file(0x10, "d/new", b"", &changed),
+        file(0x71, "link", &text, &text),
+    ];
+    seed(to, "git_patch", "moved", &all(0xc1, &moved));
+    let bytes = [
+        file(0x11, "x.bin", b"a\0b", b"a\0c"),
+        file(
+            0x11,
+            "\u{e4}",
+            b"int f()\n{\n\treturn 1;\n}\n",
+            b"int f()\r\n{\n\treturn 2;\n}",
+        ),
+        file(0x10, "empty", b"", b""),
+    ];
+    seed(to, "git_patch", "bytes", &all(0x02, &bytes));
+    seed(to, "git_patch", "far", &all(0x47, &[file(0x11, "a", &text, &changed)]));
 }
 
 fn main() {

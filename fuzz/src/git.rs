@@ -2,6 +2,7 @@
 
 use pyi_git::ObjectFormat::{Sha1, Sha256};
 use pyi_git::argv::{Kind, parse};
+use pyi_git::command::{Asked, Attributes};
 use pyi_git::commit::{Commit, fold, unfold};
 use pyi_git::config::{Config, parse_int};
 use pyi_git::delta::{apply_delta, delta_sizes};
@@ -312,5 +313,42 @@ pub fn ignore(data: &[u8]) {
     // Short ones only: a pattern of many stars takes time that grows with its length, in git as well.
     if patterns.len() < 64 && path.len() < 64 {
         let _ = wildmatch(patterns, path, WildOptions::default());
+    }
+}
+
+/// A file of attributes at the top, behind a zero byte one that stands beside the path, and the path.
+pub fn attributes(data: &[u8]) {
+    let mut parts = data.splitn(3, |byte| *byte == 0);
+    let (top, below) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let path = parts.next().unwrap_or_default();
+    let directory = path.iter().rposition(|byte| *byte == b'/').map(|at| &path[..at]);
+    let asked = |top: &[u8]| -> Option<Asked> {
+        let answer = Attributes::default().asked(path, |name| {
+            Ok(if name == b".gitattributes" {
+                Some(top.to_vec().into())
+            } else {
+                // Nothing else is asked for than what stands above the path.
+                let above = name.strip_suffix(b"/.gitattributes").unwrap();
+                assert!(path.strip_prefix(above).is_some_and(|rest| rest.first() == Some(&b'/')));
+                (Some(above) == directory).then(|| below.to_vec().into())
+            })
+        });
+        answer.unwrap()
+    };
+    let bits = |asked: Asked| [asked.text, asked.eol, asked.convert, asked.diff, asked.driver];
+    // What one half of a file asks for, all of it asks for; what is not understood in a half is not understood.
+    let whole = asked(top);
+    let at = top
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .map_or(top.len(), |at| at + 1);
+    for half in [&top[..at], &top[at..]] {
+        match (whole, asked(half)) {
+            (Some(whole), Some(half)) => {
+                assert!(bits(half).iter().zip(bits(whole)).all(|(half, whole)| !half || whole))
+            }
+            (whole, None) => assert!(whole.is_none()),
+            (None, Some(_)) => {}
+        }
     }
 }

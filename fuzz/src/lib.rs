@@ -2,6 +2,7 @@
 //! or read something that is not read as the same again when it is written.
 
 mod git;
+mod patch;
 mod store;
 pub mod store_files {
     //! How an input of `cas_store` is put together.
@@ -22,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     ("cas_segment", pyi_cas::fuzzing::segment),
     ("cas_store", store::store),
     ("git_argv", git::argv),
+    ("git_attributes", git::attributes),
     ("git_config", git::config),
     ("git_delta", git::delta),
     ("git_ignore", git::ignore),
@@ -29,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     ("git_midx", git::midx),
     ("git_object", git::object),
     ("git_pack", git::pack),
+    ("git_patch", patch::patch),
     ("git_receive", git::receive),
     ("git_request", git::request),
     ("git_text", git::text),

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from validation.gitwork import agents, alternate, differential, replay, speed, suite, traces
+from validation.gitwork import agents, alternate, differential, replay, speed, suite, tools, traces
 from validation.lab import Lab
 
 __all__ = ["main"]
@@ -21,6 +21,7 @@ _RECIPES = {
     "replay": replay,
     "speed": speed,
     "suite": suite,
+    "tools": tools,
     "traces": traces,
 }
 

@@ -41,8 +41,9 @@ const LONG_PATH_BYTES: usize = 255;
 const WEIGHT_BYTES: usize = 4096;
 /// A change that nobody weighed.
 pub(crate) const HEAVY: u32 = u32::MAX;
-/// A checkpoint of changes up to this is a matter of a few microseconds.
+/// A checkpoint of changes up to this, in a tree of files up to this, is a matter of about ten microseconds.
 const LIGHT: u32 = 2;
+const LIGHT_FILES: u64 = 1 << 14;
 
 /// About how many small changes one of so many bytes is.
 pub(crate) fn weight(size_bytes: usize) -> u32 {
@@ -194,14 +195,15 @@ impl Workspace {
         self.name.as_deref()
     }
 
-    /// Whether a checkpoint at this moment would wait for nothing and take a few microseconds: there is little to store, no name to move, and
-    /// nobody else is at it. A hint.
+    /// Whether a checkpoint at this moment would wait for nothing and take about ten microseconds: there is little to store in no large tree, no
+    /// name to move, and nobody else is at it. A hint.
     #[must_use]
     pub fn is_light(&self, durability: Option<Durability>) -> bool {
         let durability = durability.unwrap_or(self.engine.durability);
         let content = self.content.try_lock();
         let is_small = content.is_some_and(|content| {
             content.weight <= LIGHT
+                && content.files.root().files() <= LIGHT_FILES
                 && content.claim.is_none()
                 && content.merged.is_empty()
                 && !content.live.is_touched()

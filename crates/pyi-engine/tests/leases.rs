@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use pyi_engine::{Bytes, CaptureOptions, ErrorKind, Expect, Repository, RepositoryOptions, Result};
+use pyi_engine::{Bytes, CaptureOptions, Durability, ErrorKind, Expect, Repository, RepositoryOptions, Result};
 use pyi_engine::{Value, Version, Workspace};
 
 fn open(path: &Path) -> Repository {
@@ -193,4 +193,34 @@ fn leases_move_under_a_race_of_writers_without_losing_a_checkpoint() {
     for name in done {
         assert_eq!(read(&end, &name), name);
     }
+}
+
+/// Who keeps a lock of its own over a checkpoint asks first whether that is light: little to store, and nothing to wait for.
+#[test]
+fn a_light_checkpoint_is_one_that_waits_for_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let repository = Repository::open(dir.path(), &RepositoryOptions::default()).unwrap();
+    let workspace = repository.workspace("main").unwrap();
+    let write = |path: &[u8], length: usize| {
+        workspace.write(path, vec![7; length].into(), None).unwrap();
+    };
+    write(b"a", 10);
+    workspace.checkpoint("", Value::Null).unwrap();
+    assert!(workspace.is_light(None));
+    write(b"a", 1000);
+    workspace.state_set("n", &Value::Int(1)).unwrap();
+    assert!(workspace.is_light(None) && workspace.is_light(Some(Durability::Process)));
+    assert!(!workspace.is_light(Some(Durability::Power)));
+    assert!(workspace.fork().unwrap().is_light(None));
+    write(b"c", 10);
+    assert!(!workspace.is_light(None));
+    workspace.checkpoint("", Value::Null).unwrap();
+    assert!(workspace.is_light(None));
+    assert!(!workspace.fork_named("named").unwrap().is_light(None));
+    write(b"large", 100_000);
+    assert!(!workspace.is_light(None));
+    workspace.restore(workspace.head().id()).unwrap();
+    assert!(workspace.is_light(None));
+    repository.close().unwrap();
+    assert!(!workspace.is_light(None));
 }

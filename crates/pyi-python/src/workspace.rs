@@ -49,8 +49,8 @@ pub(crate) fn durability_named(name: &str) -> PyResult<Durability> {
     short(name.parse())
 }
 
-/// Makes a checkpoint. One of few changes keeps the GIL: it takes a few microseconds, and who gives the GIL away to busy threads may wait for it
-/// for milliseconds.
+/// Makes a checkpoint. One of few changes in no large tree keeps the GIL: it takes about ten microseconds, and who gives the GIL away to busy
+/// threads may wait for it for milliseconds.
 pub(crate) fn save(
     py: Python<'_>,
     workspace: &EngineWorkspace,

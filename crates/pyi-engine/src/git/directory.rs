@@ -15,6 +15,9 @@ use super::ref_files::{RefFiles, RefValue};
 use crate::sandbox::os::{Dir, Names};
 use crate::{Error, Result};
 
+/// Commands hold objects in memory whole: larger ones are git's, which has other ways for some of them.
+const OBJECT_MAX_BYTES: u64 = 256 << 20;
+
 /// The git directory of a repository with one work tree.
 pub struct GitDirectory {
     files: RefFiles,
@@ -134,7 +137,9 @@ impl GitDirectory {
         let read = self.packed.get_or_init(|| {
             // One that is replaced after this is not taken for the one that is read.
             let stamp = self.packed_stamp();
-            Ok((self.files.packed_text()?, stamp))
+            let text = self.files.packed_text()?;
+            self.files.check_packed(&text)?;
+            Ok((text, stamp))
         });
         match read {
             Ok((text, _)) => Ok(text),
@@ -145,12 +150,19 @@ impl GitDirectory {
     /// The objects.
     ///
     /// # Errors
-    /// `Storage` if the packs cannot be listed.
+    /// `Storage` if the packs cannot be listed; `GitError` for alternates that git complains of.
     pub fn objects(&self) -> Result<&ObjectDatabase> {
         let opened = self
             .objects
-            .get_or_init(|| ObjectDatabase::of_format(self.path(), self.format()));
-        opened.as_ref().map_err(Error::clone)
+            .get_or_init(|| ObjectDatabase::limited(self.path(), self.format(), OBJECT_MAX_BYTES));
+        match opened {
+            Ok(objects) if objects.has_odd_alternates() => Err(Error::git(format!(
+                "{}: alternates that git complains of; `git fsck` tells more",
+                self.path().display()
+            ))),
+            Ok(objects) => Ok(objects),
+            Err(error) => Err(error.clone()),
+        }
     }
 
     /// The objects whose names begin so: at most `limit` of them, each once. O(packs log objects + loose objects of one directory).

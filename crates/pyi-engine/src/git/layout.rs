@@ -1,12 +1,12 @@
 //! How a git repository is laid out: what its configuration says of object names, refs and permissions.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use pyi_git::ObjectFormat;
 use pyi_git::config::Config;
 
+use super::regular::read_regular;
 use crate::{Error, Result};
 
 /// Extensions that change nothing for who reads objects and refs as files.
@@ -103,7 +103,7 @@ impl Layout {
 }
 
 fn read_config(path: &Path) -> Result<Config> {
-    match fs::read(path) {
+    match read_regular(path) {
         Ok(text) => Config::parse(&text).map_err(|error| Error::git(format!("{}: {error}", path.display()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
         Err(error) => Err(Error::io("read", path, &error)),
@@ -161,6 +161,7 @@ impl Sharing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn sharing_follows_the_documented_values() {

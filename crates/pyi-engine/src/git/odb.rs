@@ -16,6 +16,7 @@ use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 
 use super::layout::Layout;
 use super::packs::{Located, PackList};
+use super::regular::read_regular;
 use crate::{Error, Result};
 
 /// Memory for delta bases of one reading thread, in bytes.
@@ -24,6 +25,8 @@ const DELTA_CACHE_BYTES: usize = 16 << 20;
 const CACHES_KEPT: usize = 2;
 /// Objects above this are refused: an object of the store is smaller too.
 const OBJECT_MAX_BYTES: u64 = u32::MAX as u64;
+/// Repositories that borrow from others that borrow: git follows as many, and says so of more.
+const ALTERNATES_DEPTH_MAX: usize = 5;
 
 /// The objects of one repository. All calls may be made from any thread.
 pub struct ObjectDatabase {
@@ -31,6 +34,8 @@ pub struct ObjectDatabase {
     format: ObjectFormat,
     packs: RwLock<Arc<PackList>>,
     next_pack: Mutex<u32>,
+    max_object_bytes: u64,
+    has_odd_alternates: bool,
     caches: Mutex<Vec<DeltaCache>>,
 }
 
@@ -45,14 +50,22 @@ impl ObjectDatabase {
     }
 
     pub(crate) fn of_format(common_git_dir: &Path, format: ObjectFormat) -> Result<Self> {
+        Self::limited(common_git_dir, format, OBJECT_MAX_BYTES)
+    }
+
+    /// The same for objects of a known hash; those above a size are refused, before memory is taken for them.
+    pub(crate) fn limited(common_git_dir: &Path, format: ObjectFormat, max_object_bytes: u64) -> Result<Self> {
         let objects = common_git_dir.join("objects");
         let mut next_pack = 0;
-        let list = PackList::scan(object_dirs(&objects), format, None, &mut next_pack)?;
+        let (dirs, has_odd_alternates) = object_dirs(&objects);
+        let list = PackList::scan(dirs, format, max_object_bytes, None, &mut next_pack)?;
         Ok(ObjectDatabase {
             objects,
             format,
             packs: RwLock::new(Arc::new(list)),
             next_pack: Mutex::new(next_pack),
+            max_object_bytes,
+            has_odd_alternates,
             caches: Mutex::new(Vec::new()),
         })
     }
@@ -61,6 +74,11 @@ impl ObjectDatabase {
     #[must_use]
     pub fn format(&self) -> ObjectFormat {
         self.format
+    }
+
+    /// Whether objects are borrowed in a way that git has something to say about: from where nothing is, or through too many others.
+    pub(crate) fn has_odd_alternates(&self) -> bool {
+        self.has_odd_alternates
     }
 
     /// The directory into which new objects go.
@@ -91,7 +109,7 @@ impl ObjectDatabase {
                 return Ok(Some(object));
             }
             for dir in &list.object_dirs {
-                match read_loose(dir, oid) {
+                match read_loose(dir, oid, self.max_object_bytes) {
                     Ok(None) => {}
                     Ok(found) => return Ok(found),
                     Err(error) => drop(damage.get_or_insert(error)),
@@ -116,7 +134,8 @@ impl ObjectDatabase {
         if !seen.is_stale() {
             return Ok(None);
         }
-        let list = PackList::scan(object_dirs(&self.objects), self.format, Some(seen), &mut next_pack)?;
+        let dirs = object_dirs(&self.objects).0;
+        let list = PackList::scan(dirs, self.format, self.max_object_bytes, Some(seen), &mut next_pack)?;
         let list = Arc::new(list);
         *self.packs.write() = list.clone();
         Ok(Some(list))
@@ -233,9 +252,9 @@ pub(crate) fn loose_path(objects: &Path, oid: &Oid) -> PathBuf {
     objects.join(fan).join(rest)
 }
 
-fn read_loose(objects: &Path, oid: &Oid) -> Result<Option<Object>> {
+fn read_loose(objects: &Path, oid: &Oid, max_bytes: u64) -> Result<Option<Object>> {
     let path = loose_path(objects, oid);
-    let file = match fs::read(&path) {
+    let file = match read_regular(&path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(None);
@@ -248,36 +267,44 @@ fn read_loose(objects: &Path, oid: &Oid) -> Result<Option<Object>> {
             path.display()
         ))
     };
-    let object = decode_loose(&file, OBJECT_MAX_BYTES).map_err(|error| damaged(error.to_string()))?;
+    let object = decode_loose(&file, max_bytes).map_err(|error| damaged(error.to_string()))?;
     if object.oid(oid.format()) != *oid {
         return Err(damaged("it holds another object than its name says".to_owned()));
     }
     Ok(Some(object))
 }
 
-/// The object directory and those it borrows from, each once.
-fn object_dirs(objects: &Path) -> Vec<PathBuf> {
+/// The object directory and those it borrows from, each once; whether git would complain of one of them.
+fn object_dirs(objects: &Path) -> (Vec<PathBuf>, bool) {
     // Hardly any repository borrows: then there is nothing that could come twice.
     if fs::symlink_metadata(objects.join("info/alternates")).is_err() {
-        return vec![objects.to_path_buf()];
+        return (vec![objects.to_path_buf()], false);
     }
     let mut dirs = Vec::new();
     let mut seen = HashSet::new();
-    let mut waiting = vec![objects.to_path_buf()];
-    while let Some(dir) = waiting.pop() {
-        // One that is not there is no error to git either: the object that is missed will be.
-        let Ok(real) = fs::canonicalize(&dir) else { continue };
+    let mut is_odd = false;
+    let mut waiting = vec![(objects.to_path_buf(), 0)];
+    while let Some((dir, depth)) = waiting.pop() {
+        // One that is not there ends nothing: the object that is missed will.
+        let Ok(real) = fs::canonicalize(&dir) else {
+            is_odd = true;
+            continue;
+        };
         if !seen.insert(real) {
             continue;
         }
-        let text = fs::read(dir.join("info/alternates")).unwrap_or_default();
+        let text = read_regular(&dir.join("info/alternates")).unwrap_or_default();
         let lines: Vec<_> = text
             .split(|&byte| byte == b'\n')
             .filter(|line| !line.is_empty() && line.first() != Some(&b'#'))
-            .map(|line| dir.join(OsStr::from_bytes(line)))
+            .map(|line| {
+                is_odd |= line.first() == Some(&b'"');
+                (dir.join(OsStr::from_bytes(line)), depth + 1)
+            })
             .collect();
+        is_odd |= depth > ALTERNATES_DEPTH_MAX && !lines.is_empty();
         waiting.extend(lines.into_iter().rev());
         dirs.push(dir);
     }
-    dirs
+    (dirs, is_odd)
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,7 +12,7 @@ use memmap2::Mmap;
 use pyi_git::delta_cache::DeltaCache;
 use pyi_git::midx::MultiPackIndex;
 use pyi_git::oid::OidPrefix;
-use pyi_git::pack::{PackError, PackReader};
+use pyi_git::pack::{PackError, PackLimits, PackReader};
 use pyi_git::pack_entry::EntryHeader;
 use pyi_git::pack_index::{PackIndex, PrefixMatch};
 use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
@@ -27,6 +28,8 @@ pub(crate) struct Pack {
     path: PathBuf,
     number: u32,
     in_midx: bool,
+    /// Objects above this are refused.
+    max_object_bytes: u64,
     reader: OnceLock<std::result::Result<PackReader<Mmap>, Error>>,
     /// Where the entries begin, ascending, each with its position in the index.
     order: OnceLock<Vec<(u64, u32)>>,
@@ -93,7 +96,12 @@ impl Pack {
         if index.pack_checksum().as_ref().map(Oid::as_bytes) != trailer {
             return Err(damaged(&self.path, "it is cut short or does not belong to its index"));
         }
-        PackReader::new(pack, index, self.number).map_err(|error| damaged(&self.path, &error.to_string()))
+        let reader = PackReader::new(pack, index, self.number);
+        let reader = reader.map_err(|error| damaged(&self.path, &error.to_string()))?;
+        Ok(reader.with_limits(PackLimits {
+            max_object_bytes: self.max_object_bytes,
+            ..PackLimits::default()
+        }))
     }
 
     fn damage(&self, error: &PackError) -> Error {
@@ -109,7 +117,8 @@ fn damaged(path: &Path, what: &str) -> Error {
 }
 
 fn map(path: &Path) -> Result<Mmap> {
-    let file = File::open(path).map_err(|error| Error::io("open", path, &error))?;
+    let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = opened.map_err(|error| Error::io("open", path, &error))?;
     // SAFETY: git never changes a pack or an index in place: it writes a new file and removes the old one, which a
     // mapping survives. Whoever cuts a mapped file short stops this process with SIGBUS, as they do git itself.
     unsafe { Mmap::map(&file) }.map_err(|error| Error::io("map", path, &error))
@@ -121,6 +130,7 @@ type Midx = (MultiPackIndex<Mmap>, Vec<Option<Arc<Pack>>>);
 /// The packs of a repository and its alternates, as they were at one moment.
 pub(crate) struct PackList {
     pub(crate) object_dirs: Vec<PathBuf>,
+    max_object_bytes: u64,
     packs: Vec<Arc<Pack>>,
     midx: Vec<Midx>,
     looked_at: Vec<(PathBuf, Option<SystemTime>)>,
@@ -129,10 +139,11 @@ pub(crate) struct PackList {
 }
 
 impl PackList {
-    /// Looks at the directories; packs that `old` had open stay open.
+    /// Looks at the directories; packs that `old` had open stay open. Objects above `max_object_bytes` count as damaged.
     pub(crate) fn scan(
         object_dirs: Vec<PathBuf>,
         format: ObjectFormat,
+        max_object_bytes: u64,
         old: Option<&PackList>,
         next_number: &mut u32,
     ) -> Result<Self> {
@@ -144,6 +155,7 @@ impl PackList {
             when,
             last_hit: AtomicUsize::new(0),
             object_dirs: Vec::new(),
+            max_object_bytes,
         };
         for objects in &object_dirs {
             let dir = objects.join("pack");
@@ -198,6 +210,7 @@ impl PackList {
                     path,
                     number: *next_number,
                     in_midx,
+                    max_object_bytes: self.max_object_bytes,
                     reader: OnceLock::new(),
                     order: OnceLock::new(),
                 })

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use pyi_git::refname::{RefNameOptions, check_ref_format};
 use pyi_git::{ObjectFormat, Oid};
 
+use super::regular::{read_regular, read_regular_itself};
 use crate::{Error, Result};
 
 /// Symbolic refs that point at symbolic refs: more than this many are a circle.
@@ -68,7 +69,17 @@ impl RefFiles {
     /// A ref that has a file of its own.
     pub(crate) fn read_loose(&self, name: &[u8]) -> Result<Option<RefValue>> {
         let path = self.path(name);
-        let text = match fs::read(&path) {
+        // Git takes a ref that is a link for a symbolic one, if it leads to a ref; only HEAD may be one here. What is no name of a ref is nowhere,
+        // wherever it would lead.
+        let read = if name.starts_with(b"refs/") {
+            if check_ref_format(name, RefNameOptions::default()).is_err() {
+                return Ok(None);
+            }
+            read_regular_itself(&path)
+        } else {
+            read_regular(&path)
+        };
+        let text = match read {
             Ok(text) => text,
             Err(error) => {
                 use io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
@@ -109,10 +120,34 @@ impl RefFiles {
     /// `packed-refs` as it stands; empty if there is none.
     pub(crate) fn packed_text(&self) -> Result<Vec<u8>> {
         let path = self.common_dir.join("packed-refs");
-        match fs::read(&path) {
+        match read_regular(&path) {
             Ok(text) => Ok(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(Error::io("read", &path, &error)),
+        }
+    }
+
+    /// Git looks into a file that says it is sorted, and reads every line of any other one. O(1) or O(packed refs).
+    pub(crate) fn check_packed(&self, text: &[u8]) -> Result<()> {
+        let wrong = || self.broken(b"packed-refs", "a line in it is malformed");
+        let first = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        if text.last().is_some_and(|&byte| byte != b'\n') {
+            return Err(wrong());
+        }
+        if first.starts_with(b"# pack-refs with:") && first.ends_with(b" sorted ") {
+            return Ok(());
+        }
+        let hex_len = self.format.hex_len();
+        let is_name = |text: &[u8]| text.len() == hex_len && text.iter().all(u8::is_ascii_hexdigit);
+        let is_line = |line: &[u8]| match line.split_at_checked(hex_len) {
+            _ if line.starts_with(b"#") => true,
+            _ if line.starts_with(b"^") => line.get(1..).is_some_and(is_name),
+            Some((hex, rest)) => is_name(hex) && rest.len() > 1 && rest.starts_with(b" "),
+            None => line.is_empty(),
+        };
+        match text.split(|&byte| byte == b'\n').all(is_line) {
+            true => Ok(()),
+            false => Err(wrong()),
         }
     }
 

@@ -125,7 +125,10 @@ impl Repository {
         }
         for (index, candidate) in record.candidates.iter_mut().enumerate() {
             candidate.name = format!("{name}/{index}");
-            paths::check_name("workspace", &candidate.name)?;
+        }
+        // The longest; digits behind a slash are allowed in every name.
+        if let Some(last) = record.candidates.last() {
+            paths::check_name("workspace", &last.name)?;
         }
         if let Some(old) = desk::load_changed(&self.engine, name, None)?
             && !is_living(&old.record)

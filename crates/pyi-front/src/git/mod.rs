@@ -103,6 +103,16 @@ impl Answer {
         }
     }
 
+    /// Whether nothing in it is quoted that the configuration wants as it is: `\\303`, which a file may have as well.
+    fn check_quotes(&self, repository: &GitRepository) -> Native<()> {
+        let quoted = |part: &[u8]| matches!(part, [b'\\', b'2' | b'3', b'0'..=b'7', b'0'..=b'7']);
+        let has_quoted = |text: &[u8]| text.windows(4).any(quoted);
+        if repository.shows_all_bytes() && (has_quoted(&self.out) || has_quoted(&self.err)) {
+            return Err(Reason::of("config", "core"));
+        }
+        Ok(())
+    }
+
     fn done(out: Vec<u8>) -> Self {
         Answer::with_status(out, 0)
     }
@@ -253,7 +263,9 @@ fn answer(parsed: &Parsed<'_>, switch: &Switch, input: &Input) -> Native<Answer>
     if repository.config().get("pager", None, command.name).is_some() {
         return Err(Reason::of("config", "pager"));
     }
-    (command.run)(parsed, &repository, input)
+    let answer = (command.run)(parsed, &repository, input)?;
+    answer.check_quotes(&repository)?;
+    Ok(answer)
 }
 
 /// Options have to be written out.

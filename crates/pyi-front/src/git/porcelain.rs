@@ -10,7 +10,7 @@ use std::io::IsTerminal;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use pyi_engine::git::{DiskSite, Environment, PartlyWritten, Unsupported};
+use pyi_engine::git::{DiskSite, Environment, PartlyWritten, Unsupported, read_regular};
 use pyi_git::argv::Parsed;
 use pyi_git::command::{self, Failure};
 use pyi_git::config::{Config, parse_bool};
@@ -58,7 +58,6 @@ const SECTIONS_REFUSED: &[&str] = &[
     "commitgraph",
     "format",
     "interactive",
-    "log",
     "notes",
     "status",
     "submodule",
@@ -71,6 +70,8 @@ const SECTIONS_REFUSED_MOVING: &[&str] = &["checkout", "merge", "reset", "stash"
 const ADVICE_REFUSED: &[&str] = &["detachedhead", "resetnorefreshwarning"];
 /// Commands that write files of the work tree, or keep its index to themselves.
 const MOVING: &[&str] = &["checkout", "mv", "reset", "restore", "rm", "stash", "switch"];
+/// Those after which nothing is in the middle of a merge.
+const ENDING: &[&str] = &["checkout", "commit", "reset", "stash", "switch"];
 /// Those that say how it went on stderr.
 const TELLING: &[&str] = &["checkout", "switch"];
 /// Settings of `core` that must be on, and off, if they are there.
@@ -104,10 +105,14 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     if moves {
         check_moving(repository)?;
     }
+    // The note of a merge goes with what ends it.
+    if ENDING.contains(&name) && repository.git().has("AUTO_MERGE") {
+        return Err(Reason::new("repository-state"));
+    }
     repository.objects()?;
     repository.check_history()?;
     if matches!(name, "log" | "show") {
-        check_extras(repository)?;
+        check_notes(repository)?;
     }
     // After `clone --no-checkout` all files are still to come.
     if matches!(name, "checkout" | "reset" | "switch") && !has_index(repository) {
@@ -128,7 +133,7 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     if moves {
         site.compare_by_seconds();
     }
-    let ends_merge = matches!(name, "checkout" | "commit" | "reset" | "stash" | "switch");
+    let ends_merge = matches!(name, "checkout" | "reset" | "stash" | "switch");
     if site.is_in_progress() || (ends_merge && site.has_merged_tree()) {
         return Err(Reason::new("repository-state"));
     }
@@ -149,13 +154,12 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
         return Err(Reason::new("not-done"));
     }
     let status = u8::try_from(outcome.status).map_err(|_| Reason::new("status"))?;
-    let below = !repository.prefix().is_empty();
     let is_told = status == 0 && TELLING.contains(&name);
     // Git takes back what a commit that is not made did to the index.
     let is_undone = name == "commit" && status > 0 && site.has_staged();
-    let is_known = !below && !site.has_staged() && diagnostics::is_known(status, &outcome);
+    let is_known = !site.has_staged() && diagnostics::is_known(status, &outcome);
     let is_told = is_told || is_known;
-    if (!outcome.stderr.is_empty() && !is_told) || is_undone || (status > 1 && !is_known) || (below && status > 0) {
+    if (!outcome.stderr.is_empty() && !is_told) || is_undone || (status > 1 && !is_known) {
         return Err(Reason::new("diagnostics"));
     }
     if is_known {
@@ -172,6 +176,12 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     if is_refreshed && (status > 0 || is_partial(name, input)) {
         return Err(Reason::new("refresh"));
     }
+    let answer = Answer {
+        out: outcome.stdout,
+        err: outcome.stderr,
+        status,
+    };
+    answer.check_quotes(repository)?;
     // Where git runs too, it is git that writes.
     if input.may_stream && is_refreshed && !writes {
         // A diff of some files makes git look at all.
@@ -198,11 +208,7 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
             Err(failure) => return Err(reason(failure)),
         }
     }
-    Ok(Answer {
-        out: outcome.stdout,
-        err: outcome.stderr,
-        status,
-    })
+    Ok(answer)
 }
 
 /// Whether git would write down what it found out about files, for commands to come that only look at the index.
@@ -285,12 +291,13 @@ fn check_config(repository: &GitRepository, writes: bool) -> Native<()> {
             "diff" => key == "renames" && flag.is_some(),
             "commit" | "tag" => key == "gpgsign" && flag == Some(false),
             "branch" => entry.subsection.is_some(),
+            "log" => key == "showsignature" && flag == Some(false),
             "index" => !writes || (matches!(key, "version" | "threads") && has_index(repository)),
             _ if SECTIONS_REFUSED.contains(&section) => false,
             _ => !(writes && SECTIONS_REFUSED_WRITING.contains(&section)),
         };
         if !sound {
-            let known = ["core", "color", "advice", "diff", "commit", "tag", "branch"];
+            let known = ["core", "color", "advice", "diff", "commit", "log", "tag", "branch"];
             let known = known.iter().chain(SECTIONS_REFUSED).chain(SECTIONS_REFUSED_WRITING);
             let told = known.into_iter().find(|known| **known == section).unwrap_or(&"core");
             return Err(Reason::of("config", told));
@@ -317,7 +324,7 @@ fn check_sources(input: &Input) -> Native<()> {
     let mut paths: Vec<PathBuf> = SYSTEM_CONFIG.iter().map(PathBuf::from).collect();
     paths.extend(std::env::var_os("GIT_CONFIG_SYSTEM").map(PathBuf::from));
     for path in paths {
-        let text = match fs::read(&path) {
+        let text = match read_regular(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(_) => return Err(Reason::of("config", "system")),
@@ -369,15 +376,15 @@ fn check_place(repository: &GitRepository) -> Native<()> {
 }
 
 /// What is shown beside commits.
-fn check_extras(repository: &GitRepository) -> Native<()> {
+fn check_notes(repository: &GitRepository) -> Native<()> {
     let has_notes = fs::symlink_metadata(repository.git().path().join("refs/notes")).is_ok()
         || repository
             .git()
             .packed_refs()?
             .windows(12)
             .any(|part| part == b" refs/notes/");
-    if has_notes || fs::symlink_metadata(repository.top().join(".mailmap")).is_ok() {
-        return Err(Reason::new("notes-or-mailmap"));
+    if has_notes {
+        return Err(Reason::new("notes"));
     }
     Ok(())
 }

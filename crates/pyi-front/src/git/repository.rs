@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use pyi_engine::git::{GitDirectory, ObjectDatabase, ObjectFormat};
+use pyi_engine::git::{GitDirectory, ObjectDatabase, ObjectFormat, read_regular};
 use pyi_git::argv::Parsed;
 use pyi_git::config::{Config, ConfigEntry, parse_bool};
 
@@ -38,6 +38,7 @@ const CORE_BOOLEANS: &[&str] = &[
     "ignorecase",
     "logallrefupdates",
     "preloadindex",
+    "quotepath",
     "symlinks",
     "trustctime",
     "untrackedcache",
@@ -130,6 +131,11 @@ impl GitRepository {
 
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Whether bytes above 127 stand in paths as they are. Here they are quoted: an answer that has any is git's then.
+    pub(crate) fn shows_all_bytes(&self) -> bool {
+        self.config.boolean("core", None, "quotepath") == Ok(Some(false))
     }
 
     /// The objects, if none is replaced by another one.
@@ -251,7 +257,7 @@ fn find(here: &Path) -> Native<(PathBuf, PathBuf)> {
 }
 
 fn is_git_directory(path: &Path) -> bool {
-    let Ok(head) = fs::read(path.join("HEAD")) else {
+    let Ok(head) = read_regular(&path.join("HEAD")) else {
         return false;
     };
     let is_link = fs::symlink_metadata(path.join("HEAD")).is_ok_and(|head| head.is_symlink());
@@ -263,7 +269,7 @@ fn is_git_directory(path: &Path) -> bool {
 }
 
 fn read_config(path: &Path) -> Native<Config> {
-    match fs::read(path) {
+    match read_regular(path) {
         Ok(text) => Config::parse(&text).map_err(|_| Reason::of("config", "malformed")),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Config::default()),
         Err(_) => Err(Reason::of("config", "unreadable")),

@@ -185,3 +185,64 @@ fn a_file_and_a_directory_change_places() {
     assert_eq!(place.pyi(&["checkout", "-q", "other"]).status, 1);
     assert!(place.path("project/src/deep/mine").exists());
 }
+
+/// Git merges where a stash comes back, and leaves a note of it that commands like `commit` take away.
+#[test]
+fn a_stash_that_comes_back_leaves_gits_note_of_a_merge() {
+    let place = Place::new();
+    place.write("project/README.md", "mine\n");
+    place.git(&["stash", "-q"]);
+    let tree = place.git(&["rev-parse", "stash^{tree}"]);
+    place.git(&["status"]);
+    assert!(!only(&place, &["stash", "pop", "-q"]));
+    let note = || fs::read_to_string(place.path("project/.git/AUTO_MERGE"));
+    assert_eq!(note().unwrap(), tree);
+    assert!(!only(&place, &["status", "--short"]));
+    assert!(only(&place, &["commit", "-qam", "x"]));
+    place.ok(&["commit", "-qam", "x"]);
+    assert!(note().is_err());
+    assert!(!only(&place, &["log", "-1"]));
+}
+
+/// Git stops at a file of packed refs that it has to read whole and does not understand.
+#[test]
+fn packed_refs_that_are_malformed_are_gits_to_complain_of() {
+    let place = Place::new();
+    let oid = place.git(&["rev-parse", "HEAD"]);
+    let oid = oid.trim_end();
+    for (text, is_gits) in [
+        ("outside\n".to_owned(), true),
+        (format!("{oid} refs/heads/packed"), true),
+        (format!("{oid} refs/heads/packed\n^{oid}\n"), false),
+        (
+            format!("# pack-refs with: peeled fully-peeled sorted \n{oid} refs/heads/packed\n"),
+            false,
+        ),
+    ] {
+        place.write("project/.git/packed-refs", &text);
+        assert_eq!(only(&place, &["log", "-1"]), is_gits, "{text}");
+    }
+}
+
+/// A context that no int holds was a multiplication too large.
+#[test]
+fn a_context_beyond_every_number_is_gits() {
+    let place = Place::new();
+    place.write("project/README.md", "mine\n");
+    assert!(only(&place, &["diff", "-U18446744073709551615"]));
+    assert!(only(&place, &["diff", "-U9223372036854775808"]));
+    assert_eq!(place.ok(&["diff", "-U99999"]), place.git(&["diff", "-U99999"]));
+}
+
+/// Removing one file made the index young, and others that only a filter can compare stopped the command in the middle.
+#[test]
+fn who_has_filters_has_git_before_anything_is_removed() {
+    let place = Place::new();
+    place.write("project/.gitattributes", "*.py filter=x\n");
+    place.git(&["config", "filter.x.clean", "cat"]);
+    place.git(&["add", "-A"]);
+    place.git(&["commit", "-q", "-m", "Filters"]);
+    let said = place.pyi(&["rm", "-q", "README.md"]);
+    assert_eq!((said.status, said.err.as_str()), (0, ""));
+    assert_eq!(place.git(&["status", "--porcelain"]), "D  README.md\n");
+}

@@ -232,3 +232,65 @@ fn files_below_a_link_are_listed_as_git_lists_them() {
         );
     }
 }
+
+/// In a history of one second, commits that were counted for one side turned out to be common after the count had ended.
+#[test]
+fn how_far_branches_of_one_second_are_apart() {
+    let place = Place::new();
+    let commit = |name: &str| place.git(&["commit", "-q", "--allow-empty", "-m", name]);
+    place.git(&["checkout", "-q", "-b", "base"]);
+    (0..6).for_each(|number| drop(commit(&format!("Step {number}"))));
+    place.git(&["checkout", "-q", "-b", "other", "base~3"]);
+    commit("Beside");
+    place.git(&["checkout", "-q", "-b", "upstream", "base"]);
+    commit("Step 6");
+    commit("Step 7");
+    place.git(&["checkout", "-q", "-b", "mine", "base"]);
+    commit("Amended");
+    place.git(&["merge", "-q", "other"]);
+    place.git(&["branch", "-q", "--set-upstream-to", "upstream"]);
+    place.git(&["status"]);
+    for words in [
+        &["status", "-sb"][..],
+        &["status", "--porcelain=v2", "--branch"],
+        &["branch", "-vv"],
+    ] {
+        assert_eq!(place.ok(words), place.git(words), "{words:?}");
+    }
+    assert!(
+        place
+            .ok(&["status", "-sb"])
+            .starts_with("## mine...upstream [ahead 3, behind 2]")
+    );
+}
+
+/// IDEs want paths as they are, and no signatures, with every command: only answers that quote a path are git's.
+#[test]
+fn paths_that_are_wanted_as_they_are() {
+    let place = Place::new();
+    let with =
+        |words: &[&'static str]| [&["-c", "core.quotepath=false", "-c", "log.showSignature=false"], words].concat();
+    place.git(&["status"]);
+    for umlaut in [false, true] {
+        if umlaut {
+            place.write("project/\u{e4}.txt", "x\n");
+        }
+        for words in [
+            &["status", "--short"][..],
+            &["ls-files", "-o"],
+            &["log", "-1"],
+            &["ls-tree", "HEAD"],
+        ] {
+            let words = with(words);
+            assert_eq!(place.ok(&words), place.git(&words), "{words:?}");
+            let output = place
+                .command(PYI)
+                .env("PYI_GIT_NATIVE", "only")
+                .args(&words)
+                .output()
+                .unwrap();
+            let quotes = umlaut && matches!(words[4], "status" | "ls-files");
+            assert_eq!(is_handed_over(&output), quotes, "{words:?} {output:?}");
+        }
+    }
+}

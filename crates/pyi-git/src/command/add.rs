@@ -155,7 +155,11 @@ fn check(
 }
 
 /// The directory that all paths are in, if it is gone and one above it is there: git looks into it, and says so.
-fn missing_directory(call: &mut Call<'_>, pathspec: &Pathspec, ignored: &mut Ignored) -> Run<Option<Vec<u8>>> {
+pub(crate) fn missing_directory(
+    call: &mut Call<'_>,
+    pathspec: &Pathspec,
+    ignored: &mut Ignored,
+) -> Run<Option<Vec<u8>>> {
     let Some((first, others)) = pathspec.items.split_first() else {
         return Ok(None);
     };

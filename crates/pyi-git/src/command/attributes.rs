@@ -9,6 +9,9 @@ use super::{Call, Change, Failure, Found, Run, Version, View, unavailable};
 use crate::ignore::{IgnoreStack, PatternList};
 use crate::path::directories_above;
 
+/// From this length on git does not read a line.
+const LINE_MAX_BYTES: usize = 2048;
+
 /// What a line asks for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
@@ -24,7 +27,20 @@ pub struct Asked {
     pub driver: bool,
 }
 
-fn asked(words: &str) -> Asked {
+impl Asked {
+    fn add(&mut self, other: Asked) {
+        self.text |= other.text;
+        self.eol |= other.eol;
+        self.convert |= other.convert;
+        self.diff |= other.diff;
+        self.driver |= other.driver;
+    }
+}
+
+/// Names that stand for other words (`[attr]name words`).
+type Macros = HashMap<String, Asked>;
+
+fn asked(words: &str, macros: &Macros) -> Asked {
     let mut asked = Asked::default();
     for word in words.split_ascii_whitespace() {
         let word = word.trim_start_matches(['-', '!']);
@@ -37,7 +53,11 @@ fn asked(words: &str) -> Asked {
             "diff" if word.contains('=') => asked.driver = true,
             "diff" => asked.diff = true,
             "filter" | "ident" | "working-tree-encoding" => asked.convert = true,
-            _ => {}
+            name => {
+                if let Some(meant) = macros.get(name) {
+                    asked.add(*meant);
+                }
+            }
         }
     }
     asked
@@ -46,27 +66,51 @@ fn asked(words: &str) -> Asked {
 /// The lines of one file; `None`: it has some that are not understood.
 type Lines = Option<Vec<(IgnoreStack, Asked)>>;
 
-fn lines(directory: &[u8], text: &[u8]) -> Lines {
+fn lines(directory: &[u8], text: &[u8], macros: &mut Macros) -> Lines {
+    let text = String::from_utf8_lossy(text);
+    let is_meant = |line: &&str| !line.is_empty() && !line.starts_with('#');
+    // Git warns of long lines, and passes them over.
+    if text.lines().any(|line| line.len() >= LINE_MAX_BYTES) {
+        return None;
+    }
+    // Twice: they may be made of those that come later.
+    for _ in 0..2 {
+        for line in text.lines().map(str::trim).filter(is_meant) {
+            let Some(line) = line.strip_prefix("[attr]") else {
+                continue;
+            };
+            let (name, words) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            // Git allows them at the top only.
+            if !directory.is_empty() || name.is_empty() || !name.chars().all(is_plain) || name == "binary" {
+                return None;
+            }
+            let meant = asked(words, macros);
+            macros.entry(name.to_owned()).or_default().add(meant);
+        }
+    }
     let mut lines = Vec::new();
-    for line in String::from_utf8_lossy(text).lines() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
+    for line in text.lines().map(str::trim).filter(is_meant) {
+        if line.starts_with("[attr]") {
             continue;
         }
-        if line.starts_with("[attr]") || line.starts_with(['"', '!']) {
+        if line.starts_with(['"', '!']) {
             return None;
         }
         let (pattern, words) = line.split_once([' ', '\t']).unwrap_or((line, ""));
         let mut stack = IgnoreStack::new(false);
         stack.push_directory(directory, PatternList::parse(pattern.as_bytes()).into());
-        lines.push((stack, asked(words)));
+        lines.push((stack, asked(words, macros)));
     }
     Some(lines)
 }
 
 /// The `.gitattributes` files that were read so far.
 #[derive(Default)]
-pub struct Attributes(HashMap<Vec<u8>, Option<Arc<Lines>>>);
+pub struct Attributes {
+    lines: HashMap<Vec<u8>, Option<Arc<Lines>>>,
+    macros: Macros,
+}
 
 impl Attributes {
     /// What is asked for a path, by all files of attributes above it; `None` if one of them is not understood. `read` gives the content of a file, if it
@@ -81,15 +125,15 @@ impl Attributes {
     ) -> Result<Option<Asked>, Failure> {
         let mut all = Asked::default();
         for directory in [&b""[..]].into_iter().chain(directories_above(path)) {
-            let known = match self.0.get(directory) {
+            let known = match self.lines.get(directory) {
                 Some(known) => known.clone(),
                 None => {
                     let name = match directory {
                         [] => b".gitattributes".to_vec(),
                         _ => [directory, b"/.gitattributes"].concat(),
                     };
-                    let found = read(&name)?.map(|text| Arc::new(lines(directory, &text)));
-                    self.0.insert(directory.to_vec(), found.clone());
+                    let found = read(&name)?.map(|text| Arc::new(lines(directory, &text, &mut self.macros)));
+                    self.lines.insert(directory.to_vec(), found.clone());
                     found
                 }
             };
@@ -97,11 +141,7 @@ impl Attributes {
             let Some(known) = &*known else { return Ok(None) };
             for (stack, asked) in known {
                 if stack.matched(path, false).is_some() {
-                    all.text |= asked.text;
-                    all.eol |= asked.eol;
-                    all.convert |= asked.convert;
-                    all.diff |= asked.diff;
-                    all.driver |= asked.driver;
+                    all.add(*asked);
                 }
             }
         }
@@ -124,7 +164,7 @@ fn for_path(call: &mut Call<'_>, path: &[u8]) -> Run<Asked> {
     })?;
     match found {
         Some(asked) => Ok(asked),
-        None => unavailable("a .gitattributes file with macros or quoted patterns"),
+        None => unavailable("a .gitattributes file with quoted patterns, or macros below the top"),
     }
 }
 

@@ -133,6 +133,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     };
     start(call, &mut walk, &revisions, given.has("all"))?;
     let wanted = Wanted::of(&given)?;
+    if !wanted.authors.is_empty() && call.has_mailmap()? {
+        return unavailable("git log --author where people are shown under other names");
+    }
     let mut skip = given.number("skip")?.unwrap_or(0);
     let mut shown = Vec::new();
     while limit.is_none_or(|limit| shown.len() < limit) {

@@ -63,6 +63,10 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     match kind {
         "others" => {
             let standard = given.has("exclude-standard");
+            let mut ignored = Ignored::new(call)?;
+            if super::add::missing_directory(call, &pathspec, &mut ignored)?.is_some() {
+                return unavailable("a directory that is not there");
+            }
             if let Some(found) = call.site.untracked(false, !standard, &pathspec.roots())? {
                 for path in found.iter().filter(|path| pathspec.matches(path)) {
                     let path = show(call, path);
@@ -70,7 +74,6 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
                 }
                 return Ok(0);
             }
-            let mut ignored = Ignored::new(call)?;
             for change in call.site.changes(View::Index, View::Work)? {
                 if change.old.is_some() || !pathspec.matches(&change.path) {
                     continue;

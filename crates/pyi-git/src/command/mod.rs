@@ -22,6 +22,7 @@ mod ignored;
 mod log;
 mod ls_files;
 mod ls_tree;
+mod mailmap;
 mod merge_base;
 mod mv;
 mod names;
@@ -51,6 +52,7 @@ mod twoway;
 mod walk;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use attributes::{Asked, Attributes};
 pub use site::{Change, Failure, Found, Site, Version, View};
@@ -130,6 +132,8 @@ pub(crate) struct Call<'a> {
     pub(crate) command: String,
     /// From the top to the directory that arguments are relative to, with a slash behind; empty at the top.
     pub(crate) prefix: Vec<u8>,
+    /// Who is shown for whom, once it was asked for.
+    pub(crate) mailmap: Option<Arc<mailmap::Mailmap>>,
 }
 
 impl Call<'_> {
@@ -190,6 +194,7 @@ pub fn run_below(
         config: Config::default(),
         command: String::new(),
         prefix: prefix.to_vec(),
+        mailmap: None,
     };
     let ended = start(&mut call, argv);
     let (mut outcome, unavailable) = match ended {
@@ -230,6 +235,7 @@ pub fn receive(site: &mut dyn Site, new: &Oid) -> Result<(), Failure> {
         config: Config::default(),
         command: "receive-pack".to_owned(),
         prefix: Vec::new(),
+        mailmap: None,
     };
     let moved = read_config(&mut call).and_then(|_| call.move_head(new, b"push"));
     match moved {

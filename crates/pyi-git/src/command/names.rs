@@ -51,13 +51,25 @@ impl ReadCommit {
     }
 }
 
-/// Whether a signature is `NAME <MAIL> SECONDS ZONE` and nothing else.
+/// Whether a signature is `NAME <MAIL> SECONDS ZONE` and nothing else, and git shows of it what stands there. Some have no name, or a zone of six digits.
 fn is_plain(line: &[u8]) -> bool {
     let Ok(signature) = Signature::parse(line) else {
         return false;
     };
     let plain = |part: &[u8]| !part.iter().any(|byte| b"<>".contains(byte));
-    plain(&signature.name) && plain(&signature.mail) && signature.seconds >= 0 && signature.to_bytes() == line
+    let known = signature.to_bytes();
+    let zone_at = |text: &[u8]| text.iter().rposition(|&byte| byte == b' ').map_or(0, |at| at + 1);
+    let same = |line: &[u8]| {
+        let (before, zone) = line.split_at(zone_at(line));
+        let (sign, digits) = zone.split_at_checked(1).unwrap_or_default();
+        let short = digits
+            .strip_prefix(b"0")
+            .filter(|_| digits.len() == 6)
+            .unwrap_or(digits);
+        known == [before, sign, short].concat()
+    };
+    let is_same = same(line) || (signature.name.is_empty() && line.strip_prefix(b" ").is_some_and(same));
+    plain(&signature.name) && plain(&signature.mail) && signature.seconds >= 0 && is_same
 }
 
 /// When somebody committed, if the line leaves no doubt about it.

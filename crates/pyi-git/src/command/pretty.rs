@@ -119,7 +119,8 @@ impl Call<'_> {
             }
             self.line(&[&line]);
         }
-        let (author, committer) = (who(&commit.author), who(&commit.committer));
+        let author = self.shown_person(who(&commit.author))?;
+        let committer = self.shown_person(who(&commit.committer))?;
         let label: &[u8] = if style.pretty == Pretty::Fuller {
             b"Author:     "
         } else {

@@ -170,6 +170,17 @@ pub trait Site {
         false
     }
 
+    /// A file of the work tree that git itself reads (`.mailmap`), as it stands there; `None`: there is no such file.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn plain_file(&mut self, path: &[u8]) -> Result<Option<Bytes>, Failure> {
+        match self.find(View::Work, path)? {
+            Some(Found::File(version)) if version.kind() == 0o100_000 => self.content(&version).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// The path of the work tree, where it is a directory.
     fn top(&self) -> Option<&[u8]> {
         None

@@ -61,6 +61,10 @@ pub(crate) fn collect(
 /// What the index does not have and no rule ignores; `collapse`: a directory stands for all in it.
 pub(crate) fn list_untracked(call: &mut Call<'_>, pathspec: &Pathspec, collapse: bool) -> Run<Vec<Vec<u8>>> {
     if let Some(mut found) = call.site.untracked(collapse, false, &pathspec.roots())? {
+        let mut ignored = Ignored::new(call)?;
+        if super::add::missing_directory(call, pathspec, &mut ignored)?.is_some() {
+            return unavailable("a directory that is not there");
+        }
         if collapse && pathspec.is_wild() {
             return unavailable("wildcards with directories that are not tracked");
         }

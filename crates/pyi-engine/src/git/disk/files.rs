@@ -1,6 +1,5 @@
 //! The files of a work tree: looked at, compared with the index, listed. No symlink is followed.
 
-use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 
@@ -10,6 +9,7 @@ use pyi_git::index::IndexStat;
 use pyi_git::index_view::EntryView;
 use pyi_git::{ObjectFormat, ObjectKind, Oid, hash_object};
 
+use super::super::regular::read_regular;
 use super::pending::Refreshed;
 use super::{DiskSite, unsupported};
 use crate::Error;
@@ -17,6 +17,9 @@ use crate::sandbox::os::{Dir, FileType, Stat};
 
 /// Begins the id of a version that is a file of the work tree, followed by its number: no object's name begins so.
 const MARK: [u8; 16] = [0xff; 16];
+
+/// More bytes of one file than this are not held in memory.
+const CONTENT_MAX_BYTES: u64 = 256 << 20;
 
 /// A file of the work tree that was looked at.
 pub(super) struct WorkFile {
@@ -288,7 +291,7 @@ impl DiskSite<'_> {
         Ok(Some(oid))
     }
 
-    fn read_work(&mut self, path: &[u8], mode: u32) -> Result<Bytes, Failure> {
+    pub(super) fn read_work(&mut self, path: &[u8], mode: u32) -> Result<Bytes, Failure> {
         let mut place = std::mem::take(&mut self.place);
         let read = (|| {
             let Some((directory, name)) = place.of(&self.root, path)? else {
@@ -298,11 +301,16 @@ impl DiskSite<'_> {
                 return directory.read_link(name);
             }
             let mut content = Vec::new();
-            directory.file(name)?.read_to_end(&mut content)?;
+            directory
+                .file(name)?
+                .take(CONTENT_MAX_BYTES + 1)
+                .read_to_end(&mut content)?;
             Ok(content)
         })();
         self.place = place;
         match read {
+            // Git does not hold large ones in memory.
+            Ok(content) if content.len() as u64 > CONTENT_MAX_BYTES => unsupported("so much content"),
             Ok(content) => Ok(content.into()),
             Err(error) => Err(self.io("read", path, &error)),
         }
@@ -428,7 +436,7 @@ impl DiskSite<'_> {
     /// A file of the git directory, as it stands.
     pub(super) fn git_file(&self, name: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
         let path = self.git.path().join(std::ffi::OsStr::from_bytes(name));
-        match fs::read(&path) {
+        match read_regular(&path) {
             Ok(content) => Ok(Some(content)),
             Err(error)
                 if matches!(

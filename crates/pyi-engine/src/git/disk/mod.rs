@@ -18,7 +18,7 @@ mod write;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,6 +31,7 @@ use pyi_git::{ObjectFormat, Oid};
 
 use super::directory::GitDirectory;
 use super::ref_files::RefValue;
+use super::regular::read_regular;
 use crate::Error;
 use crate::sandbox::os::{Dir, FileType};
 use files::{Place, Seen, WorkFile, stored};
@@ -59,6 +60,9 @@ const IN_PROGRESS: [&str; 13] = [
     "sequencer",
     "MERGE_MSG",
 ];
+
+/// What a merge that is over leaves behind (a stash that was popped, a commit that was reverted), until the next commit.
+const AUTO_MERGE: &str = "AUTO_MERGE";
 
 /// What is met is not done here; git does it. Nothing was written.
 #[derive(Debug, thiserror::Error)]
@@ -154,7 +158,7 @@ impl<'r> DiskSite<'r> {
             return unsupported("a .gitattributes that is no file");
         }
         for path in excludes {
-            match fs::read(path) {
+            match read_regular(path) {
                 Ok(text) => site.excludes.push(Arc::new(PatternList::parse(&text))),
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
                 Err(_) => return unsupported("rules that cannot be read"),
@@ -176,10 +180,10 @@ impl<'r> DiskSite<'r> {
             || (self.git.has("info") && (there("info/sparse-checkout") || there("info/attributes")))
     }
 
-    /// Whether a merge, or a stash that was applied, left the tree that it came to. Commands that end it take it away.
+    /// Whether the tree of a merge that is over is still there: commits take it away, and so do commands that move HEAD or take all files back.
     #[must_use]
     pub fn has_merged_tree(&self) -> bool {
-        self.git.has("AUTO_MERGE")
+        self.git.has(AUTO_MERGE)
     }
 
     /// Whether the index remembers conflicts that were resolved: commands that go elsewhere forget them.
@@ -230,9 +234,14 @@ impl<'r> DiskSite<'r> {
         }
         let path = self.git.path().join("index");
         let failed = |error: &io::Error| Error::io("read", &path, error);
-        let view = match fs::File::open(&path) {
+        // A pipe is not waited for.
+        let mut options = fs::OpenOptions::new();
+        let view = match options.read(true).custom_flags(libc::O_NONBLOCK).open(&path) {
             Ok(file) => {
                 let about = file.metadata().map_err(|error| failed(&error))?;
+                if !about.is_file() {
+                    return unsupported("an index that is no file");
+                }
                 let bytes = whole(file, about.len()).map_err(|error| failed(&error))?;
                 self.index_time = (u32::try_from(about.mtime())?, u32::try_from(about.mtime_nsec())?);
                 if self.by_seconds {

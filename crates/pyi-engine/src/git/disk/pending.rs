@@ -1,7 +1,6 @@
 //! What a command has changed so far, and nobody else sees yet.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -10,8 +9,10 @@ use pyi_git::command::{Failure, Site, Version, View};
 use pyi_git::index::{IndexEntry, IndexStat};
 use pyi_git::index_view::IndexView;
 use pyi_git::path::{directories_above, validate_path, validate_symlink_component};
+use pyi_git::refname::{RefNameOptions, check_ref_format};
 use pyi_git::{Object, ObjectKind, Oid};
 
+use super::super::regular::read_regular;
 use super::files::{index_stat, oid_of};
 use super::plan::Plan;
 use super::{DiskSite, trees, unsupported};
@@ -65,6 +66,8 @@ pub(super) struct Pending {
     pub(super) config: Option<Vec<u8>>,
     /// The message of the commit that was made.
     pub(super) message: Option<Vec<u8>>,
+    /// Whether a commit was made.
+    pub(super) is_committed: bool,
 }
 
 impl Pending {
@@ -292,6 +295,16 @@ impl DiskSite<'_> {
                 return unsupported("the configuration of a branch");
             }
         }
+        // What stands behind `ref:` in HEAD may be anything, and leads anywhere.
+        let of = name.strip_prefix(b"logs/").unwrap_or(name);
+        let of = of
+            .windows(2)
+            .rposition(|pair| pair == b"/@")
+            .and_then(|at| of.get(..at))
+            .unwrap_or(of);
+        if of.starts_with(b"refs/") && check_ref_format(of, RefNameOptions::default()).is_err() {
+            return unsupported("a name that no ref may have");
+        }
         let is_plain = matches!(name, b"HEAD" | b"ORIG_HEAD" | b"AUTO_MERGE" | b"config") && content.is_some();
         if !is_plain && !name.starts_with(b"refs/") && !name.starts_with(b"logs/") {
             return unsupported("a changed git directory");
@@ -317,7 +330,7 @@ impl DiskSite<'_> {
             Some(lines) => lines.clone(),
             None => {
                 let path = self.git.path().join("logs").join(std::ffi::OsStr::from_bytes(of));
-                let text = match fs::read(&path) {
+                let text = match read_regular(&path) {
                     Ok(text) => text,
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
                     Err(error) => return Err(Error::io("read", &path, &error).into()),

@@ -9,6 +9,7 @@ use pyi_cas::Bytes;
 use pyi_git::command::{Change, Failure, Found, Site, Version, View};
 use pyi_git::config::Config;
 use pyi_git::oid::OidPrefix;
+use pyi_git::refname::{RefNameOptions, check_ref_format};
 use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 
 use super::files::{Seen, oid_of, stored};
@@ -35,6 +36,14 @@ impl Site for DiskSite<'_> {
 
     fn is_directory(&self) -> bool {
         true
+    }
+
+    fn plain_file(&mut self, path: &[u8]) -> Result<Option<Bytes>, Failure> {
+        match self.stat(path)? {
+            None => Ok(None),
+            Some(stat) if stat.file_type() == FileType::File => self.read_work(path, 0o100_644).map(Some),
+            Some(_) => unsupported("a file that is no file"),
+        }
     }
 
     fn top(&self) -> Option<&[u8]> {
@@ -316,6 +325,12 @@ impl Site for DiskSite<'_> {
         }
         if !name.starts_with(b"refs/") {
             let found = self.git_file(name)?;
+            if name == b"HEAD"
+                && let Some(target) = found.as_deref().and_then(|text| text.strip_prefix(b"ref:"))
+                && check_ref_format(target.trim_ascii(), RefNameOptions::default()).is_err()
+            {
+                return unsupported("a HEAD that is broken");
+            }
             if name == b"HEAD" && self.head.is_none() {
                 self.head.clone_from(&found);
             }
@@ -358,6 +373,7 @@ impl Site for DiskSite<'_> {
     }
 
     fn committed(&mut self, _: &Oid, message: &[u8]) -> Result<(), Failure> {
+        self.pending.is_committed = true;
         self.drafted(message)
     }
 }

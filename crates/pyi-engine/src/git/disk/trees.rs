@@ -320,8 +320,9 @@ impl<'i> Below<'i> {
             .and_then(|known| known.children.iter().find(|child| child.name == name));
         // A directory whose tree is known says how many entries it has.
         let end = match known.and_then(|known| known.tree.as_ref()) {
-            Some((count, _)) => at + *count as usize,
-            None => self.view.end_of(at..self.range.end, path.get(..prefix_len)?),
+            // One without entries would never end; git takes no notice of it either.
+            Some((count, _)) if *count > 0 => at + *count as usize,
+            _ => self.view.end_of(at..self.range.end, path.get(..prefix_len)?),
         };
         Some((name, Some(at..end.min(self.range.end))))
     }
@@ -367,6 +368,9 @@ pub(super) fn build(
             .iter()
             .position(|old| old.name == child)
             .map(|found| old.swap_remove(found));
+        if prefix.iter().filter(|byte| **byte == b'/').count() > DEPTH_MAX {
+            return unsupported("trees that are too deep");
+        }
         let built = build(view, at..end, above + slash + 1, found, child, made)?;
         if let Some((_, oid)) = &built.tree {
             rows.push((child, MODE_TREE, *oid));

@@ -13,6 +13,8 @@ use crate::sandbox::os::{Dir, FileType};
 
 /// Directories in directories.
 const DEPTH_MAX: usize = 512;
+/// Git reads no file of rules that is longer.
+const RULES_MAX_BYTES: u64 = 100 << 20;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -291,7 +293,12 @@ fn read_rules(directory: &Dir, kind: Option<FileType>) -> Result<Option<Arc<Patt
     match kind {
         Some(FileType::File) => {
             let mut text = Vec::new();
-            directory.file(b".gitignore")?.read_to_end(&mut text)?;
+            let file = directory.file(b".gitignore")?;
+            file.take(RULES_MAX_BYTES + 1).read_to_end(&mut text)?;
+            // Git warns, and reads nothing of it.
+            if text.len() as u64 > RULES_MAX_BYTES {
+                return unsupported("rules that are so long");
+            }
             Ok(Some(Arc::new(PatternList::parse(&text))))
         }
         Some(FileType::Directory) => Ok(None),

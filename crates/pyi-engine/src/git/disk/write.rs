@@ -21,6 +21,7 @@ use pyi_git::object::encode_loose;
 
 use super::super::odb::loose_path;
 use super::super::ref_files::RefValue;
+use super::super::regular::read_regular;
 use super::files::Seen;
 use super::guard::{self, Guard, Held};
 use super::plan::Ready;
@@ -145,6 +146,10 @@ impl DiskSite<'_> {
         if (head.is_some() || logs_head) && self.git_file(b"HEAD")? != self.head {
             return unsupported("a HEAD that changed meanwhile");
         }
+        self.refuse_linked_files(&admin)?;
+        if has_plan && self.has_attributes {
+            self.refuse_filters()?;
+        }
         let is_commit = self.pending.message.is_some();
         if let Some(message) = self.pending.message.take() {
             let path = self.git.path().join("COMMIT_EDITMSG");
@@ -154,6 +159,9 @@ impl DiskSite<'_> {
             true => land(self.git.path(), &admin, moves).and_then(|()| index.map_or(Ok(()), Lock::land)),
             false => self.land_files(&admin, moves, index, ready),
         };
+        if landed.is_ok() && self.pending.is_committed && self.has_merged_tree() {
+            let _ = fs::remove_file(self.git.path().join(super::AUTO_MERGE));
+        }
         drop((head, held));
         landed.map_err(|failure| PartlyWritten(failure.to_string()).into())
     }
@@ -184,6 +192,25 @@ impl DiskSite<'_> {
             lock.land()?;
         }
         land(self.git.path(), behind, last)
+    }
+
+    /// Nothing that is written as it stands, without a lock, may lead elsewhere.
+    fn refuse_linked_files(&self, admin: &[(Vec<u8>, Option<Bytes>)]) -> Result<(), Failure> {
+        let mut names: Vec<&[u8]> = admin.iter().filter_map(|(name, _)| log_of(name)).collect();
+        names.dedup();
+        let logs = self.git.path().join("logs");
+        let mut paths: Vec<PathBuf> = names
+            .into_iter()
+            .map(|name| logs.join(OsStr::from_bytes(name)))
+            .collect();
+        if self.pending.message.is_some() {
+            paths.push(self.git.path().join("COMMIT_EDITMSG"));
+        }
+        let is_link = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+        if paths.iter().any(is_link) {
+            return unsupported("a file that is no file");
+        }
+        Ok(())
     }
 
     fn refuse_hooks(&self) -> Result<(), Failure> {
@@ -276,11 +303,24 @@ impl DiskSite<'_> {
             let now = self.stat(entry.path())?.map(|stat| super::files::index_stat(&stat));
             let same_stat =
                 now.is_some_and(|now| super::files::is_same_second(&now, &IndexStat { dev: now.dev, ..known }));
-            if same_stat && matches!(self.look(&entry)?, Seen::Changed(_)) {
+            // Files may have been written by now: what cannot be compared (a filter), git has to look at.
+            if same_stat && matches!(self.look(&entry), Ok(Seen::Changed(_)) | Err(_)) {
                 unsure.push(at);
             }
         }
         Ok(view.encode(&unsure)?)
+    }
+
+    /// Files that [`DiskSite::index_bytes`] would have to compare, and only git can.
+    fn refuse_filters(&mut self) -> Result<(), Failure> {
+        let view = self.view()?;
+        for entry in (0..view.len()).map(|at| view.entry(at)) {
+            let is_racy = entry.stat().mtime_seconds >= self.index_time.0;
+            if is_racy && self.pending.plan.at(entry.path()).is_none() {
+                self.look(&entry)?;
+            }
+        }
+        Ok(())
     }
 
     /// Objects whose names git finds nowhere else, as loose ones.
@@ -422,24 +462,24 @@ fn land(git: &Path, admin: &[(Vec<u8>, Option<Bytes>)], moves: Vec<Move>) -> Res
     Ok(())
 }
 
+/// The ref whose log it is.
+fn log_of(name: &[u8]) -> Option<&[u8]> {
+    let rest = name.strip_prefix(b"logs/")?;
+    rest.get(..rest.windows(2).rposition(|pair| pair == b"/@")?)
+}
+
 /// `logs/<ref>/@<number>`: a line comes, or (the last one) goes; `logs/<ref>/@`: how many there are, or that the log goes.
 fn write_log(git: &Path, name: &[u8], content: Option<&Bytes>) -> Result<(), Failure> {
-    let Some(rest) = name.strip_prefix(b"logs/") else {
-        return Ok(());
-    };
-    let Some(at) = rest.windows(2).rposition(|pair| pair == b"/@") else {
-        return Ok(());
-    };
-    let of = rest.get(..at).unwrap_or_default();
+    let Some(of) = log_of(name) else { return Ok(()) };
     let path = git.join("logs").join(OsStr::from_bytes(of));
-    let is_count = rest.ends_with(b"/@");
+    let is_count = name.ends_with(b"/@");
     let failed = |error: io::Error| Error::io("write", &path, &error);
     let Some(line) = content else {
         if is_count {
             let _ = fs::remove_file(&path);
             return Ok(());
         }
-        let text = fs::read(&path).map_err(failed)?;
+        let text = read_regular(&path).map_err(failed)?;
         let rest = text.strip_suffix(b"\n").unwrap_or(&text);
         let end = rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let mut lock = Lock::take(path.clone())?;

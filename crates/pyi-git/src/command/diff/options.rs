@@ -6,6 +6,9 @@ use crate::command::{Call, Run, say, unavailable};
 
 use super::Pair;
 
+/// As many lines around a change as git can count to.
+const CONTEXT_MAX: usize = 1 << 30;
+
 /// The options' names.
 pub(crate) const TABLE: &[(&str, Takes)] = &[
     ("u|p|patch", Takes::Nothing),
@@ -84,6 +87,10 @@ impl Options {
                     let Some(count) = given.number("unified")? else {
                         continue;
                     };
+                    // Beyond an int git counts in its own way.
+                    if count > CONTEXT_MAX {
+                        return unavailable(format!("git --unified={count}"));
+                    }
                     options.context = count;
                     Format::Patch
                 }
