@@ -397,7 +397,9 @@ def test_links_that_git_would_have_to_read(tmp_path: Path, shim: Path, name: byt
         out = world.blob(os.fsencode(world.outside / "x"))
         world.commit(world.tree([("120000", name, out), ("100644", b"a.txt", world.blob(b"a\n"))]), "evil")
 
-    alike(tmp_path, shim, build, MOVES)
+    # Whether git warns of rules that are a link depends on whether it has to read a file, and so on the clock.
+    check = alone if name == b".gitattributes" else alike
+    check(tmp_path, shim, build, MOVES)
 
 
 @pytest.mark.parametrize(
