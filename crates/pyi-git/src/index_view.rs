@@ -4,26 +4,25 @@
 //! every entry and change a few entries: for them [`IndexView`] keeps the bytes and where each entry begins. Versions 2 and 3 are laid out so that an
 //! entry's bytes do not depend on where it stands; a file of version 4 is laid out anew when it is read.
 
+mod entry;
+
 use std::cmp::Ordering;
 use std::ops::Range;
 
 use ::bytes::Bytes;
 
 use crate::bytes::{be16, be32};
-use crate::index::{Index, IndexEntry, IndexError, IndexStat, IndexVersion};
+use crate::index::{Index, IndexEntry, IndexError, IndexVersion};
 use crate::index_ext::{CacheTree, parse_cache_tree, parse_root, write_cache_tree};
 use crate::oid::{Hasher, ObjectFormat, Oid};
 use crate::path::leads_out;
 
+pub use self::entry::EntryView;
+use self::entry::{FLAG_ASSUME_VALID, FLAG_EXTENDED, FLAGS_STAGE, STAT_BYTES, path_of, scan_entry};
+
 const HEADER_BYTES: usize = 12;
-/// Bytes of an entry before its object name.
-const STAT_BYTES: usize = 40;
 /// Where the size of the file stands in an entry.
 const SIZE_AT: usize = 36;
-const FLAG_ASSUME_VALID: u16 = 0x8000;
-const FLAG_EXTENDED: u16 = 0x4000;
-const FLAGS_STAGE: u16 = 0x3000;
-const FLAG_NAME_MASK: u16 = 0x0fff;
 
 /// What the `TREE` extension says.
 #[derive(Clone, Debug)]
@@ -48,87 +47,6 @@ pub struct IndexView {
     known: Known,
     resolve_undo: Option<Bytes>,
     skipped: Vec<[u8; 4]>,
-}
-
-/// An entry, where it stands.
-#[derive(Clone, Copy, Debug)]
-pub struct EntryView<'i> {
-    format: ObjectFormat,
-    raw: &'i [u8],
-    path: &'i [u8],
-}
-
-impl<'i> EntryView<'i> {
-    /// The path, relative to the work tree, with `/`.
-    #[must_use]
-    pub const fn path(&self) -> &'i [u8] {
-        self.path
-    }
-
-    fn word(&self, number: usize) -> u32 {
-        be32(self.raw, 4 * number).unwrap_or_default()
-    }
-
-    fn flags(&self) -> u16 {
-        be16(self.raw, STAT_BYTES + self.format.raw_len()).unwrap_or_default()
-    }
-
-    /// The mode: 100644, 100755, 120000, 160000.
-    #[must_use]
-    pub fn mode(&self) -> u32 {
-        self.word(6)
-    }
-
-    /// The object.
-    #[must_use]
-    pub fn oid(&self) -> Oid {
-        let raw = self.raw.get(STAT_BYTES..STAT_BYTES + self.format.raw_len());
-        Oid::from_bytes(self.format, raw.unwrap_or_default()).unwrap_or(self.format.null_oid())
-    }
-
-    /// The raw name of the object.
-    #[must_use]
-    pub fn raw_oid(&self) -> &'i [u8] {
-        let raw = self.raw.get(STAT_BYTES..STAT_BYTES + self.format.raw_len());
-        raw.unwrap_or_default()
-    }
-
-    /// 0, or 1 to 3 for base, ours and theirs of a conflict.
-    #[must_use]
-    pub fn stage(&self) -> u8 {
-        ((self.flags() & FLAGS_STAGE) >> 12) as u8
-    }
-
-    /// What is known about the file.
-    #[must_use]
-    pub fn stat(&self) -> IndexStat {
-        IndexStat {
-            ctime_seconds: self.word(0),
-            ctime_nanos: self.word(1),
-            mtime_seconds: self.word(2),
-            mtime_nanos: self.word(3),
-            dev: self.word(4),
-            ino: self.word(5),
-            uid: self.word(7),
-            gid: self.word(8),
-            size: self.word(9),
-        }
-    }
-
-    /// The entry, taken apart.
-    #[must_use]
-    pub fn to_entry(&self) -> IndexEntry {
-        let mut entry = IndexEntry::new(self.path, self.mode(), self.oid());
-        entry.stat = self.stat();
-        entry.stage = self.stage();
-        let flags = self.flags();
-        entry.assume_valid = flags & FLAG_ASSUME_VALID != 0;
-        if flags & FLAG_EXTENDED != 0 {
-            let extended = be16(self.raw, STAT_BYTES + self.format.raw_len() + 2).unwrap_or_default();
-            entry.set_extended_flags(extended);
-        }
-        entry
-    }
 }
 
 impl IndexView {
@@ -537,67 +455,4 @@ impl IndexView {
 
 fn offset(at: usize) -> Result<u32, IndexError> {
     u32::try_from(at).map_err(|_| IndexError::Truncated(at))
-}
-
-/// The path in the bytes of an entry.
-fn path_of(format: ObjectFormat, raw: &[u8]) -> &[u8] {
-    let flags_at = STAT_BYTES + format.raw_len();
-    let flags = be16(raw, flags_at).unwrap_or_default();
-    let start = if flags & FLAG_EXTENDED == 0 {
-        flags_at + 2
-    } else {
-        flags_at + 4
-    };
-    let rest = raw.get(start..).unwrap_or_default();
-    let declared = usize::from(flags & FLAG_NAME_MASK);
-    let len = if declared < usize::from(FLAG_NAME_MASK) {
-        declared
-    } else {
-        rest.iter().position(|&byte| byte == 0).unwrap_or(rest.len())
-    };
-    rest.get(..len).unwrap_or_default()
-}
-
-/// Checks the entry at `at`: its path, flags and mode, and where the next one begins.
-#[inline]
-fn scan_entry(
-    format: ObjectFormat,
-    version: u32,
-    body: &[u8],
-    at: usize,
-) -> Result<(&[u8], u16, u32, usize), IndexError> {
-    let truncated = || IndexError::Truncated(at);
-    let wrong = |what| IndexError::Entry { offset: at, what };
-    let raw = body.get(at..).unwrap_or_default();
-    let flags_at = STAT_BYTES + format.raw_len();
-    let flags = be16(raw, flags_at).ok_or_else(truncated)?;
-    let mode = be32(raw, 24).ok_or_else(truncated)?;
-    let mut start = flags_at + 2;
-    if flags & FLAG_EXTENDED != 0 {
-        if version < 3 {
-            return Err(wrong("extended flags in version 2"));
-        }
-        let extended = be16(raw, start).ok_or_else(truncated)?;
-        if !IndexEntry::knows_extended_flags(extended) {
-            return Err(wrong("unknown extended flags"));
-        }
-        start += 2;
-    }
-    let rest = raw.get(start..).unwrap_or_default();
-    let declared = usize::from(flags & FLAG_NAME_MASK);
-    let len = if declared < usize::from(FLAG_NAME_MASK) {
-        declared
-    } else {
-        rest.iter().position(|&byte| byte == 0).ok_or_else(truncated)?
-    };
-    let path = rest.get(..len).ok_or_else(truncated)?;
-    if rest.get(len).ok_or_else(truncated)? != &0 || path.contains(&0) {
-        return Err(wrong("path length does not fit the path"));
-    }
-    // One to eight NULs, so that the entry's length is a multiple of eight.
-    let padded = (start + len + 8) & !7;
-    if padded > raw.len() {
-        return Err(truncated());
-    }
-    Ok((path, flags, mode, at + padded))
 }
