@@ -2,6 +2,11 @@
 //!
 //! They are what people and agents run into all the time: paths and revisions that are not there. Everything else is left to git.
 
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use pyi_git::command::Outcome;
 
 /// Lines, by what stands before and behind the word that they are about.
@@ -18,6 +23,7 @@ const LINES: &[(&[u8], &[u8])] = &[
     (b"fatal: not removing '", b"' recursively without -r"),
     (b"fatal: No pathspec was given. Which files should I remove?", b""),
 ];
+const DESTINATION: &[u8] = b", destination=";
 /// What stands behind one of them.
 const BEHIND: &[&[u8]] = &[
     b"Use '--' to separate paths from revisions, like this:",
@@ -46,6 +52,38 @@ pub(crate) fn is_known(status: u8, outcome: &Outcome) -> bool {
         && first.starts_with(expected)
         && is_one(first)
         && lines.all(|line| BEHIND.contains(&line) || (line.starts_with(b"error: ") && is_one(line)))
+}
+
+/// Whether git might say something else of the words that a known failure is about: it sees where links lead, what is outside, and its own directory.
+/// `prefix` is where the command runs, below `top`.
+pub(crate) fn is_doubtful(outcome: &Outcome, top: &Path, prefix: &[u8]) -> bool {
+    let bases = [top.to_owned(), top.join(OsStr::from_bytes(prefix))];
+    let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink());
+    let mut doubtful = false;
+    for line in outcome.stderr.split(|&byte| byte == b'\n') {
+        for (before, behind) in LINES {
+            let Some(rest) = line.strip_prefix(*before).and_then(|rest| rest.strip_suffix(*behind)) else {
+                continue;
+            };
+            let is_revision = before.starts_with(b"fatal: ambiguous");
+            // Of moves both words are named.
+            let split = rest.windows(DESTINATION.len()).position(|part| part == DESTINATION);
+            let (first, second) = match split {
+                Some(at) => (rest.get(..at), rest.get(at + DESTINATION.len()..)),
+                None => (Some(rest), None),
+            };
+            for word in [first, second].into_iter().flatten() {
+                let mut parts = word.split(|&byte| byte == b'/');
+                doubtful |= parts.any(|part| part == b".." || part.eq_ignore_ascii_case(b".git"));
+                for base in &bases {
+                    let path = base.join(OsStr::from_bytes(word));
+                    let within = path.ancestors().skip(1).take_while(|above| above.starts_with(base));
+                    doubtful |= within.into_iter().any(is_link) || (is_revision && fs::symlink_metadata(&path).is_ok());
+                }
+            }
+        }
+    }
+    doubtful
 }
 
 #[cfg(test)]

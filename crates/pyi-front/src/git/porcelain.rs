@@ -157,7 +157,13 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     let is_told = status == 0 && TELLING.contains(&name);
     // Git takes back what a commit that is not made did to the index.
     let is_undone = name == "commit" && status > 0 && site.has_staged();
-    let is_known = !site.has_staged() && diagnostics::is_known(status, &outcome);
+    let is_known = !site.has_staged()
+        && diagnostics::is_known(status, &outcome)
+        && !diagnostics::is_doubtful(&outcome, repository.top(), prefix);
+    // Who holds the lock is what git complains of first.
+    if status > 0 && fs::symlink_metadata(repository.git().path().join("index.lock")).is_ok() {
+        return Err(Reason::new("locked"));
+    }
     let is_told = is_told || is_known;
     if (!outcome.stderr.is_empty() && !is_told) || is_undone || (status > 1 && !is_known) {
         return Err(Reason::new("diagnostics"));
