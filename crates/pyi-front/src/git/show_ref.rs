@@ -34,6 +34,10 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, _: &Input) -> Native<Ans
         return Err(Reason::of("option", "hash"));
     }
     let names_too = !parsed.is_on("hash");
+    // Git names what a tag leads to even then.
+    if !names_too && parsed.is_on("dereference") {
+        return Err(Reason::of("option", "dereference"));
+    }
     let mut out = Vec::new();
     let mut show = |name: &[u8], oid: Oid, peel_tags: bool| -> Native<()> {
         // Git stops at a ref whose object is missing.

@@ -24,6 +24,10 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         None => given.has("hash"),
     };
     let (quiet, peeled) = (given.has("quiet"), given.has("dereference"));
+    // Git names what a tag leads to even then.
+    if digits && peeled {
+        return unavailable("git show-ref --hash --dereference");
+    }
     if given.has("verify") {
         if given.rest.is_empty() {
             return Err(call.die("--verify requires a reference"));

@@ -112,6 +112,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         let target = String::from_utf8_lossy(&target).into_owned();
         return Err(call.die(format!("Failed to resolve '{target}' as a valid ref.")));
     };
+    if call.site.object(&oid)?.is_none() {
+        return unavailable("git tag of an object that is not there");
+    }
     let old = call.read_ref(&full)?;
     if old.is_some() && !given.has("force") {
         return Err(call.die(format!("tag '{text}' already exists")));
