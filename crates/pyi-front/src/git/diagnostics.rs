@@ -5,9 +5,10 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pyi_git::command::Outcome;
+use pyi_git::path::directories_above;
 
 /// Lines, by what stands before and behind the word that they are about.
 const LINES: &[(&[u8], &[u8])] = &[
@@ -30,65 +31,77 @@ const BEHIND: &[&[u8]] = &[
     b"'git <command> [<revision>...] -- [<file>...]'",
 ];
 
-/// Whether a command failed with nothing but such lines.
-pub(crate) fn is_known(status: u8, outcome: &Outcome) -> bool {
+/// A path or revision that a line is about.
+pub(crate) struct Word<'o> {
+    text: &'o [u8],
+    /// It may be either.
+    is_revision: bool,
+}
+
+/// What stands in a line of [`LINES`] between its beginning and its end.
+fn words_of(line: &[u8]) -> Option<Vec<Word<'_>>> {
+    let (before, rest) = LINES
+        .iter()
+        .find_map(|(before, behind)| Some((before, line.strip_prefix(*before)?.strip_suffix(*behind)?)))?;
+    let is_revision = before.starts_with(b"fatal: ambiguous");
+    // Of moves both are named.
+    let split = rest.windows(DESTINATION.len()).position(|part| part == DESTINATION);
+    let texts = match split {
+        Some(at) => vec![rest.get(..at)?, rest.get(at + DESTINATION.len()..)?],
+        None => vec![rest],
+    };
+    Some(texts.into_iter().map(|text| Word { text, is_revision }).collect())
+}
+
+/// The words that a failed command complains of, if it said nothing but such lines. O(what it said).
+pub(crate) fn known(status: u8, outcome: &Outcome) -> Option<Vec<Word<'_>>> {
     let expected = match status {
         1 => &b"error: "[..],
         128 => b"fatal: ",
-        _ => return false,
+        _ => return None,
     };
-    let said = outcome.stderr.strip_suffix(b"\n").unwrap_or_default();
-    let mut lines = said.split(|&byte| byte == b'\n');
+    let said = outcome.stderr.strip_suffix(b"\n")?;
+    if !outcome.stdout.is_empty() || !said.starts_with(expected) {
+        return None;
+    }
+    let mut words = Vec::new();
+    for (number, line) in said.split(|&byte| byte == b'\n').enumerate() {
+        if number > 0 && BEHIND.contains(&line) {
+            continue;
+        }
+        if number > 0 && !line.starts_with(b"error: ") {
+            return None;
+        }
+        words.extend(words_of(line)?);
+    }
     // Before the first commit there are other words for these.
-    let is_head = |word: &[u8]| word.starts_with(b"HEAD") || word.starts_with(b"@");
-    let is_one = |line: &[u8]| {
-        LINES.iter().any(|(before, behind)| {
-            line.strip_prefix(*before)
-                .is_some_and(|rest| rest.ends_with(behind) && !is_head(rest))
-        })
-    };
-    let first = lines.next().unwrap_or_default();
-    outcome.stdout.is_empty()
-        && first.starts_with(expected)
-        && is_one(first)
-        && lines.all(|line| BEHIND.contains(&line) || (line.starts_with(b"error: ") && is_one(line)))
+    let is_head = |word: &Word<'_>| word.text.starts_with(b"HEAD") || word.text.starts_with(b"@");
+    (!words.iter().any(is_head)).then_some(words)
 }
 
-/// Whether git might say something else of the words that a known failure is about: it sees where links lead, what is outside, and its own directory.
-/// `prefix` is where the command runs, below `top`.
-pub(crate) fn is_doubtful(outcome: &Outcome, top: &Path, prefix: &[u8]) -> bool {
+/// Whether git might say something else of these words: it sees where links lead, what is outside, and its own directory. `prefix` is where the command runs,
+/// below `top`. O(directories above them) looks at files.
+pub(crate) fn are_doubtful(words: &[Word<'_>], top: &Path, prefix: &[u8]) -> bool {
     let bases = [top.to_owned(), top.join(OsStr::from_bytes(prefix))];
-    let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink());
-    let mut doubtful = false;
-    for line in outcome.stderr.split(|&byte| byte == b'\n') {
-        for (before, behind) in LINES {
-            let Some(rest) = line.strip_prefix(*before).and_then(|rest| rest.strip_suffix(*behind)) else {
-                continue;
-            };
-            let is_revision = before.starts_with(b"fatal: ambiguous");
-            // Of moves both words are named.
-            let split = rest.windows(DESTINATION.len()).position(|part| part == DESTINATION);
-            let (first, second) = match split {
-                Some(at) => (rest.get(..at), rest.get(at + DESTINATION.len()..)),
-                None => (Some(rest), None),
-            };
-            for word in [first, second].into_iter().flatten() {
-                let mut parts = word.split(|&byte| byte == b'/');
-                doubtful |= parts.any(|part| part == b".." || part.eq_ignore_ascii_case(b".git"));
-                for base in &bases {
-                    let path = base.join(OsStr::from_bytes(word));
-                    let within = path.ancestors().skip(1).take_while(|above| above.starts_with(base));
-                    doubtful |= within.into_iter().any(is_link) || (is_revision && fs::symlink_metadata(&path).is_ok());
-                }
-            }
-        }
-    }
-    doubtful
+    words.iter().any(|word| {
+        let mut parts = word.text.split(|&byte| byte == b'/');
+        let leads_out = parts.any(|part| part == b".." || part.eq_ignore_ascii_case(b".git"));
+        let is_seen = |base: &PathBuf| {
+            let about = |path: &[u8]| fs::symlink_metadata(base.join(OsStr::from_bytes(path)));
+            directories_above(word.text).any(|above| about(above).is_ok_and(|about| about.is_symlink()))
+                || (word.is_revision && about(word.text).is_ok())
+        };
+        leads_out || bases.iter().any(is_seen)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_known(status: u8, outcome: &Outcome) -> bool {
+        known(status, outcome).is_some()
+    }
 
     fn outcome(stdout: &str, stderr: &str) -> Outcome {
         Outcome {

@@ -133,8 +133,7 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     if moves {
         site.compare_by_seconds();
     }
-    let ends_merge = matches!(name, "checkout" | "reset" | "stash" | "switch");
-    if site.is_in_progress() || (ends_merge && site.has_merged_tree()) {
+    if site.is_in_progress() {
         return Err(Reason::new("repository-state"));
     }
     if matches!(name, "checkout" | "reset" | "switch") && site.remembers_conflicts().map_err(reason)? {
@@ -158,8 +157,8 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     // Git takes back what a commit that is not made did to the index.
     let is_undone = name == "commit" && status > 0 && site.has_staged();
     let is_known = !site.has_staged()
-        && diagnostics::is_known(status, &outcome)
-        && !diagnostics::is_doubtful(&outcome, repository.top(), prefix);
+        && diagnostics::known(status, &outcome)
+            .is_some_and(|words| !diagnostics::are_doubtful(&words, repository.top(), prefix));
     // Who holds the lock is what git complains of first.
     if status > 0 && fs::symlink_metadata(repository.git().path().join("index.lock")).is_ok() {
         return Err(Reason::new("locked"));

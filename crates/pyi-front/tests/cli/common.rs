@@ -184,3 +184,13 @@ pub(crate) fn snapshot(name: &str, text: &str) {
         file.display()
     );
 }
+
+/// The same words to both, in the project: status, output and complaint are the same.
+pub(crate) fn same(place: &Place, words: &[&str]) {
+    let (ours, theirs) = (place.pyi(words), place.run("git", words));
+    assert_eq!(
+        (ours.status, ours.out, ours.err),
+        (theirs.status, theirs.out, theirs.err),
+        "{words:?}"
+    );
+}

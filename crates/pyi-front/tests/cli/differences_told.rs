@@ -3,18 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use crate::common::{PYI, Place};
+use crate::common::{PYI, Place, same};
 use crate::work_tree::is_handed_over;
-
-/// The same words to both, in the project: status, output and complaint are the same.
-fn same(place: &Place, words: &[&str]) {
-    let (ours, theirs) = (place.pyi(words), place.run("git", words));
-    assert_eq!(
-        (ours.status, ours.out, ours.err),
-        (theirs.status, theirs.out, theirs.err),
-        "{words:?}"
-    );
-}
 
 #[test]
 fn a_word_for_several_revisions_names_none_by_itself() {

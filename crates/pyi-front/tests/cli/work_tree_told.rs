@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::common::{PYI, Place};
+use crate::common::{PYI, Place, same};
 use crate::work_tree::is_handed_over;
 
 #[test]
@@ -224,12 +224,7 @@ fn files_below_a_link_are_listed_as_git_lists_them() {
         &["status", "-s"],
         &["diff", "--stat"],
     ] {
-        let (ours, theirs) = (place.pyi(words), place.run("git", words));
-        assert_eq!(
-            (ours.status, ours.out, ours.err),
-            (theirs.status, theirs.out, theirs.err),
-            "{words:?}"
-        );
+        same(&place, words);
     }
 }
 

@@ -112,9 +112,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         let target = String::from_utf8_lossy(&target).into_owned();
         return Err(call.die(format!("Failed to resolve '{target}' as a valid ref.")));
     };
-    if call.site.object(&oid)?.is_none() {
+    let Some(object) = call.site.object(&oid)? else {
         return unavailable("git tag of an object that is not there");
-    }
+    };
     let old = call.read_ref(&full)?;
     if old.is_some() && !given.has("force") {
         return Err(call.die(format!("tag '{text}' already exists")));
@@ -134,16 +134,12 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         if message.split(|&byte| byte == b'\n').any(|line| line.starts_with(b"#")) {
             return unavailable("a message with comments");
         }
-        let kind = match call.site.object(&oid)? {
-            // Git has advice about it.
-            Some(object) if object.kind == ObjectKind::Tag && call.site.is_directory() => {
-                return unavailable("git tag of a tag");
-            }
-            Some(object) => object.kind,
-            None => return unavailable("git tag of an object that is not there"),
-        };
+        // Git has advice about it.
+        if object.kind == ObjectKind::Tag && call.site.is_directory() {
+            return unavailable("git tag of a tag");
+        }
         let tagger = call.identity(Capacity::Committer)?.to_bytes();
-        let header = format!("object {oid}\ntype {}\ntag {text}\ntagger ", kind.as_str());
+        let header = format!("object {oid}\ntype {}\ntag {text}\ntagger ", object.kind.as_str());
         let raw = [header.as_bytes(), &tagger, b"\n\n", &message].concat();
         call.site.keep_object(ObjectKind::Tag, raw)?
     } else {

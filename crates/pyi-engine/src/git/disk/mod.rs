@@ -61,9 +61,6 @@ const IN_PROGRESS: [&str; 13] = [
     "MERGE_MSG",
 ];
 
-/// What a merge that is over leaves behind (a stash that was popped, a commit that was reverted), until the next commit.
-const AUTO_MERGE: &str = "AUTO_MERGE";
-
 /// What is met is not done here; git does it. Nothing was written.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} is git's to deal with; unset PYI_GIT_NATIVE to let it")]
@@ -178,12 +175,6 @@ impl<'r> DiskSite<'r> {
         let there = |name: &str| fs::symlink_metadata(self.git.path().join(name)).is_ok();
         IN_PROGRESS.into_iter().any(|name| self.git.has(name))
             || (self.git.has("info") && (there("info/sparse-checkout") || there("info/attributes")))
-    }
-
-    /// Whether the tree of a merge that is over is still there: commits take it away, and so do commands that move HEAD or take all files back.
-    #[must_use]
-    pub fn has_merged_tree(&self) -> bool {
-        self.git.has(AUTO_MERGE)
     }
 
     /// Whether the index remembers conflicts that were resolved: commands that go elsewhere forget them.

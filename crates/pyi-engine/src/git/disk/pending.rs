@@ -66,8 +66,6 @@ pub(super) struct Pending {
     pub(super) config: Option<Vec<u8>>,
     /// The message of the commit that was made.
     pub(super) message: Option<Vec<u8>>,
-    /// Whether a commit was made.
-    pub(super) is_committed: bool,
 }
 
 impl Pending {

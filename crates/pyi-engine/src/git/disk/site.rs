@@ -373,7 +373,6 @@ impl Site for DiskSite<'_> {
     }
 
     fn committed(&mut self, _: &Oid, message: &[u8]) -> Result<(), Failure> {
-        self.pending.is_committed = true;
         self.drafted(message)
     }
 }

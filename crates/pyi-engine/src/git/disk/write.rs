@@ -159,9 +159,6 @@ impl DiskSite<'_> {
             true => land(self.git.path(), &admin, moves).and_then(|()| index.map_or(Ok(()), Lock::land)),
             false => self.land_files(&admin, moves, index, ready),
         };
-        if landed.is_ok() && self.pending.is_committed && self.has_merged_tree() {
-            let _ = fs::remove_file(self.git.path().join(super::AUTO_MERGE));
-        }
         drop((head, held));
         landed.map_err(|failure| PartlyWritten(failure.to_string()).into())
     }
