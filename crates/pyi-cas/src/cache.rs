@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-use crate::id::{Id, IdMap};
+use crate::id::Id;
+use crate::id_table::IdTable;
 
 const SHARDS: usize = 64;
 /// What an entry costs beside its content: map, ring and the allocation's header.
@@ -21,7 +22,7 @@ pub struct BlobCache {
 
 #[derive(Default)]
 struct Shard {
-    places: IdMap<u32>,
+    places: IdTable,
     ring: Vec<Option<Entry>>,
     vacant: Vec<u32>,
     hand: usize,
@@ -61,8 +62,7 @@ impl BlobCache {
     /// The content of an object, if it is cached. O(1), below 100 ns; copies no content.
     pub fn get(&self, id: &Id) -> Option<Bytes> {
         let shard = self.shards[self.shard(id)].read();
-        let place = *shard.places.get(id)?;
-        let entry = shard.ring[place as usize].as_ref()?;
+        let entry = shard.ring[shard.place(id)?].as_ref()?;
         // Only written if it changes: a hot entry's cache line stays shared between cores.
         if !entry.used_since.load(Ordering::Relaxed) {
             entry.used_since.store(true, Ordering::Relaxed);
@@ -77,7 +77,7 @@ impl BlobCache {
             return;
         }
         let home = self.shard(id);
-        if self.shards[home].read().places.contains_key(id) {
+        if self.shards[home].read().place(id).is_some() {
             return;
         }
         // Room is made first, in other shards too if the own one has nothing, so that the budget holds for all together.
@@ -108,8 +108,16 @@ impl BlobCache {
 }
 
 impl Shard {
+    fn place(&self, id: &Id) -> Option<usize> {
+        let is_of = |entry: &Entry| entry.id == *id;
+        let place = self
+            .places
+            .get(id, |place| self.ring[place as usize].as_ref().is_some_and(is_of))?;
+        Some(place as usize)
+    }
+
     fn insert(&mut self, id: &Id, content: Bytes) -> bool {
-        if self.places.contains_key(id) {
+        if self.place(id).is_some() {
             return false;
         }
         let entry = Some(Entry {
@@ -127,7 +135,7 @@ impl Shard {
                 (self.ring.len() - 1) as u32
             }
         };
-        self.places.insert(*id, place);
+        self.places.insert(id, place);
         true
     }
 
@@ -153,7 +161,7 @@ impl Shard {
     fn remove(&mut self, place: usize) -> usize {
         match self.ring[place].take() {
             Some(entry) => {
-                self.places.remove(&entry.id);
+                self.places.remove(&entry.id, place as u32);
                 self.vacant.push(place as u32);
                 entry.content.len() + ENTRY_BYTES
             }

@@ -1,11 +1,10 @@
 //! Index of the records in unsealed segments, in memory: this process's own and what it has read of the other
 //! writers' tails. Sharded, so that writers and readers rarely meet.
 
-use std::collections::hash_map::Entry;
-
 use parking_lot::RwLock;
 
 use crate::id::{Id, IdMap};
+use crate::id_table::IdTable;
 use crate::prefix::HexPrefix;
 
 const SHARDS: usize = 64;
@@ -31,9 +30,24 @@ impl Location {
 /// One part of the index.
 #[derive(Default)]
 struct Shard {
-    first: IdMap<Location>,
+    /// The copies that are found, in the order in which they came: adding one writes behind the last one, which is in the processor's
+    /// cache.
+    first: Vec<(Id, Location)>,
+    places: IdTable,
     /// Further copies, which are found once the first one is gone. Few: it takes two writers who store one object at a time.
     further: IdMap<Vec<Location>>,
+}
+
+impl Shard {
+    fn place(&self, id: &Id) -> Option<usize> {
+        let place = self.places.get(id, |place| self.first[place as usize].0 == *id)?;
+        Some(place as usize)
+    }
+
+    fn add(&mut self, id: &Id, location: Location) {
+        self.places.insert(id, self.first.len() as u32);
+        self.first.push((*id, location));
+    }
 }
 
 /// The index.
@@ -54,29 +68,30 @@ impl Recent {
 
     /// O(1).
     pub(crate) fn get(&self, id: &Id) -> Option<Location> {
-        self.shard(id.0[0]).read().first.get(id).copied()
+        let shard = self.shard(id.0[0]).read();
+        shard.place(id).map(|place| shard.first[place].1)
     }
 
     /// Adds a record; of several copies the first known one is found, unless `is_stale` says that it is of no use. O(1).
     pub(crate) fn insert(&self, id: Id, location: Location, is_stale: impl FnOnce(&Location) -> bool) {
         let mut shard = self.shard(id.0[0]).write();
-        let Shard { first, further } = &mut *shard;
-        match first.entry(id) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(location);
-            }
-            Entry::Occupied(known) if *known.get() == location => {}
-            Entry::Occupied(mut known) => {
-                let other = if is_stale(known.get()) {
-                    known.insert(location)
-                } else {
-                    location
-                };
-                let others = further.entry(id).or_default();
-                if !others.contains(&other) {
-                    others.push(other);
-                }
-            }
+        let Some(place) = shard.place(&id) else {
+            shard.add(&id, location);
+            return;
+        };
+        let Shard { first, further, .. } = &mut *shard;
+        let known = &mut first[place].1;
+        if *known == location {
+            return;
+        }
+        let other = if is_stale(known) {
+            std::mem::replace(known, location)
+        } else {
+            location
+        };
+        let others = further.entry(id).or_default();
+        if !others.contains(&other) {
+            others.push(other);
         }
     }
 
@@ -89,7 +104,11 @@ impl Recent {
 
     /// As [`Recent::insert`], in the place of the copy that was found so far: that one is damaged, or about to go. O(1).
     pub(crate) fn replace(&self, id: Id, location: Location) {
-        self.shard(id.0[0]).write().first.insert(id, location);
+        let mut shard = self.shard(id.0[0]).write();
+        match shard.place(&id) {
+            Some(place) => shard.first[place].1 = location,
+            None => shard.add(&id, location),
+        }
     }
 
     /// All records of a segment. O(recent objects).
@@ -97,13 +116,12 @@ impl Recent {
         let mut found = Vec::new();
         for shard in &self.shards {
             let shard = shard.read();
-            let first = shard.first.iter().map(|(id, location)| (id, *location));
             let further = shard
                 .further
                 .iter()
-                .flat_map(|(id, others)| others.iter().map(move |other| (id, *other)));
-            let there = first.chain(further).filter(|(_, location)| location.slot == slot);
-            found.extend(there.map(|(id, location)| (*id, location)));
+                .flat_map(|(id, others)| others.iter().map(move |other| (*id, *other)));
+            let all = shard.first.iter().copied().chain(further);
+            found.extend(all.filter(|(_, location)| location.slot == slot));
         }
         found
     }
@@ -112,12 +130,13 @@ impl Recent {
     pub(crate) fn remove_segment(&self, slot: u32) {
         for shard in &self.shards {
             let mut shard = shard.write();
-            let Shard { first, further } = &mut *shard;
+            let Shard { first, places, further } = &mut *shard;
             further.retain(|_, others| {
                 others.retain(|location| location.slot != slot);
                 !others.is_empty()
             });
-            first.retain(|id, location| {
+            let before = first.len();
+            first.retain_mut(|(id, location)| {
                 if location.slot != slot {
                     return true;
                 }
@@ -128,8 +147,15 @@ impl Recent {
                 true
             });
             further.retain(|_, others| !others.is_empty());
+            if first.len() == before {
+                continue;
+            }
             if first.capacity() > 4 * first.len().max(64) {
                 first.shrink_to_fit();
+            }
+            *places = IdTable::with_capacity(first.len());
+            for (place, (id, _)) in first.iter().enumerate() {
+                places.insert(id, place as u32);
             }
         }
     }
@@ -188,5 +214,21 @@ mod tests {
         assert_eq!(recent.get(&id), Some(at(3)));
         recent.remove_segment(3);
         assert_eq!((recent.get(&id), recent.len()), (None, 0));
+    }
+    #[test]
+    fn what_stays_is_found_after_a_segment_is_gone() {
+        let recent = Recent::new();
+        let id = |n: u32| crate::kind::Kind::Blob.id_of(&n.to_le_bytes());
+        for n in 0..2_000 {
+            recent.insert(id(n), at(n % 3), |_| false);
+        }
+        recent.remove_segment(1);
+        for n in 0..2_000 {
+            assert_eq!(recent.get(&id(n)), (n % 3 != 1).then(|| at(n % 3)), "{n}");
+        }
+        recent.insert(id(1), at(9), |_| false);
+        recent.replace(id(3), at(8));
+        assert_eq!((recent.get(&id(1)), recent.get(&id(3))), (Some(at(9)), Some(at(8))));
+        assert_eq!(recent.of_segment(2).len(), 666);
     }
 }

@@ -12,6 +12,9 @@ use std::time::Instant;
 
 use pyi_engine::{Bytes, Kind, Repository, RepositoryOptions, Value, Workspace};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn path(mut number: u64, levels: u32) -> Vec<u8> {
     let mut parts = vec![format!("file{:02}.txt", number % 20)];
     for _ in 1..levels {

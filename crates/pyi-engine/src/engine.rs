@@ -1,13 +1,12 @@
 //! What everything on one store shares: the store, the loader, the caches.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use pyi_cas::{Batch, BlobCache, Bytes, Id, IdMap, Kind, ObjectStore};
+use pyi_cas::{Batch, BlobCache, Bytes, Id, Kind, ObjectStore};
 use pyi_tree::diff::Side;
 use pyi_tree::journal::JournalTree;
 use pyi_tree::merge::Contents;
@@ -18,6 +17,7 @@ use crate::durability::{Durability, Scratch};
 use crate::git::GitMap;
 use crate::hold::{LastCollection, LastHeld};
 use crate::lease::Leases;
+use crate::recent::Recent;
 use crate::superposition::{Shelf, Watch};
 use crate::warm::Warm;
 use crate::{Error, Result};
@@ -59,49 +59,6 @@ pub(crate) struct Engine {
     closed: AtomicBool,
 }
 
-/// Recent checkpoints by id: first in, first out, with a second chance for those that were used; bounded by the bytes
-/// that each of them added.
-struct Recent {
-    by_id: IdMap<(Arc<Snapshot>, usize, bool)>,
-    order: VecDeque<Id>,
-    used_bytes: usize,
-    budget_bytes: usize,
-}
-
-impl Recent {
-    fn get(&mut self, id: &Id) -> Option<Arc<Snapshot>> {
-        let (snapshot, _, used) = self.by_id.get_mut(id)?;
-        *used = true;
-        Some(snapshot.clone())
-    }
-
-    /// Returns what has to go for it.
-    fn insert(&mut self, snapshot: Arc<Snapshot>, cost_bytes: usize) -> Vec<Arc<Snapshot>> {
-        let id = snapshot.id;
-        let mut gone = Vec::new();
-        if self.by_id.insert(id, (snapshot, cost_bytes, false)).is_none() {
-            self.order.push_back(id);
-            self.used_bytes += cost_bytes;
-        }
-        while self.used_bytes > self.budget_bytes && self.order.len() > 1 {
-            let Some(oldest) = self.order.pop_front() else { break };
-            match self.by_id.get_mut(&oldest) {
-                Some((_, _, used)) if *used => {
-                    *used = false;
-                    self.order.push_back(oldest);
-                }
-                _ => {
-                    if let Some((snapshot, cost, _)) = self.by_id.remove(&oldest) {
-                        self.used_bytes -= cost;
-                        gone.push(snapshot);
-                    }
-                }
-            }
-        }
-        gone
-    }
-}
-
 /// Batches kept for reuse; more than this many are dropped.
 const BATCHES_KEPT: usize = 8;
 /// A batch that grew beyond this is dropped after use: emptying it would cost as much as filling it did.
@@ -125,12 +82,7 @@ impl Engine {
             git_dir,
             git_map,
             blobs: BlobCache::new(cache_bytes),
-            recent: Mutex::new(Recent {
-                by_id: IdMap::default(),
-                order: VecDeque::new(),
-                used_bytes: 0,
-                budget_bytes: cache_bytes / 2,
-            }),
+            recent: Mutex::new(Recent::new(cache_bytes / 2)),
             batches: Mutex::new(Vec::new()),
             warm: Warm::new(cache_bytes / 2),
             leases: Leases::new(),
@@ -209,10 +161,7 @@ impl Engine {
 
     /// Forgets checkpoints that are only remembered.
     pub(crate) fn forget_recent(&self) {
-        let mut recent = self.recent.lock();
-        let old = (std::mem::take(&mut recent.by_id), std::mem::take(&mut recent.order));
-        recent.used_bytes = 0;
-        drop(recent);
+        let old = self.recent.lock().take();
         drop(old);
     }
 

@@ -29,6 +29,7 @@ mod mark;
 mod memory;
 mod over;
 mod paths;
+mod recent;
 mod region;
 mod repository;
 mod retention;
