@@ -12,7 +12,9 @@ use blake3::platform::{Platform, le_bytes_from_words_32, words_from_le_bytes_32}
 use crate::id::Id;
 
 const BLOCK_BYTES: usize = 64;
-pub(crate) const CHUNK_BYTES: usize = 1024;
+const CHUNK_BYTES: usize = 1024;
+/// A content of less than two full chunks is hashed as a chain with another one beside it; two full ones the crate hashes in one vector.
+pub(crate) const ALONE_BYTES: usize = 2 * CHUNK_BYTES - 1;
 /// Longer contents keep the crate's vectors busy alone.
 const SMALL_CHUNKS: usize = 16;
 pub(crate) const SMALL_BYTES: usize = SMALL_CHUNKS * CHUNK_BYTES;
@@ -43,11 +45,45 @@ impl Hashing {
         }
     }
 
-    /// The digest of a content of at most [`CHUNK_BYTES`]. O(length). The chunks of a longer one the crate hashes side by side, which outweighs what its
+    /// The digest of a content of at most [`ALONE_BYTES`]. O(length). The chunks of a longer one the crate hashes side by side, which outweighs what its
     /// hasher costs.
-    pub(crate) fn chunk_alone(&self, content: &[u8]) -> Id {
-        debug_assert!(content.len() <= CHUNK_BYTES);
-        digest(&self.chunk(content, 0, ROOT))
+    pub(crate) fn alone(&self, content: &[u8]) -> Id {
+        debug_assert!(content.len() <= ALONE_BYTES);
+        match content.split_at_checked(CHUNK_BYTES) {
+            Some((first, tail)) if !tail.is_empty() => {
+                let (left, right) = self.two_chunks(first, tail);
+                digest(&self.parent(&left, &right, ROOT))
+            }
+            _ => digest(&self.chunk(content, 0, ROOT)),
+        }
+    }
+
+    /// A full chunk and one that is not full, a block of each in turns: a block has to wait for the one before it in its
+    /// own chunk only, so that the processor works at two at a time.
+    fn two_chunks(&self, first: &[u8], second: &[u8]) -> (Words, Words) {
+        let (mut left, mut right) = (self.key, self.key);
+        let (blocks, _) = first.as_chunks::<BLOCK_BYTES>();
+        let mut rest = second.chunks(BLOCK_BYTES).peekable();
+        for (at, block) in blocks.iter().enumerate() {
+            let begin = if at == 0 { CHUNK_START } else { 0 };
+            let end = if at + 1 == blocks.len() { CHUNK_END } else { 0 };
+            self.platform.compress_in_place(
+                &mut left,
+                block,
+                BLOCK_BYTES as u8,
+                0,
+                DERIVE_KEY_MATERIAL | begin | end,
+            );
+            if let Some(part) = rest.next() {
+                let mut block = [0; BLOCK_BYTES];
+                block[..part.len()].copy_from_slice(part);
+                let end = if rest.peek().is_none() { CHUNK_END } else { 0 };
+                let flags = DERIVE_KEY_MATERIAL | begin | end;
+                self.platform
+                    .compress_in_place(&mut right, &block, part.len() as u8, 1, flags);
+            }
+        }
+        (left, right)
     }
 
     /// The digests of contents of at most [`SMALL_BYTES`] each, in order. Whole chunks of different contents are hashed side by side. O(bytes).

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 
-use crate::hashing::{CHUNK_BYTES, Hashing, SMALL_BYTES};
+use crate::hashing::{ALONE_BYTES, Hashing, SMALL_BYTES};
 use crate::id::Id;
 
 /// What an object is.
@@ -52,8 +52,8 @@ impl Kind {
 
     /// The id of this content. O(length), about 1.5 us for 1 KB; never fails.
     pub fn id_of(self, content: &[u8]) -> Id {
-        if content.len() <= CHUNK_BYTES {
-            return HASHINGS[self as usize - 1].chunk_alone(content);
+        if content.len() <= ALONE_BYTES {
+            return HASHINGS[self as usize - 1].alone(content);
         }
         let mut hasher = blake3::Hasher::new_from_context_key(&KEYS[self as usize - 1]);
         hasher.update(content);
