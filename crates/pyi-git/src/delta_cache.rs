@@ -5,6 +5,7 @@
 //! shared between threads (each has its own, with the inflater that goes with it), so that reading takes no lock.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::object::Object;
 use crate::zlib::Inflater;
@@ -18,6 +19,32 @@ const ENTRY_OVERHEAD_BYTES: usize = 128;
 /// End of the list of slots.
 const NONE: usize = usize::MAX;
 
+/// Spreads packs and offsets, which are no secret and nobody's choice but who made the pack: a slow hash would protect them from their own objects.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(u64::from(value));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        // The map takes bits from both ends: a product has its best ones in the middle.
+        let product = u128::from(self.0 ^ value) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+}
+
 struct Slot {
     key: (u32, u64),
     /// `None` in a free slot.
@@ -30,7 +57,7 @@ struct Slot {
 pub struct DeltaCache {
     budget: usize,
     used: usize,
-    map: HashMap<(u32, u64), usize>,
+    map: HashMap<(u32, u64), usize, BuildHasherDefault<Spread>>,
     slots: Vec<Slot>,
     free: Vec<usize>,
     newest: usize,
@@ -62,7 +89,7 @@ impl DeltaCache {
         Self {
             budget: budget_bytes,
             used: 0,
-            map: HashMap::new(),
+            map: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
             newest: NONE,
@@ -83,8 +110,8 @@ impl DeltaCache {
 
     /// Keeps an object, dropping others as the budget needs; one larger than half the budget is not kept.
     pub fn put(&mut self, pack: u32, offset: u64, object: Object) {
+        self.count(&object);
         let cost = object.data.len() + ENTRY_OVERHEAD_BYTES;
-        self.offered_bytes = self.offered_bytes.saturating_add(cost as u64);
         if cost > self.budget / 2 || self.map.contains_key(&(pack, offset)) {
             return;
         }
@@ -112,6 +139,12 @@ impl DeltaCache {
         self.map.insert((pack, offset), at);
         self.used += cost;
         self.link_newest(at);
+    }
+
+    /// Counts an object that was unfolded and is not worth keeping.
+    pub(crate) fn count(&mut self, object: &Object) {
+        let cost = object.data.len() + ENTRY_OVERHEAD_BYTES;
+        self.offered_bytes = self.offered_bytes.saturating_add(cost as u64);
     }
 
     /// Drops everything; the inflater stays.

@@ -37,6 +37,7 @@ pub mod index_view;
 pub mod midx;
 pub mod object;
 pub mod oid;
+pub mod oid_set;
 pub mod pack;
 pub mod pack_entry;
 pub mod pack_index;

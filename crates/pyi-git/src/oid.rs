@@ -16,6 +16,16 @@ use crate::object::ObjectKind;
 /// The longest raw object name, that of SHA-256.
 pub const MAX_OID_LEN: usize = 32;
 
+/// What the tree without entries is called: asked for with every tree of a walk.
+const EMPTY_TREE_SHA1: [u8; MAX_OID_LEN] = [
+    0x4b, 0x82, 0x5d, 0xc6, 0x42, 0xcb, 0x6e, 0xb9, 0xa0, 0x60, 0xe5, 0x4b, 0xf8, 0xd6, 0x92, 0x88, 0xfb, 0xee, 0x49,
+    0x04, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+];
+const EMPTY_TREE_SHA256: [u8; MAX_OID_LEN] = [
+    0x6e, 0xf1, 0x9b, 0x41, 0x22, 0x5c, 0x53, 0x69, 0xf1, 0xc1, 0x04, 0xd4, 0x5d, 0x8d, 0x85, 0xef, 0xa9, 0xb0, 0x57,
+    0xb5, 0x3b, 0x14, 0xb4, 0xb9, 0xb9, 0x39, 0xdd, 0x74, 0xde, 0xcc, 0x53, 0x21,
+];
+
 /// The hash function of a repository.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ObjectFormat {
@@ -85,8 +95,14 @@ impl ObjectFormat {
 
     /// The name of the tree without entries.
     #[must_use]
-    pub fn empty_tree(self) -> Oid {
-        hash_object(self, ObjectKind::Tree, b"")
+    pub const fn empty_tree(self) -> Oid {
+        Oid {
+            bytes: match self {
+                Self::Sha1 => EMPTY_TREE_SHA1,
+                Self::Sha256 => EMPTY_TREE_SHA256,
+            },
+            format: self,
+        }
     }
 }
 
@@ -165,20 +181,19 @@ impl Oid {
     /// The name in lower-case hex.
     #[must_use]
     pub fn to_hex(&self) -> String {
-        let mut text = String::with_capacity(self.format.hex_len());
-        for &byte in self.as_bytes() {
-            text.push(hex_digit(byte >> 4));
-            text.push(hex_digit(byte & 15));
-        }
-        text
+        let mut text = Vec::with_capacity(self.format.hex_len());
+        self.write_hex(&mut text);
+        String::from_utf8(text).unwrap_or_default()
     }
 
     /// Appends the name in lower-case hex.
     pub fn write_hex(&self, out: &mut Vec<u8>) {
-        for &byte in self.as_bytes() {
-            out.push(hex_digit(byte >> 4) as u8);
-            out.push(hex_digit(byte & 15) as u8);
+        // All of it at once: a history is full of names.
+        let mut hex = [0; 2 * MAX_OID_LEN];
+        for (pair, byte) in hex.as_chunks_mut::<2>().0.iter_mut().zip(self.bytes) {
+            *pair = [hex_digit(byte >> 4), hex_digit(byte & 15)];
         }
+        out.extend_from_slice(hex.get(..self.format.hex_len()).unwrap_or(&hex));
     }
 }
 
@@ -345,6 +360,21 @@ const fn digit_value(digit: u8) -> Option<u8> {
     }
 }
 
-const fn hex_digit(value: u8) -> char {
-    (if value < 10 { b'0' + value } else { b'a' + value - 10 }) as char
+const fn hex_digit(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'a' + value - 10 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_empty_tree_is_known_by_heart() {
+        for format in [ObjectFormat::Sha1, ObjectFormat::Sha256] {
+            assert_eq!(format.empty_tree(), hash_object(format, ObjectKind::Tree, b""));
+            let name = format.empty_tree();
+            let hex: String = name.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!((name.to_hex(), Oid::from_hex(hex.as_bytes())), (hex, Ok(name)));
+        }
+    }
 }

@@ -224,7 +224,11 @@ impl<P: AsRef<[u8]>, I: AsRef<[u8]>> PackReader<P, I> {
                 EntryKind::Whole(kind) => {
                     let data = self.inflate(at, &header, self.limits.max_object_bytes, cache)?;
                     let object = Object::new(kind, data);
-                    cache.put(self.number, at, object.clone());
+                    // A commit that is whole is hardly ever the base of another one, and who walks through history does not come back to it.
+                    match kind {
+                        ObjectKind::Commit | ObjectKind::Tag if chain.is_empty() => cache.count(&object),
+                        _ => cache.put(self.number, at, object.clone()),
+                    }
                     break object;
                 }
                 EntryKind::OfsDelta(base) => Some(base),
@@ -356,8 +360,7 @@ impl<P: AsRef<[u8]>, I: AsRef<[u8]>> PackReader<P, I> {
         let input = self.tail(header.data_offset, offset)?;
         cache
             .inflater
-            .exact(input, size)
-            .map(|(data, _)| data)
+            .exact_here(input, size)
             .map_err(|e| stream_error(e, offset, header.size))
     }
 
@@ -372,8 +375,8 @@ impl<P: AsRef<[u8]>, I: AsRef<[u8]>> PackReader<P, I> {
         }
         let mut delta = std::mem::take(&mut cache.delta);
         delta.resize(size, 0);
-        match cache.inflater.fill(input, &mut delta) {
-            Ok(_) => Ok(delta),
+        match cache.inflater.fill_here(input, &mut delta) {
+            Ok(()) => Ok(delta),
             Err(error) => Err(stream_error(error, offset, header.size)),
         }
     }

@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 
 use crate::bytes::split_once;
 use crate::oid::{ObjectFormat, Oid};
+use crate::path::validate_component;
 
 /// Mode of a regular file.
 pub const MODE_FILE: u32 = 0o100_644;
@@ -113,6 +114,34 @@ impl<'a> TreeIter<'a> {
         Self { data, at: 0, format }
     }
 
+    /// The next entry, which stays the next one.
+    #[must_use]
+    pub fn peek(&self) -> Option<Result<TreeEntry<'a>, TreeError>> {
+        (self.at < self.data.len()).then(|| self.entry().map(|(entry, _)| entry))
+    }
+
+    /// Takes both on to the next entries that are not the same, byte by byte. O(what is skipped), without parsing more than where a name ends.
+    pub fn skip_same(&mut self, other: &mut TreeIter<'_>) {
+        let mine = self.data.get(self.at..).unwrap_or_default();
+        let theirs = other.data.get(other.at..).unwrap_or_default();
+        let len = common_len(mine, theirs);
+        let mut end = 0;
+        if len == mine.len() && len == theirs.len() {
+            end = len;
+        } else {
+            let same = mine.get(..len).unwrap_or_default();
+            while let Some(name) = same.get(end..).and_then(|rest| memchr::memchr(0, rest)) {
+                let next = end + name + 1 + self.format.raw_len();
+                if next > len {
+                    break;
+                }
+                end = next;
+            }
+        }
+        self.at += end;
+        other.at += end;
+    }
+
     fn entry(&self) -> Result<(TreeEntry<'a>, usize), TreeError> {
         let rest = self.data.get(self.at..).unwrap_or_default();
         let truncated = || TreeError::Truncated(self.at);
@@ -184,21 +213,9 @@ impl<'a> TreeBeside<'a> {
         Self(TreeIter::new(format, data))
     }
 
-    /// Takes both on to the next entries that are not the same, byte by byte. O(what is skipped), without parsing more than where a name ends.
+    /// Takes both on to the next entries that are not the same: [`TreeIter::skip_same`].
     pub fn skip_same(&mut self, entries: &mut TreeIter<'_>) {
-        let mine = self.0.data.get(self.0.at..).unwrap_or_default();
-        let theirs = entries.data.get(entries.at..).unwrap_or_default();
-        let same = mine.get(..common_len(mine, theirs)).unwrap_or_default();
-        let mut end = 0;
-        while let Some(name) = same.get(end..).and_then(|rest| memchr::memchr(0, rest)) {
-            let next = end + name + 1 + self.0.format.raw_len();
-            if next > same.len() {
-                break;
-            }
-            end = next;
-        }
-        self.0.at += end;
-        entries.at += end;
+        self.0.skip_same(entries);
     }
 
     /// The object that has the entry's name and is a directory if and only if the entry is; what comes before it is not looked at again. Finds nothing
@@ -242,6 +259,22 @@ pub fn compare_names(a: &[u8], a_is_tree: bool, b: &[u8], b_is_tree: bool) -> Or
         None => 0,
     };
     end(a, a_is_tree).cmp(&end(b, b_is_tree))
+}
+
+/// Whether git itself could have written these names: each one that a file may have, each after the one before it. O(content).
+#[must_use]
+pub fn is_well_formed(format: ObjectFormat, data: &[u8]) -> bool {
+    let mut last: Option<(&[u8], bool)> = None;
+    TreeIter::new(format, data).all(|entry| {
+        let Ok(entry) = entry else { return false };
+        let one = (entry.name, entry.is_tree());
+        let is_after = last.is_none_or(|last| {
+            let order = compare_names(last.0, last.1, one.0, one.1);
+            order.is_lt() && last.0 != one.0
+        });
+        last = Some(one);
+        is_after && validate_component(entry.name).is_ok()
+    })
 }
 
 /// Whether reading the entries, with their canonical modes, and writing them again gives the same bytes.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use pyi_git::config::Config;
 use pyi_git::oid::OidPrefix;
 use pyi_git::{ObjectFormat, Oid};
@@ -27,6 +28,8 @@ pub struct GitDirectory {
     objects: OnceLock<Result<ObjectDatabase>>,
     /// `packed-refs`, read once, and which file it was: a command sees one state of it.
     packed: OnceLock<Result<(Vec<u8>, Option<Stamp>)>>,
+    /// Loose objects by the first byte of their names, listed once each.
+    loose: Mutex<BTreeMap<u8, Arc<Vec<Oid>>>>,
 }
 
 /// Inode, time and size.
@@ -61,6 +64,7 @@ impl GitDirectory {
             names: OnceLock::new(),
             objects: OnceLock::new(),
             packed: OnceLock::new(),
+            loose: Mutex::default(),
         }
     }
 
@@ -170,6 +174,18 @@ impl GitDirectory {
     /// # Errors
     /// `Storage`.
     pub fn beginning(&self, prefix: &OidPrefix, limit: usize) -> Result<Vec<Oid>> {
-        self.objects()?.beginning(prefix, limit)
+        let objects = self.objects()?;
+        let first = prefix.low().first().copied().unwrap_or_default();
+        // A command asks for every name that it shows, and sees one state of the directory.
+        let known = self.loose.lock().get(&first).cloned();
+        let loose = match known {
+            Some(known) => known,
+            None => {
+                let found = Arc::new(objects.loose_from(first)?);
+                self.loose.lock().insert(first, found.clone());
+                found
+            }
+        };
+        objects.beginning_among(prefix, limit, &loose)
     }
 }

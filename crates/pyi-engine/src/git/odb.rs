@@ -15,7 +15,7 @@ use pyi_git::oid::OidPrefix;
 use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 
 use super::layout::Layout;
-use super::packs::{Located, PackList};
+use super::packs::{Checked, Located, PackList};
 use super::regular::read_regular;
 use crate::{Error, Result};
 
@@ -91,21 +91,34 @@ impl ObjectDatabase {
     /// # Errors
     /// `Corrupt`, naming the file, if only damaged copies exist; `Storage`.
     pub fn read(&self, oid: &Oid) -> Result<Option<Object>> {
+        self.read_checked(oid, Checked::ByName)
+    }
+
+    /// Reads an object to show it or to walk on from it: what is packed is checked as git checks it then, by the checksums of what it was unfolded from.
+    /// Hashing everything again would cost more than unfolding it. `None` if the repository does not have it.
+    ///
+    /// # Errors
+    /// As [`ObjectDatabase::read`].
+    pub(crate) fn look(&self, oid: &Oid) -> Result<Option<Object>> {
+        self.read_checked(oid, Checked::ByPack)
+    }
+
+    fn read_checked(&self, oid: &Oid, checked: Checked) -> Result<Option<Object>> {
         if oid.format() != self.format {
             return Ok(None);
         }
         let mut cache = self.take_cache();
-        let found = self.read_with(oid, &mut cache);
+        let found = self.read_with(oid, checked, &mut cache);
         self.give_cache(cache);
         found
     }
 
-    fn read_with(&self, oid: &Oid, cache: &mut DeltaCache) -> Result<Option<Object>> {
+    fn read_with(&self, oid: &Oid, checked: Checked, cache: &mut DeltaCache) -> Result<Option<Object>> {
         let mut damage = None;
         let mut list = self.packs.read().clone();
         let mut looked_again = false;
         loop {
-            if let Some(object) = list.read(oid, cache, &mut damage) {
+            if let Some(object) = list.read(oid, checked, cache, &mut damage) {
                 return Ok(Some(object));
             }
             for dir in &list.object_dirs {
@@ -189,11 +202,30 @@ impl ObjectDatabase {
     /// # Errors
     /// `Storage`; damage in the index of a pack.
     pub(crate) fn beginning(&self, prefix: &OidPrefix, limit: usize) -> Result<Vec<Oid>> {
+        // With one digit there would be sixteen directories; git takes no less than four.
+        let loose = self.loose_from(prefix.low().first().copied().unwrap_or_default())?;
+        self.beginning_among(prefix, limit, &loose)
+    }
+
+    /// The same, with these for the loose objects.
+    pub(crate) fn beginning_among(&self, prefix: &OidPrefix, limit: usize, loose: &[Oid]) -> Result<Vec<Oid>> {
+        let mut found = self.packs.read().beginning(self.format, prefix, limit)?;
+        found.extend(loose.iter().filter(|oid| prefix.matches(oid.as_bytes())));
+        found.sort_unstable();
+        found.dedup();
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// The loose objects whose names begin with this byte.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub(crate) fn loose_from(&self, first: u8) -> Result<Vec<Oid>> {
         let list = self.packs.read().clone();
-        let mut found = list.beginning(self.format, prefix, limit)?;
+        let mut found = Vec::new();
         for dir in &list.object_dirs {
-            // With one digit there would be sixteen directories; git takes no less than four.
-            let fan = format!("{:02x}", prefix.low().first().copied().unwrap_or_default());
+            let fan = format!("{first:02x}");
             let path = dir.join(&fan);
             let entries = match fs::read_dir(&path) {
                 Ok(entries) => entries,
@@ -205,13 +237,9 @@ impl ObjectDatabase {
             for entry in entries {
                 let name = entry.map_err(|error| Error::io("list", &path, &error))?.file_name();
                 let hex = [fan.as_bytes(), name.as_bytes()].concat();
-                let oid = Oid::from_hex(&hex).ok().filter(|oid| oid.format() == self.format);
-                found.extend(oid.filter(|oid| prefix.matches(oid.as_bytes())));
+                found.extend(Oid::from_hex(&hex).ok().filter(|oid| oid.format() == self.format));
             }
         }
-        found.sort_unstable();
-        found.dedup();
-        found.truncate(limit);
         Ok(found)
     }
 

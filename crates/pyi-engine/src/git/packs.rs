@@ -22,6 +22,15 @@ use crate::{Error, Result};
 /// How long after a directory changed a look at it may have missed another change: coarse file system clocks.
 const CLOCK_GRAIN: Duration = Duration::from_millis(50);
 
+/// How an object that is read from a pack is known to be the one that was asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Checked {
+    /// Its content has that name.
+    ByName,
+    /// The pack's index says where it is, and what it was unfolded from has the right checksums and sizes.
+    ByPack,
+}
+
 /// One pack.
 pub(crate) struct Pack {
     /// The path of its `.pack` file.
@@ -245,7 +254,14 @@ impl PackList {
     }
 
     /// Reads an object. Damage met on the way goes to `damage`: another copy may be whole.
-    pub(crate) fn read(&self, oid: &Oid, cache: &mut DeltaCache, damage: &mut Option<Error>) -> Option<Object> {
+    pub(crate) fn read(
+        &self,
+        oid: &Oid,
+        checked: Checked,
+        cache: &mut DeltaCache,
+        damage: &mut Option<Error>,
+    ) -> Option<Object> {
+        let is_named = |object: &Object| checked == Checked::ByPack || object.oid(oid.format()) == *oid;
         let mut every_pack = false;
         for (midx, packs) in &self.midx {
             match midx.find(oid) {
@@ -256,7 +272,7 @@ impl PackList {
                         && let Ok(reader) = pack.reader(oid.format())
                     {
                         match reader.read_at(offset, cache) {
-                            Ok(object) if object.oid(oid.format()) == *oid => return Some(object),
+                            Ok(object) if is_named(&object) => return Some(object),
                             Ok(_) => note(damage, pack.damage(&PackError::NameMismatch { oid: *oid })),
                             Err(error) => note(damage, pack.damage(&error)),
                         }
@@ -267,8 +283,14 @@ impl PackList {
             }
         }
         self.each(every_pack, |pack| match pack.reader(oid.format()) {
-            Ok(reader) => match reader.read_verified(oid, cache) {
-                Ok(found) => found,
+            Ok(reader) => match reader.read(oid, cache) {
+                Ok(found) => match found {
+                    Some(object) if !is_named(&object) => {
+                        note(damage, pack.damage(&PackError::NameMismatch { oid: *oid }));
+                        None
+                    }
+                    found => found,
+                },
                 Err(error) => {
                     note(damage, pack.damage(&error));
                     None

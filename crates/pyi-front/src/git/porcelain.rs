@@ -133,6 +133,9 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     if moves {
         site.compare_by_seconds();
     }
+    if !writes {
+        site.only_look();
+    }
     if site.is_in_progress() {
         return Err(Reason::new("repository-state"));
     }

@@ -1,9 +1,9 @@
 //! `git branch`.
 
 use super::args::{self, Given, Takes};
+use super::merge_base::is_ancestor;
 use super::quote::quoted;
 use super::refs::{HEADS, Head};
-use super::walk::Walk;
 use super::{Call, Run, Stop, say, unavailable};
 use crate::wildmatch::{WildOptions, wildmatch};
 use crate::{ObjectKind, Oid};
@@ -279,18 +279,6 @@ fn delete(call: &mut Call<'_>, given: &Given) -> Run<i32> {
 
 /// Where git would say that the work tree is.
 const WORKTREE: &str = ".";
-
-/// Whether `old` is in the history of `new`.
-pub(crate) fn is_ancestor(call: &mut Call<'_>, old: &Oid, new: &Oid) -> Run<bool> {
-    let mut walk = Walk::new(super::pathspec::Pathspec::default(), false);
-    walk.add(call, new)?;
-    while let Some(commit) = walk.next(call)? {
-        if commit.oid == *old {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
 
 fn rename(call: &mut Call<'_>, given: &Given) -> Run<i32> {
     if call.site.is_directory() {

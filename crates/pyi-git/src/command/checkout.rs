@@ -354,12 +354,12 @@ fn describe(call: &mut Call<'_>, what: &str, oid: &Oid) -> Run<()> {
 }
 
 fn reached(call: &mut Call<'_>, oid: &Oid, going_to: &Oid) -> Run<bool> {
-    if super::branch::is_ancestor(call, oid, going_to)? {
+    if super::merge_base::is_ancestor(call, oid, going_to)? {
         return Ok(true);
     }
     for (_, tip) in call.refs(b"refs/")? {
         if let Some(tip) = call.peel(&tip, Some(crate::ObjectKind::Commit))?
-            && super::branch::is_ancestor(call, oid, &tip)?
+            && super::merge_base::is_ancestor(call, oid, &tip)?
         {
             return Ok(true);
         }

@@ -189,7 +189,7 @@ fn message(call: &mut Call<'_>, given: &Given, amended: Option<&ReadCommit>) -> 
                 if commit.encoding.is_some() {
                     return unavailable("a commit message that is not UTF-8");
                 }
-                Ok(commit.message.clone())
+                Ok(commit.message().to_vec())
             }
             _ => unavailable("git commit without -m or -F (there is no editor)"),
         },
@@ -198,7 +198,7 @@ fn message(call: &mut Call<'_>, given: &Given, amended: Option<&ReadCommit>) -> 
 
 fn author(call: &mut Call<'_>, given: &Given, amended: Option<&ReadCommit>) -> Run<Signature> {
     let mut author = match amended.filter(|_| !given.has("reset-author")) {
-        Some(commit) => match Signature::parse(&commit.author) {
+        Some(commit) => match Signature::parse(commit.author()) {
             Ok(author) => author,
             Err(_) => return unavailable("amending a commit whose author line is malformed"),
         },
@@ -261,7 +261,7 @@ fn summary(call: &mut Call<'_>, oid: &Oid, base: Option<Oid>, is_amended: bool, 
     let subject = commit.subject();
     call.line(&[b"[", &place, root, b" ", short.as_bytes(), b"] ", &subject]);
     let who = |line: &[u8]| Signature::parse(line).map_err(|_| Stop::Unavailable("a malformed signature".into()));
-    let (author, committer) = (who(&commit.author)?, who(&commit.committer)?);
+    let (author, committer) = (who(commit.author())?, who(commit.committer())?);
     if (&author.name, &author.mail) != (&committer.name, &committer.mail) {
         call.line(&[b" Author: ", &author.name, b" <", &author.mail, b">"]);
     }

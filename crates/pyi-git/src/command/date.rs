@@ -65,7 +65,13 @@ pub(crate) fn days(year: i64, month: usize, day: i64) -> i64 {
 pub(crate) fn format_date(seconds: i64, offset_minutes: i32, form: DateForm) -> String {
     let (sign, minutes) = (if offset_minutes < 0 { '-' } else { '+' }, offset_minutes.abs());
     let (zone_hours, zone_minutes) = (minutes / 60, minutes % 60);
-    let zone = format!("{sign}{zone_hours:02}{zone_minutes:02}");
+    let zone = || {
+        let mut zone = String::with_capacity(5);
+        zone.push(sign);
+        push_two(&mut zone, zone_hours.into());
+        push_two(&mut zone, zone_minutes.into());
+        zone
+    };
     let local = seconds.saturating_add(i64::from(offset_minutes) * 60);
     let (day, rest) = (local.div_euclid(86_400), local.rem_euclid(86_400));
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
@@ -75,10 +81,25 @@ pub(crate) fn format_date(seconds: i64, offset_minutes: i32, form: DateForm) -> 
     let month = month + 1;
     match form {
         DateForm::Normal => {
-            format!("{weekday} {month_name} {date} {hour:02}:{minute:02}:{second:02} {year} {zone}")
+            // Every line of a long log has one.
+            let mut text = String::with_capacity(32);
+            for part in [weekday, " ", month_name, " ", &date.to_string()] {
+                text.push_str(part);
+            }
+            for (before, number) in [(' ', hour), (':', minute), (':', second)] {
+                text.push(before);
+                push_two(&mut text, number);
+            }
+            for part in [" ", &year.to_string(), " ", &zone()] {
+                text.push_str(part);
+            }
+            text
         }
         DateForm::Short => format!("{year:04}-{month:02}-{date:02}"),
-        DateForm::Iso => format!("{year:04}-{month:02}-{date:02} {hour:02}:{minute:02}:{second:02} {zone}"),
+        DateForm::Iso => format!(
+            "{year:04}-{month:02}-{date:02} {hour:02}:{minute:02}:{second:02} {}",
+            zone()
+        ),
         DateForm::IsoStrict => {
             let zone = match minutes {
                 0 => "Z".to_owned(),
@@ -87,10 +108,21 @@ pub(crate) fn format_date(seconds: i64, offset_minutes: i32, form: DateForm) -> 
             format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}{zone}")
         }
         DateForm::Rfc => {
-            format!("{weekday}, {date} {month_name} {year} {hour:02}:{minute:02}:{second:02} {zone}")
+            format!(
+                "{weekday}, {date} {month_name} {year} {hour:02}:{minute:02}:{second:02} {}",
+                zone()
+            )
         }
         DateForm::Unix => seconds.to_string(),
-        DateForm::Raw => format!("{seconds} {zone}"),
+        DateForm::Raw => format!("{seconds} {}", zone()),
+    }
+}
+
+/// A number of two digits; of more, if it has more.
+fn push_two(text: &mut String, number: i64) {
+    match u8::try_from(number) {
+        Ok(number @ 0..=99) => text.extend([char::from(b'0' + number / 10), char::from(b'0' + number % 10)]),
+        _ => text.push_str(&number.to_string()),
     }
 }
 

@@ -137,10 +137,12 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         return unavailable("git log --author where people are shown under other names");
     }
     let mut skip = given.number("skip")?.unwrap_or(0);
-    let mut shown = Vec::new();
-    while limit.is_none_or(|limit| shown.len() < limit) {
+    let reverse = given.has("reverse");
+    let is_merge = |commit: &ReadCommit| commit.parents.len() > 1;
+    let (mut count, mut kept) = (0, Vec::new());
+    while limit.is_none_or(|limit| count < limit) {
         let Some(commit) = walk.next(call)? else { break };
-        let merge = commit.parents.len() > 1;
+        let merge = is_merge(&commit);
         if (merge && given.has("no-merges")) || (!merge && given.has("merges")) {
             continue;
         }
@@ -152,35 +154,46 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             continue;
         }
         let pairs = match &mut follow {
-            Some(follow) => {
-                let pairs = follow.differences(call, &commit, &options)?;
-                if pairs.is_empty() {
-                    continue;
-                }
-                Some(pairs)
-            }
+            Some(follow) => Some(follow.differences(call, &commit, &options)?).filter(|pairs| !pairs.is_empty()),
             None => None,
         };
-        shown.push((commit, pairs));
-    }
-    if given.has("reverse") {
-        shown.reverse();
-    }
-    let is_merge = |commit: &ReadCommit| commit.parents.len() > 1;
-    // Along first parents, a merge is shown against the first.
-    if first_parent && !options.formats.is_empty() && shown.iter().any(|(commit, _)| is_merge(commit)) {
-        return unavailable("the differences of a merge");
-    }
-    for (number, (commit, pairs)) in shown.iter().enumerate() {
-        if number > 0 {
-            separate(call, &style, &options);
+        if follow.is_some() && pairs.is_none() {
+            continue;
         }
-        match pairs {
-            Some(pairs) => show_pairs(call, commit, &style, &options, pairs)?,
-            None => show(call, commit, &style, &options, &pathspec)?,
+        // Along first parents, a merge is shown against the first.
+        if first_parent && !options.formats.is_empty() && merge {
+            return unavailable("the differences of a merge");
         }
+        if reverse {
+            kept.push(commit);
+        } else {
+            show_next(call, count, &commit, &style, &options, &pathspec, pairs)?;
+        }
+        count += 1;
+    }
+    for (number, commit) in kept.iter().rev().enumerate() {
+        show_next(call, number, commit, &style, &options, &pathspec, None)?;
     }
     Ok(0)
+}
+
+/// The commit that is shown in its turn; `pairs`: differences that were found already.
+fn show_next(
+    call: &mut Call<'_>,
+    number: usize,
+    commit: &ReadCommit,
+    style: &Style,
+    options: &Options,
+    pathspec: &Pathspec,
+    pairs: Option<Vec<Pair>>,
+) -> Run<()> {
+    if number > 0 {
+        separate(call, style, options);
+    }
+    match pairs {
+        Some(pairs) => show_pairs(call, commit, style, options, &pairs),
+        None => show(call, commit, style, options, pathspec),
+    }
 }
 
 /// Which commits are asked for by what they say.
@@ -223,13 +236,10 @@ impl Wanted {
                 })
         };
         // The time is no part of who it was.
-        let end = commit
-            .author
-            .iter()
-            .rposition(|&byte| byte == b'>')
-            .map_or(0, |at| at + 1);
-        let author = commit.author.get(..end).unwrap_or_default();
-        Ok(found(&self.messages, &commit.message) && found(&self.authors, author))
+        let author = commit.author();
+        let end = author.iter().rposition(|&byte| byte == b'>').map_or(0, |at| at + 1);
+        let author = author.get(..end).unwrap_or_default();
+        Ok(found(&self.messages, commit.message()) && found(&self.authors, author))
     }
 }
 

@@ -58,6 +58,9 @@ impl Mailmap {
 
     /// Puts who is shown in the place of who signed.
     fn apply(&self, who: &mut Signature) {
+        if self.by_mail.is_empty() {
+            return;
+        }
         let mail = who.mail.to_ascii_lowercase();
         let Some(general) = self.by_mail.get(&mail) else { return };
         let own = self.by_both.get(&(mail, who.name.to_ascii_lowercase()));

@@ -55,7 +55,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use attributes::{Asked, Attributes};
-pub use site::{Change, Failure, Found, Site, Version, View};
+pub use site::{Change, Failure, Found, Ref, Site, Version, View};
 
 use crate::Oid;
 use crate::config::{Config, ConfigEntry};
@@ -134,6 +134,8 @@ pub(crate) struct Call<'a> {
     pub(crate) prefix: Vec<u8>,
     /// Who is shown for whom, once it was asked for.
     pub(crate) mailmap: Option<Arc<mailmap::Mailmap>>,
+    /// Commits that were read already.
+    pub(crate) commits: names::Commits,
 }
 
 impl Call<'_> {
@@ -195,6 +197,7 @@ pub fn run_below(
         command: String::new(),
         prefix: prefix.to_vec(),
         mailmap: None,
+        commits: names::Commits::default(),
     };
     let ended = start(&mut call, argv);
     let (mut outcome, unavailable) = match ended {
@@ -236,6 +239,7 @@ pub fn receive(site: &mut dyn Site, new: &Oid) -> Result<(), Failure> {
         command: "receive-pack".to_owned(),
         prefix: Vec::new(),
         mailmap: None,
+        commits: names::Commits::default(),
     };
     let moved = read_config(&mut call).and_then(|_| call.move_head(new, b"push"));
     match moved {

@@ -1,27 +1,68 @@
 //! Objects: reading commits, abbreviating names.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use super::{Call, Run, unavailable};
 use crate::commit::Commit;
+use crate::oid_set::OidMap;
 use crate::signature::Signature;
 use crate::tag::Tag;
 use crate::{Object, ObjectKind, Oid};
 
-/// A commit that was read.
+/// A commit that was read; its text is shared with who read it.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadCommit {
     pub(crate) oid: Oid,
     pub(crate) tree: Oid,
     pub(crate) parents: Vec<Oid>,
-    pub(crate) author: Vec<u8>,
-    pub(crate) committer: Vec<u8>,
-    pub(crate) message: Vec<u8>,
     pub(crate) encoding: Option<Vec<u8>>,
     pub(crate) seconds: i64,
-    /// The author or committer is written as git does not write them: what is shown of them is git's to say.
-    pub(crate) is_odd: bool,
+    text: Arc<Vec<u8>>,
+    author: Range<usize>,
+    committer: Range<usize>,
+    message_at: usize,
 }
 
 impl ReadCommit {
+    fn parse(oid: &Oid, object: &Object) -> Option<(Self, bool)> {
+        let text = object.data.clone();
+        let commit = Commit::parse(oid.format(), &text).ok()?;
+        let seconds = seconds(commit.committer);
+        // Up to there every line has the length that it must have.
+        let hex = oid.format().hex_len();
+        let author_at = b"tree \nauthor ".len() + hex + commit.parents.len() * (b"parent \n".len() + hex);
+        let author = author_at..author_at + commit.author.len();
+        let committer_at = author.end + b"\ncommitter ".len();
+        let read = ReadCommit {
+            oid: *oid,
+            tree: commit.tree,
+            encoding: commit.encoding().map(|name| name.into_owned()),
+            seconds: seconds.unwrap_or(0),
+            committer: committer_at..committer_at + commit.committer.len(),
+            author,
+            message_at: text.len() - commit.message.len(),
+            parents: commit.parents,
+            text,
+        };
+        Some((read, seconds.is_some()))
+    }
+
+    /// The author line's value.
+    pub(crate) fn author(&self) -> &[u8] {
+        self.text.get(self.author.clone()).unwrap_or_default()
+    }
+
+    /// The committer line's value.
+    pub(crate) fn committer(&self) -> &[u8] {
+        self.text.get(self.committer.clone()).unwrap_or_default()
+    }
+
+    /// What was said.
+    pub(crate) fn message(&self) -> &[u8] {
+        self.text.get(self.message_at..).unwrap_or_default()
+    }
+
     /// Whether the message is in UTF-8, as far as the commit says.
     pub(crate) fn is_utf8(&self) -> bool {
         self.encoding
@@ -39,20 +80,70 @@ impl ReadCommit {
 
     /// Refuses a commit whose author and committer only git can show.
     pub(crate) fn check_signatures(&self) -> Run<()> {
-        match self.is_odd {
-            true => unavailable("a malformed signature"),
-            false => Ok(()),
+        // What is shown of a line that git would not write is git's to say.
+        match is_plain(self.author()) && is_plain(self.committer()) {
+            true => Ok(()),
+            false => unavailable("a malformed signature"),
         }
     }
 
     /// The first paragraph in one line.
     pub(crate) fn subject(&self) -> Vec<u8> {
-        subject(&self.message)
+        subject(self.message())
+    }
+}
+
+/// Commits that were read on the way to others, for who walks the same way next.
+#[derive(Default)]
+pub(crate) struct Commits {
+    kept: OidMap<ReadCommit>,
+    kept_bytes: usize,
+}
+
+/// When so many bytes of them are kept, they are forgotten.
+const KEPT_BYTES: usize = 2 << 20;
+/// What a commit costs beside its text.
+const KEPT_EACH_BYTES: usize = 256;
+
+impl Commits {
+    fn take(&mut self, oid: &Oid) -> Option<ReadCommit> {
+        // Nothing is found out about an empty map before the key is hashed.
+        (!self.kept.is_empty()).then(|| self.kept.remove(oid))?
+    }
+
+    fn keep(&mut self, commit: ReadCommit) {
+        if self.kept_bytes >= KEPT_BYTES {
+            *self = Commits::default();
+        }
+        self.kept_bytes += commit.text.len() + KEPT_EACH_BYTES;
+        self.kept.insert(commit.oid, commit);
     }
 }
 
 /// Whether a signature is `NAME <MAIL> SECONDS ZONE` and nothing else, and git shows of it what stands there. Some have no name, or a zone of six digits.
 fn is_plain(line: &[u8]) -> bool {
+    is_common(line) || is_read_as_it_stands(line)
+}
+
+/// Whether it is one of those that nearly all are: decided without taking it apart.
+fn is_common(line: &[u8]) -> bool {
+    let odd = |part: &[u8]| part.is_empty() || part.iter().any(|byte| b"<>".contains(byte));
+    let number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    let split = || {
+        let (name, rest) = line.split_at_checked(memchr::memchr(b'<', line)?)?;
+        let (mail, rest) = rest.get(1..)?.split_at_checked(memchr::memchr(b'>', rest)? - 1)?;
+        let (seconds, zone) = rest.strip_prefix(b"> ")?.split_last_chunk::<5>()?;
+        Some((name.strip_suffix(b" ")?, mail, seconds.strip_suffix(b" ")?, zone))
+    };
+    let Some((name, mail, seconds, [sign, zone @ ..])) = split() else {
+        return false;
+    };
+    let is_time = number(seconds) && seconds.len() <= 12 && (seconds.len() == 1 || !seconds.starts_with(b"0"));
+    let is_zone = matches!(sign, b'+' | b'-') && number(zone) && zone.get(2).is_some_and(|tens| *tens < b'6');
+    !odd(name) && !odd(mail) && name.trim_ascii_end() == name && is_time && is_zone
+}
+
+fn is_read_as_it_stands(line: &[u8]) -> bool {
     let Ok(signature) = Signature::parse(line) else {
         return false;
     };
@@ -106,29 +197,28 @@ impl Call<'_> {
 
     /// A commit.
     pub(crate) fn commit(&mut self, oid: &Oid) -> Run<ReadCommit> {
+        if let Some(known) = self.commits.take(oid) {
+            return Ok(known);
+        }
         let object = self.read(oid)?;
         let parsed = match object.kind {
-            ObjectKind::Commit => Commit::parse(oid.format(), &object.data).ok(),
+            ObjectKind::Commit => ReadCommit::parse(oid, &object),
             _ => None,
         };
-        let Some(commit) = parsed else {
-            return Err(self.die(format!("bad object {oid}")));
-        };
-        // Git reads as much of others as it can.
-        let Some(seconds) = seconds(commit.committer) else {
-            return unavailable("a malformed signature");
-        };
-        Ok(ReadCommit {
-            oid: *oid,
-            tree: commit.tree,
-            author: commit.author.to_vec(),
-            committer: commit.committer.to_vec(),
-            message: commit.message.to_vec(),
-            encoding: commit.encoding().map(|name| name.into_owned()),
-            seconds,
-            is_odd: !is_plain(commit.author) || !is_plain(commit.committer),
-            parents: commit.parents,
-        })
+        match parsed {
+            Some((commit, true)) => Ok(commit),
+            // Git reads as much of others as it can.
+            Some((_, false)) => unavailable("a malformed signature"),
+            None => Err(self.die(format!("bad object {oid}"))),
+        }
+    }
+
+    /// The parents of a commit of which more will be asked soon.
+    pub(crate) fn parents(&mut self, oid: &Oid) -> Run<Vec<Oid>> {
+        let commit = self.commit(oid)?;
+        let parents = commit.parents.clone();
+        self.commits.keep(commit);
+        Ok(parents)
     }
 
     /// What a tag leads to in the end.
@@ -175,5 +265,53 @@ impl Call<'_> {
             len += 1;
         }
         Ok(hex)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quick_look_agrees_with_the_slow_one() {
+        let parts: [&[&str]; 5] = [
+            &["A B", "", " ", "A ", "A\t", " A", "A<", "A>", "\u{e9}"],
+            &[" <", "<", "  <", " <<"],
+            &["a@b", "", "a b", "a<b", "a>b"],
+            &["> ", ">", ">  ", ">> "],
+            &[
+                "1700000000 +0100",
+                "0 -0000",
+                "0 +0000",
+                "01 +0000",
+                "1 +0160",
+                "1 +01000",
+                "1 +010",
+                "1  +0100",
+                "-1 +0000",
+                "1 0100",
+                "1234567890123 +0000",
+                "1 +0100 ",
+                "x +0100",
+                "1",
+                "",
+                "1 -9959",
+            ],
+        ];
+        let mut common = 0;
+        let mut lines = vec![String::new()];
+        for part in parts {
+            lines = lines
+                .iter()
+                .flat_map(|line| part.iter().map(move |more| format!("{line}{more}")))
+                .collect();
+        }
+        for line in lines {
+            if is_common(line.as_bytes()) {
+                assert!(is_read_as_it_stands(line.as_bytes()), "{line:?}");
+                common += 1;
+            }
+        }
+        assert!(common > 10, "{common}");
     }
 }

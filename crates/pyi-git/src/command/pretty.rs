@@ -68,16 +68,18 @@ fn date(signature: &Signature, form: DateForm) -> String {
 }
 
 /// The lines of a message without the empty ones around them.
-fn message_lines(message: &[u8]) -> Vec<&[u8]> {
-    let mut lines: Vec<&[u8]> = message
-        .split(|&byte| byte == b'\n')
-        .map(<[u8]>::trim_ascii_end)
-        .skip_while(|line| line.is_empty())
-        .collect();
-    while lines.last().is_some_and(|line| line.is_empty()) {
-        lines.pop();
-    }
-    lines
+fn message_lines(message: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = message.trim_ascii_end();
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let line = rest.get(..end).unwrap_or_default();
+        rest = rest.get(end + 1..).unwrap_or_default();
+        Some(line.trim_ascii_end())
+    })
+    .skip_while(|line| line.is_empty())
 }
 
 impl Call<'_> {
@@ -119,8 +121,7 @@ impl Call<'_> {
             }
             self.line(&[&line]);
         }
-        let author = self.shown_person(who(&commit.author))?;
-        let committer = self.shown_person(who(&commit.committer))?;
+        let author = self.shown_person(who(commit.author()))?;
         let label: &[u8] = if style.pretty == Pretty::Fuller {
             b"Author:     "
         } else {
@@ -132,8 +133,12 @@ impl Call<'_> {
                 let date = date(&author, style.date);
                 self.line(&[b"Date:   ", date.as_bytes()]);
             }
-            Pretty::Full => self.line(&[b"Commit: ", &committer.name, b" <", &committer.mail, b">"]),
+            Pretty::Full => {
+                let committer = self.shown_person(who(commit.committer()))?;
+                self.line(&[b"Commit: ", &committer.name, b" <", &committer.mail, b">"]);
+            }
             Pretty::Fuller => {
+                let committer = self.shown_person(who(commit.committer()))?;
                 let dates = (date(&author, style.date), date(&committer, style.date));
                 self.line(&[b"AuthorDate: ", dates.0.as_bytes()]);
                 self.line(&[b"Commit:     ", &committer.name, b" <", &committer.mail, b">"]);
@@ -141,23 +146,25 @@ impl Call<'_> {
             }
             _ => {}
         }
-        let lines = message_lines(&commit.message);
-        if lines.is_empty() {
+        let mut lines = message_lines(commit.message()).peekable();
+        if lines.peek().is_none() {
             return Ok(());
         }
         self.out.push(b'\n');
         if style.pretty == Pretty::Short {
-            for line in lines.into_iter().take_while(|line| !line.is_empty()) {
+            for line in lines.take_while(|line| !line.is_empty()) {
                 self.line(&[b"    ", line]);
             }
             return Ok(());
         }
         for line in lines {
-            let expanded = match style.pretty {
-                Pretty::Medium | Pretty::Full | Pretty::Fuller if line.contains(&b'\t') => tabs(line)?,
-                _ => line.to_vec(),
-            };
-            say(&mut self.out, &[b"    ", &expanded, b"\n"]);
+            match style.pretty {
+                Pretty::Medium | Pretty::Full | Pretty::Fuller if memchr::memchr(b'\t', line).is_some() => {
+                    let expanded = tabs(line)?;
+                    self.line(&[b"    ", &expanded]);
+                }
+                _ => self.line(&[b"    ", line]),
+            }
         }
         Ok(())
     }
@@ -248,9 +255,9 @@ impl Call<'_> {
                     }
                 }
                 b's' => out.extend_from_slice(&commit.subject()),
-                b'b' | b'B' => out.extend_from_slice(&body(&commit.message, letter == b'B')),
+                b'b' | b'B' => out.extend_from_slice(&body(commit.message(), letter == b'B')),
                 b'f' => {
-                    let first = message_lines(&commit.message).first().copied().unwrap_or_default();
+                    let first = message_lines(commit.message()).next().unwrap_or_default();
                     out.extend_from_slice(&file_name(first));
                 }
                 b'd' => out.extend_from_slice(&self.decoration(&commit.oid, true)?),
@@ -285,9 +292,9 @@ impl Call<'_> {
                 b'a' | b'c' => {
                     commit.check_signatures()?;
                     let signature = who(if letter == b'a' {
-                        &commit.author
+                        commit.author()
                     } else {
-                        &commit.committer
+                        commit.committer()
                     });
                     let text = |form| date(&signature, form).into_bytes();
                     let part = match second {

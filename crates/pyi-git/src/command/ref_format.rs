@@ -130,12 +130,12 @@ fn commit_atom(atom: &[u8], commit: &ReadCommit) -> Run<Vec<u8>> {
         b"contents" if form == Some(b"subject") => return commit.shown_subject(),
         b"tree" if form.is_none() => return Ok(commit.tree.to_hex().into_bytes()),
         _ => match name {
-            b"authorname" => (&commit.author, 0),
-            b"authoremail" => (&commit.author, 1),
-            b"authordate" => (&commit.author, 2),
-            b"committername" => (&commit.committer, 0),
-            b"committeremail" => (&commit.committer, 1),
-            b"committerdate" | b"creatordate" => (&commit.committer, 2),
+            b"authorname" => (commit.author(), 0),
+            b"authoremail" => (commit.author(), 1),
+            b"authordate" => (commit.author(), 2),
+            b"committername" => (commit.committer(), 0),
+            b"committeremail" => (commit.committer(), 1),
+            b"committerdate" | b"creatordate" => (commit.committer(), 2),
             _ => return missing(),
         },
     };

@@ -61,6 +61,9 @@ impl Call<'_> {
     /// All refs below a prefix, in byte order.
     pub(crate) fn refs(&mut self, prefix: &[u8]) -> Run<Vec<(Vec<u8>, Oid)>> {
         let below = prefix.strip_suffix(b"/").unwrap_or(prefix);
+        if let Some(found) = self.site.refs_below(&[below, b"/"].concat())? {
+            return Ok(found);
+        }
         let mut found = Vec::new();
         for name in self.site.admin_names(below)? {
             if let Some(oid) = self.read_ref(&name)? {

@@ -44,8 +44,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let mut walk = Walk::new(pathspec, given.has("first-parent"));
     start(call, &mut walk, &revisions, given.has("all"))?;
     let mut skip = given.number("skip")?.unwrap_or(0);
-    let mut shown = Vec::new();
-    while limit.is_none_or(|limit| shown.len() < limit) {
+    let reverse = given.has("reverse");
+    let (mut count, mut lines) = (0, Vec::new());
+    while limit.is_none_or(|limit| count < limit) {
         let Some(commit) = walk.next(call)? else { break };
         let merge = commit.parents.len() > 1;
         if (merge && given.has("no-merges")) || (!merge && given.has("merges")) {
@@ -55,24 +56,26 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             skip -= 1;
             continue;
         }
-        shown.push(commit);
+        count += 1;
+        if given.has("count") {
+            continue;
+        }
+        let start = call.out.len();
+        commit.oid.write_hex(&mut call.out);
+        for parent in commit.parents.iter().filter(|_| given.has("parents")) {
+            call.out.push(b' ');
+            parent.write_hex(&mut call.out);
+        }
+        call.out.push(b'\n');
+        if reverse {
+            lines.push(call.out.split_off(start));
+        }
     }
     if given.has("count") {
-        call.line(&[shown.len().to_string().as_bytes()]);
-        return Ok(0);
+        call.line(&[count.to_string().as_bytes()]);
     }
-    if given.has("reverse") {
-        shown.reverse();
-    }
-    for commit in shown {
-        let mut line = commit.oid.to_hex();
-        if given.has("parents") {
-            for parent in &commit.parents {
-                line.push(' ');
-                line.push_str(&parent.to_hex());
-            }
-        }
-        call.line(&[line.as_bytes()]);
+    for line in lines.iter().rev() {
+        call.out.extend_from_slice(line);
     }
     Ok(0)
 }

@@ -155,13 +155,13 @@ impl Call<'_> {
             };
             if sign == b'~' {
                 for _ in 0..number {
-                    match self.commit(&commit)?.parents.first() {
+                    match self.parents(&commit)?.first() {
                         Some(parent) => commit = *parent,
                         None => return Ok(None),
                     }
                 }
             } else if sign == b'^' && number > 0 {
-                match self.commit(&commit)?.parents.get(number - 1) {
+                match self.parents(&commit)?.get(number - 1) {
                     Some(parent) => commit = *parent,
                     None => return Ok(None),
                 }

@@ -73,6 +73,9 @@ pub enum Found {
     Directory,
 }
 
+/// A ref's full name, and the object that it leads to.
+pub type Ref = (Vec<u8>, Oid);
+
 /// A repository with a work tree. Nothing that a command changes is seen by others before the command ends.
 pub trait Site {
     /// The hash that names objects.
@@ -94,6 +97,36 @@ pub trait Site {
     fn changes_within(&mut self, old: View, new: View, within: &[Vec<u8>]) -> Result<Vec<Change>, Failure> {
         let _ = within;
         self.changes(old, new)
+    }
+
+    /// This is the tree of a commit that was read: who asks for the files of the commit need not read it again. O(1).
+    fn note_tree(&mut self, commit: &Oid, tree: &Oid) {
+        let _ = (commit, tree);
+    }
+
+    /// Whether two views (of trees or nothing) differ in a path that is meant; paths are, or are below, one of `within`. O(what is looked at until then).
+    ///
+    /// # Errors
+    /// What the site says.
+    fn changes_any(
+        &mut self,
+        old: View,
+        new: View,
+        within: &[Vec<u8>],
+        is_meant: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<bool, Failure> {
+        let changes = self.changes_within(old, new, within)?;
+        Ok(changes.iter().any(|change| is_meant(&change.path)))
+    }
+
+    /// The refs whose full names begin so (with a slash at the end), in byte order, each with the object that it leads to; `None`: they are to be asked for
+    /// one by one. O(refs).
+    ///
+    /// # Errors
+    /// What the site says.
+    fn refs_below(&mut self, prefix: &[u8]) -> Result<Option<Vec<Ref>>, Failure> {
+        let _ = prefix;
+        Ok(None)
     }
 
     /// Whether there are symbolic refs whose full names begin so. O(refs).

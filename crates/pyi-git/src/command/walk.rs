@@ -1,15 +1,16 @@
 //! Going through history: newest first, without what is excluded, and only through what touches the paths.
 
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 
 use super::names::ReadCommit;
 use super::pathspec::Pathspec;
 use super::{Call, Run, View, unavailable};
 use crate::Oid;
+use crate::oid_set::{OidMap, OidSet};
 
 /// A commit that waits: newest first; of the same second, the one that was found first.
 struct Waiting {
-    commit: ReadCommit,
+    commit: Box<ReadCommit>,
     number: u64,
 }
 
@@ -40,9 +41,11 @@ const SLOP: usize = 5;
 /// A walk.
 pub(crate) struct Walk {
     heap: BinaryHeap<Waiting>,
-    seen: HashSet<Oid>,
+    seen: OidSet,
     /// What was found to be left out so far.
-    excluded: HashSet<Oid>,
+    excluded: OidSet,
+    /// Parents that were read to compare with them, and will wait next.
+    ahead: Vec<ReadCommit>,
     pathspec: Pathspec,
     /// Where what the pathspec means can be.
     within: Vec<Vec<u8>>,
@@ -51,15 +54,16 @@ pub(crate) struct Walk {
     since: Option<i64>,
     next: u64,
     /// What is shown where something is left out, oldest last.
-    limited: Option<VecDeque<ReadCommit>>,
+    limited: Option<VecDeque<Box<ReadCommit>>>,
 }
 
 impl Walk {
     pub(crate) fn new(pathspec: Pathspec, first_parent: bool) -> Self {
         Walk {
             heap: BinaryHeap::new(),
-            seen: HashSet::new(),
-            excluded: HashSet::new(),
+            seen: OidSet::default(),
+            excluded: OidSet::default(),
+            ahead: Vec::new(),
             within: pathspec.roots(),
             pathspec,
             first_parent,
@@ -90,10 +94,14 @@ impl Walk {
         if !self.seen.insert(*oid) {
             return Ok(None);
         }
-        let commit = call.commit(oid)?;
+        let commit = match self.ahead.iter().position(|known| known.oid == *oid) {
+            Some(at) => self.ahead.swap_remove(at),
+            None => call.commit(oid)?,
+        };
+        call.site.note_tree(oid, &commit.tree);
         let parents = commit.parents.clone();
         self.heap.push(Waiting {
-            commit,
+            commit: Box::new(commit),
             number: self.next,
         });
         self.next += 1;
@@ -101,7 +109,7 @@ impl Walk {
     }
 
     /// The next commit that is to be shown. O(1) amortised over the commits that are looked at, and a comparison of trees for each if there are paths.
-    pub(crate) fn next(&mut self, call: &mut Call<'_>) -> Run<Option<ReadCommit>> {
+    pub(crate) fn next(&mut self, call: &mut Call<'_>) -> Run<Option<Box<ReadCommit>>> {
         if !self.excluded.is_empty() {
             let mut limited = match self.limited.take() {
                 Some(limited) => limited,
@@ -119,6 +127,7 @@ impl Walk {
             for parent in &parents {
                 self.push(call, parent)?;
             }
+            self.ahead.clear();
             if shown {
                 return Ok(Some(commit));
             }
@@ -127,35 +136,38 @@ impl Walk {
     }
 
     /// Whether a commit is shown, and which of its parents the walk goes on with.
-    fn simplify(&self, call: &mut Call<'_>, commit: &ReadCommit) -> Run<(bool, Vec<Oid>)> {
+    fn simplify(&mut self, call: &mut Call<'_>, commit: &ReadCommit) -> Run<(bool, Vec<Oid>)> {
         let mut parents = commit.parents.clone();
         if self.first_parent {
             parents.truncate(1);
         }
-        let mut shown = true;
-        if !self.pathspec.is_empty() {
-            if parents.is_empty() {
-                shown = self.touches(call, View::Empty, &commit.oid)?;
+        if self.pathspec.is_empty() {
+            return Ok((true, parents));
+        }
+        if parents.is_empty() {
+            return Ok((self.touches(call, View::Empty, &commit.oid)?, parents));
+        }
+        // What a merge counts as depends on which of its sides git knows to be left out when it comes to it.
+        if commit.parents.len() > 1 && !self.excluded.is_empty() {
+            return unavailable("the paths of a merge where something is left out");
+        }
+        for parent in &parents {
+            if !self.seen.contains(parent) {
+                let before = call.commit(parent)?;
+                call.site.note_tree(parent, &before.tree);
+                self.ahead.push(before);
             }
-            // What a merge counts as depends on which of its sides git knows to be left out when it comes to it.
-            if commit.parents.len() > 1 && !self.excluded.is_empty() {
-                return unavailable("the paths of a merge where something is left out");
-            }
-            for parent in parents.clone() {
-                if !self.touches(call, View::Of(parent), &commit.oid)? {
-                    // The same as this parent: what matters happened there.
-                    shown = false;
-                    parents = vec![parent];
-                    break;
-                }
+            if !self.touches(call, View::Of(*parent), &commit.oid)? {
+                // The same as this parent: what matters happened there.
+                return Ok((false, vec![*parent]));
             }
         }
-        Ok((shown, parents))
+        Ok((true, parents))
     }
 
     /// Goes on until only what is left out waits, and a little longer, as git does. O(commits that are newer than where both sides meet).
-    fn limit(&mut self, call: &mut Call<'_>) -> Run<VecDeque<ReadCommit>> {
-        let mut found: Vec<ReadCommit> = Vec::new();
+    fn limit(&mut self, call: &mut Call<'_>) -> Run<VecDeque<Box<ReadCommit>>> {
+        let mut found: Vec<Box<ReadCommit>> = Vec::new();
         let mut read = Read::default();
         for one in &self.heap {
             read.add(one.commit.oid, one.commit.parents.clone(), &self.excluded);
@@ -185,6 +197,7 @@ impl Walk {
                     read.leave_out_parents(&parent, &mut self.excluded);
                 }
             }
+            self.ahead.clear();
             if !is_out {
                 last = commit.seconds;
                 if is_shown {
@@ -206,34 +219,34 @@ impl Walk {
     }
 
     fn touches(&self, call: &mut Call<'_>, old: View, new: &Oid) -> Run<bool> {
-        let changes = call.site.changes_within(old, View::Of(*new), &self.within)?;
-        Ok(changes.iter().any(|change| self.pathspec.matches(&change.path)))
+        let is_meant = |path: &[u8]| self.pathspec.matches(path);
+        Ok(call.site.changes_any(old, View::Of(*new), &self.within, &is_meant)?)
     }
 }
 
 /// Commits that were read while it is found out what is left out.
 #[derive(Default)]
 struct Read {
-    parents: HashMap<Oid, Vec<Oid>>,
-    waiting: HashSet<Oid>,
+    parents: OidMap<Vec<Oid>>,
+    waiting: OidSet,
     /// How many of those that wait are not left out.
     wanted: usize,
 }
 
 impl Read {
-    fn add(&mut self, oid: Oid, parents: Vec<Oid>, excluded: &HashSet<Oid>) {
+    fn add(&mut self, oid: Oid, parents: Vec<Oid>, excluded: &OidSet) {
         self.parents.insert(oid, parents);
         self.waiting.insert(oid);
         self.wanted += usize::from(!excluded.contains(&oid));
     }
 
-    fn take(&mut self, oid: &Oid, excluded: &HashSet<Oid>) {
+    fn take(&mut self, oid: &Oid, excluded: &OidSet) {
         self.waiting.remove(oid);
         self.wanted -= usize::from(!excluded.contains(oid));
     }
 
     /// Leaves out a commit, and of those before it what was read.
-    fn leave_out(&mut self, oid: &Oid, excluded: &mut HashSet<Oid>) {
+    fn leave_out(&mut self, oid: &Oid, excluded: &mut OidSet) {
         let mut stack = vec![*oid];
         while let Some(oid) = stack.pop() {
             if excluded.insert(oid) {
@@ -243,7 +256,7 @@ impl Read {
         }
     }
 
-    fn leave_out_parents(&mut self, oid: &Oid, excluded: &mut HashSet<Oid>) {
+    fn leave_out_parents(&mut self, oid: &Oid, excluded: &mut OidSet) {
         for parent in self.parents.get(oid).cloned().unwrap_or_default() {
             self.leave_out(&parent, excluded);
         }

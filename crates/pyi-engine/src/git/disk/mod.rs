@@ -27,7 +27,7 @@ use pyi_git::command::{Attributes, Change, Failure, Site, Version, View};
 use pyi_git::config::Config;
 use pyi_git::ignore::PatternList;
 use pyi_git::index_view::IndexView;
-use pyi_git::{ObjectFormat, Oid};
+use pyi_git::{Object, ObjectFormat, Oid};
 
 use super::directory::GitDirectory;
 use super::ref_files::RefValue;
@@ -100,6 +100,7 @@ pub struct DiskSite<'r> {
     place: Place,
     work: Vec<WorkFile>,
     trees: Trees,
+    only_looks: bool,
     /// What will be asked about untracked files, and what was found out meanwhile.
     asked: Option<Asked>,
     untracked: Option<(Asked, Vec<Vec<u8>>)>,
@@ -140,6 +141,7 @@ impl<'r> DiskSite<'r> {
             place: Place::default(),
             work: Vec::new(),
             trees: Trees::default(),
+            only_looks: false,
             asked: None,
             untracked: None,
             refs: None,
@@ -189,6 +191,20 @@ impl<'r> DiskSite<'r> {
     /// something else than it was, though the files are the same (other attributes).
     pub fn compare_by_seconds(&mut self) {
         self.by_seconds = true;
+    }
+
+    /// Nothing that is read becomes part of what is written: packed objects need not be hashed again, as git does not.
+    pub fn only_look(&mut self) {
+        self.only_looks = true;
+        self.trees.only_look();
+    }
+
+    fn read_object(&self, oid: &Oid) -> Result<Option<Object>, Failure> {
+        let objects = self.git.objects()?;
+        Ok(match self.only_looks {
+            true => objects.look(oid)?,
+            false => objects.read(oid)?,
+        })
     }
 
     /// Whether files were read that are as the index has them, though its stat data say otherwise: git would write that down.

@@ -2,17 +2,19 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use pyi_cas::Bytes;
-use pyi_git::command::{Change, Failure, Found, Site, Version, View};
+use pyi_git::command::{Change, Failure, Found, Ref, Site, Version, View};
 use pyi_git::config::Config;
 use pyi_git::oid::OidPrefix;
 use pyi_git::refname::{RefNameOptions, check_ref_format};
 use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 
 use super::files::{Seen, oid_of, stored};
+use super::trees::Row;
 use super::untracked::Asked;
 use super::{DiskSite, unsupported};
 use crate::engine::now_ns;
@@ -88,10 +90,44 @@ impl Site for DiskSite<'_> {
             (old, new) => {
                 let sides = (self.tree_of(old)?, self.tree_of(new)?);
                 let mut changes = Vec::new();
-                self.trees.diff(self.git, sides, b"", within, &mut changes, 0)?;
+                let mut told = |path: &[u8], old: Option<Row>, new: Option<Row>| {
+                    changes.push(Change {
+                        path: path.to_vec(),
+                        old: old.map(|row| row.version()),
+                        new: new.map(|row| row.version()),
+                    });
+                    true
+                };
+                self.trees.diff(self.git, sides, b"", within, &mut told, 0)?;
                 Ok(changes)
             }
         }
+    }
+
+    fn note_tree(&mut self, commit: &Oid, tree: &Oid) {
+        self.trees.note(commit, tree);
+    }
+
+    fn changes_any(
+        &mut self,
+        old: View,
+        new: View,
+        within: &[Vec<u8>],
+        is_meant: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<bool, Failure> {
+        let sides = (self.tree_of(old)?, self.tree_of(new)?);
+        let mut told = |path: &[u8], _: Option<Row>, _: Option<Row>| !is_meant(path);
+        Ok(!self.trees.diff(self.git, sides, b"", within, &mut told, 0)?)
+    }
+
+    fn refs_below(&mut self, prefix: &[u8]) -> Result<Option<Vec<Ref>>, Failure> {
+        if !self.pending.is_empty() {
+            return Ok(None);
+        }
+        let refs = self.all_refs()?;
+        let from = refs.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
+        let found = from.take_while(|(name, _)| name.starts_with(prefix));
+        Ok(Some(found.map(|(name, oid)| (name.clone(), *oid)).collect()))
     }
 
     fn has_symbolic_refs(&mut self, prefix: &[u8]) -> Result<bool, Failure> {
@@ -253,7 +289,7 @@ impl Site for DiskSite<'_> {
         if let Some(object) = self.pending.object(oid) {
             return Ok(Some(object.clone()));
         }
-        match self.git.objects()?.read(oid)? {
+        match self.read_object(oid)? {
             Some(object) => Ok(Some(object)),
             None => unsupported("a missing object"),
         }

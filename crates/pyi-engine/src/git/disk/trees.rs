@@ -1,6 +1,6 @@
 //! Trees against trees and against the index: only what differs is read.
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use pyi_git::command::{Change, Failure, Version};
 use pyi_git::commit::Commit;
 use pyi_git::index_ext::CacheTree;
 use pyi_git::index_view::IndexView;
-use pyi_git::path::validate_component;
-use pyi_git::tree::{MODE_GITLINK, MODE_TREE, TreeIter, compare_names};
+use pyi_git::oid_set::OidMap;
+use pyi_git::tree::{MODE_GITLINK, MODE_TREE, TreeEntry, TreeIter, compare_names, is_well_formed};
 use pyi_git::{Object, ObjectKind, Oid};
 
 use super::super::directory::GitDirectory;
@@ -18,35 +18,56 @@ use super::unsupported;
 
 /// Trees in trees.
 const DEPTH_MAX: usize = 512;
-/// Trees that are kept for when they are needed again.
-const KEPT: usize = 4096;
+/// Commits whose trees are remembered.
+const TOPS: usize = 4096;
+/// Trees that are kept for when they are needed again: twice as many bytes at most, and one tree more.
+const KEPT_BYTES: usize = 4 << 20;
+/// What a small one costs beside its content.
+const KEPT_EACH_BYTES: usize = 128;
 
-/// One entry of a tree.
-#[derive(Clone)]
+/// What a tree has under a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Row {
-    pub(super) name: Vec<u8>,
     pub(super) mode: u32,
     pub(super) oid: Oid,
 }
 
 impl Row {
+    fn of(entry: &TreeEntry<'_>) -> Self {
+        Row {
+            mode: entry.canonical_mode(),
+            oid: entry.oid,
+        }
+    }
+
     pub(super) fn is_tree(&self) -> bool {
         self.mode == MODE_TREE
     }
 
-    fn version(&self) -> Version {
+    pub(super) fn version(&self) -> Version {
         stored(self.mode, &self.oid)
     }
 }
 
+/// A tree as it stands, with names in order.
+type Content = Arc<Vec<u8>>;
+
+/// What is told of a file that differs: its path, and what each side has there; whether to go on.
+pub(super) type Told<'t> = dyn FnMut(&[u8], Option<Row>, Option<Row>) -> bool + 't;
+
 /// Trees that were read.
 #[derive(Default)]
 pub(super) struct Trees {
-    read: HashMap<Oid, Arc<Vec<Row>>>,
+    /// Those that were asked for since `older` was made of them.
+    kept: OidMap<Content>,
+    kept_bytes: usize,
+    older: OidMap<Content>,
     /// The trees of commits that were asked for.
-    tops: HashMap<Oid, Oid>,
+    tops: OidMap<Oid>,
     /// Trees and commits that nobody else sees yet.
-    made: HashMap<Oid, Object>,
+    made: OidMap<Object>,
+    /// Whether what is read is only looked at.
+    only_looks: bool,
 }
 
 /// Whether a directory (`""`: the top) has, or is in, what is asked for.
@@ -58,26 +79,9 @@ fn leads(within: &[Vec<u8>], path: &[u8]) -> bool {
     within.is_empty() || within.iter().any(|one| below(path, one) || below(one, path))
 }
 
-fn rows_of(git: &GitDirectory, object: &Object) -> Result<Vec<Row>, Failure> {
-    let mut rows: Vec<Row> = Vec::new();
-    for entry in TreeIter::new(git.format(), &object.data) {
-        let entry = entry?;
-        let is_after = |last: &Row| {
-            let is_tree = entry.canonical_mode() == MODE_TREE;
-            let order = compare_names(&last.name, last.is_tree(), entry.name, is_tree);
-            order.is_lt() && last.name != entry.name
-        };
-        // Git shows what it finds, in the order that it finds, and writes none of it.
-        if validate_component(entry.name).is_err() || !rows.last().is_none_or(is_after) {
-            return unsupported("a malformed tree");
-        }
-        rows.push(Row {
-            name: entry.name.to_vec(),
-            mode: entry.canonical_mode(),
-            oid: entry.oid,
-        });
-    }
-    Ok(rows)
+fn entries<'c>(git: &GitDirectory, content: &'c Content) -> impl Iterator<Item = TreeEntry<'c>> + use<'c> {
+    // It was found to be well-formed.
+    TreeIter::new(git.format(), content).map_while(Result::ok)
 }
 
 impl Trees {
@@ -86,41 +90,65 @@ impl Trees {
         self.made.insert(oid, object);
     }
 
+    /// Nothing is written that depends on what is read: packs are taken at their word.
+    pub(super) fn only_look(&mut self) {
+        self.only_looks = true;
+    }
+
     fn object(&self, git: &GitDirectory, oid: &Oid) -> Result<Option<Object>, Failure> {
         match self.made.get(oid) {
             Some(object) => Ok(Some(object.clone())),
+            None if self.only_looks => Ok(git.objects()?.look(oid)?),
             None => Ok(git.objects()?.read(oid)?),
         }
     }
 
-    /// The entries of a tree.
-    pub(super) fn read(&mut self, git: &GitDirectory, oid: &Oid) -> Result<Arc<Vec<Row>>, Failure> {
-        if let Some(known) = self.read.get(oid) {
+    /// The content of a tree.
+    fn read(&mut self, git: &GitDirectory, oid: &Oid) -> Result<Content, Failure> {
+        if let Some(known) = self.kept.get(oid) {
             return Ok(known.clone());
         }
-        let mut rows = Vec::new();
-        if *oid != git.format().empty_tree() {
-            let object = match self.object(git, oid)? {
-                Some(object) if object.kind == ObjectKind::Tree => object,
-                _ => return unsupported("a missing object"),
-            };
-            rows = rows_of(git, &object)?;
+        if let Some(known) = self.older.remove(oid) {
+            return Ok(self.keep(oid, known));
         }
-        Ok(self.keep(oid, rows))
+        if *oid == git.format().empty_tree() {
+            return Ok(Content::default());
+        }
+        match self.object(git, oid)? {
+            Some(object) if object.kind == ObjectKind::Tree => self.check(git, oid, object),
+            _ => unsupported("a missing object"),
+        }
     }
 
-    fn keep(&mut self, oid: &Oid, rows: Vec<Row>) -> Arc<Vec<Row>> {
-        if self.read.len() >= KEPT {
-            self.read.clear();
+    /// Git shows what it finds, in the order that it finds, and writes none of it.
+    fn check(&mut self, git: &GitDirectory, oid: &Oid, object: Object) -> Result<Content, Failure> {
+        if !is_well_formed(git.format(), &object.data) {
+            return unsupported("a malformed tree");
         }
-        let rows = Arc::new(rows);
-        self.read.insert(*oid, rows.clone());
-        rows
+        Ok(self.keep(oid, object.data))
+    }
+
+    fn keep(&mut self, oid: &Oid, content: Content) -> Content {
+        if self.kept_bytes >= KEPT_BYTES {
+            self.older = std::mem::take(&mut self.kept);
+            self.kept_bytes = 0;
+        }
+        self.kept_bytes += content.len() + KEPT_EACH_BYTES;
+        self.kept.insert(*oid, content.clone());
+        content
+    }
+
+    /// Remembers the tree of a commit, for a while.
+    pub(super) fn note(&mut self, commit: &Oid, tree: &Oid) {
+        if self.tops.len() >= TOPS {
+            self.tops.clear();
+        }
+        self.tops.insert(*commit, *tree);
     }
 
     /// The tree of a commit, tag or tree.
     pub(super) fn of(&mut self, git: &GitDirectory, oid: &Oid) -> Result<Oid, Failure> {
-        if self.read.contains_key(oid) || *oid == git.format().empty_tree() {
+        if self.kept.contains_key(oid) || self.older.contains_key(oid) || *oid == git.format().empty_tree() {
             return Ok(*oid);
         }
         if let Some(tree) = self.tops.get(oid) {
@@ -133,17 +161,12 @@ impl Trees {
             };
             match object.kind {
                 ObjectKind::Tree => {
-                    let rows = rows_of(git, &object)?;
-                    self.keep(&at, rows);
+                    self.check(git, &at, object)?;
                     return Ok(at);
                 }
                 ObjectKind::Commit => {
                     let tree = Commit::parse(git.format(), &object.data)?.tree;
-                    // A walk asks for each twice: as what came after, and before.
-                    if self.tops.len() >= KEPT {
-                        self.tops.clear();
-                    }
-                    self.tops.insert(*oid, tree);
+                    self.note(oid, &tree);
                     return Ok(tree);
                 }
                 ObjectKind::Tag => at = pyi_git::tag::Tag::parse(git.format(), &object.data)?.target,
@@ -156,7 +179,6 @@ impl Trees {
     /// What stands at a path of a tree.
     pub(super) fn find(&mut self, git: &GitDirectory, tree: Oid, path: &[u8]) -> Result<Option<Row>, Failure> {
         let mut at = Row {
-            name: Vec::new(),
             mode: MODE_TREE,
             oid: tree,
         };
@@ -164,9 +186,10 @@ impl Trees {
             if !at.is_tree() {
                 return Ok(None);
             }
-            let rows = self.read(git, &at.oid)?;
-            match rows.iter().find(|row| row.name == name) {
-                Some(row) => at = row.clone(),
+            let content = self.read(git, &at.oid)?;
+            let found = entries(git, &content).find(|entry| entry.name == name);
+            match found {
+                Some(entry) => at = Row::of(&entry),
                 None => return Ok(None),
             }
         }
@@ -185,8 +208,9 @@ impl Trees {
         if depth > DEPTH_MAX {
             return unsupported("trees that are too deep");
         }
-        for row in self.read(git, tree)?.iter() {
-            let path = [above, &row.name].concat();
+        let content = self.read(git, tree)?;
+        for entry in entries(git, &content) {
+            let (path, row) = ([above, entry.name].concat(), Row::of(&entry));
             if row.is_tree() {
                 self.list(git, &row.oid, &[&path[..], b"/"].concat(), found, depth + 1)?;
             } else {
@@ -196,55 +220,69 @@ impl Trees {
         Ok(())
     }
 
-    /// What differs between two trees.
+    /// Tells what differs between two trees, until it is told to stop: whether it was not. What is the same in both is passed over as it stands.
     pub(super) fn diff(
         &mut self,
         git: &GitDirectory,
         sides: (Option<Oid>, Option<Oid>),
         above: &[u8],
         within: &[Vec<u8>],
-        out: &mut Vec<Change>,
+        told: &mut Told<'_>,
         depth: usize,
-    ) -> Result<(), Failure> {
-        if sides.0 == sides.1 || depth > DEPTH_MAX {
-            return if depth > DEPTH_MAX {
-                unsupported("trees that are too deep")
-            } else {
-                Ok(())
-            };
+    ) -> Result<bool, Failure> {
+        if sides.0 == sides.1 {
+            return Ok(true);
+        }
+        if depth > DEPTH_MAX {
+            return unsupported("trees that are too deep");
         }
         let mut read = |side: Option<Oid>| match side {
             Some(oid) => self.read(git, &oid),
-            None => Ok(Arc::default()),
+            None => Ok(Content::default()),
         };
         let (old, new) = (read(sides.0)?, read(sides.1)?);
-        let (mut a, mut b) = (old.iter().peekable(), new.iter().peekable());
+        let (mut a, mut b) = (TreeIter::new(git.format(), &old), TreeIter::new(git.format(), &new));
+        let mut path = above.to_vec();
         loop {
-            let order = match (a.peek(), b.peek()) {
-                (None, None) => return Ok(()),
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some(a), Some(b)) => pyi_git::tree::compare_names(&a.name, a.is_tree(), &b.name, b.is_tree()),
+            a.skip_same(&mut b);
+            let next = (a.peek().and_then(Result::ok), b.peek().and_then(Result::ok));
+            let order = match &next {
+                (None, None) => return Ok(true),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(a), Some(b)) => compare_names(a.name, a.is_tree(), b.name, b.is_tree()),
             };
-            let from = if order.is_le() { a.next() } else { None };
-            let to = if order.is_ge() { b.next() } else { None };
-            if let (Some(from), Some(to)) = (from, to)
-                && (from.mode, from.oid) == (to.mode, to.oid)
-            {
-                continue;
+            let from = next.0.filter(|_| order.is_le());
+            let to = next.1.filter(|_| order.is_ge());
+            if from.is_some() {
+                a.next();
             }
-            let Some(either) = from.or(to) else { return Ok(()) };
-            let path = [above, &either.name].concat();
+            if to.is_some() {
+                b.next();
+            }
+            let Some(either) = from.as_ref().or(to.as_ref()) else {
+                return Ok(true);
+            };
+            path.truncate(above.len());
+            path.extend_from_slice(either.name);
             if !leads(within, &path) {
                 continue;
             }
-            if either.is_tree() {
-                let below = [&path[..], b"/"].concat();
+            let is_tree = either.is_tree();
+            let (from, to) = (from.as_ref().map(Row::of), to.as_ref().map(Row::of));
+            // A mode can be written in several ways.
+            if from == to {
+                continue;
+            }
+            let goes_on = if is_tree {
+                path.push(b'/');
                 let sides = (from.map(|row| row.oid), to.map(|row| row.oid));
-                self.diff(git, sides, &below, within, out, depth + 1)?;
+                self.diff(git, sides, &path, within, told, depth + 1)?
             } else {
-                let (old, new) = (from.map(Row::version), to.map(Row::version));
-                out.push(Change { path, old, new });
+                told(&path, from, to)
+            };
+            if !goes_on {
+                return Ok(false);
             }
         }
     }
@@ -266,31 +304,30 @@ impl Trees {
         {
             return Ok(());
         }
-        let rows = match tree {
+        let content = match tree {
             Some(tree) => self.read(git, &tree)?,
-            None => Arc::default(),
+            None => Content::default(),
         };
-        let mut rows = rows.iter().peekable();
+        let mut rows = entries(git, &content).peekable();
         let mut next = at.range.start;
         loop {
             let item = at.item(next);
             let order = match (rows.peek(), &item) {
                 (None, None) => return Ok(()),
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some(row), Some((name, range))) => {
-                    pyi_git::tree::compare_names(&row.name, row.is_tree(), name, range.is_some())
-                }
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(row), Some((name, range))) => compare_names(row.name, row.is_tree(), name, range.is_some()),
             };
             let row = if order.is_le() { rows.next() } else { None };
             let item = item.filter(|_| order.is_ge());
-            let name = match (row, &item) {
-                (Some(row), _) => row.name.as_slice(),
+            let name = match (&row, &item) {
+                (Some(row), _) => row.name,
                 (None, Some((name, _))) => name,
                 (None, None) => return Ok(()),
             };
             let path = [at.above, name].concat();
-            let is_directory = row.map_or(matches!(&item, Some((_, Some(_)))), Row::is_tree);
+            let row = row.as_ref().map(Row::of);
+            let is_directory = row.map_or(matches!(&item, Some((_, Some(_)))), |row| row.is_tree());
             let entry = item.is_some().then(|| at.view.entry(next));
             let range = match item {
                 Some((_, Some(range))) => range,
@@ -320,7 +357,7 @@ impl Trees {
             if !same {
                 out.push(Change {
                     path,
-                    old: row.map(Row::version),
+                    old: row.map(|row| row.version()),
                     new: entry.map(|entry| stored(entry.mode(), &entry.oid())),
                 });
             }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use pyi_cas::{Bytes, Id, IdMap};
 use pyi_git::commit::Commit;
+use pyi_git::oid_set::OidMap;
 use pyi_git::signature::Signature;
 use pyi_git::{ObjectFormat, ObjectKind, Oid, hash_object};
 use pyi_tree::CheckpointRoot;
@@ -18,7 +19,6 @@ use pyi_tree::cbor::Value;
 use pyi_tree::refs::Origin;
 
 use super::GitRemote;
-use super::oid_set::OidMap;
 use crate::engine::Engine;
 use crate::git::export::odd_trees;
 use crate::git::map::{MapEntry, MapKind};

@@ -2,11 +2,11 @@
 
 use std::collections::{BinaryHeap, VecDeque};
 
+use pyi_git::oid_set::{OidMap, OidSet};
 use pyi_git::remote::fetch::{Deepen, FetchRequest};
 use pyi_git::{ObjectKind, Oid};
 
 use super::GitRemote;
-use super::oid_set::{OidMap, OidSet};
 use crate::{Error, Result};
 
 const WANTED: u8 = 1;

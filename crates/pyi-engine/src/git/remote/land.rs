@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use pyi_cas::{Bytes, Committed, Id, Kind};
 use pyi_git::commit::Commit;
+use pyi_git::oid_set::OidMap;
 use pyi_git::{ObjectKind, Oid};
 use pyi_tree::cbor::Value;
 use pyi_tree::refs::Origin;
 use pyi_tree::{CheckpointRoot, Tree, seal};
 
 use super::GitRemote;
-use super::oid_set::OidMap;
 use super::quarantine::Quarantine;
 use crate::engine::now_ns;
 use crate::git::import::{about, message};

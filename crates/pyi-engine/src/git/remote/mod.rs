@@ -11,7 +11,6 @@ mod history;
 mod land;
 mod notes;
 mod objects;
-mod oid_set;
 mod pack;
 mod push;
 mod quarantine;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pyi_cas::{Bytes, Id, Kind};
 use pyi_git::commit::Commit;
+use pyi_git::oid_set::OidMap;
 use pyi_git::tag::Tag;
 use pyi_git::tree::encode_tree;
 use pyi_git::{Object, ObjectKind, Oid};
@@ -11,7 +12,6 @@ use pyi_tree::{Loader, Mode, Node, Tree};
 
 use super::GitRemote;
 use super::commits::checkpoint_in_map;
-use super::oid_set::OidMap;
 use crate::git::GitSource;
 use crate::git::map::MapKind;
 use crate::git::odd::OddTrees;

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use pyi_git::delta_make::make_delta;
+use pyi_git::oid_set::OidMap;
 use pyi_git::pack_entry::EntryKind;
 use pyi_git::pack_stream::{Base, PackStream};
 use pyi_git::{ObjectKind, Oid};
 
 use super::GitRemote;
 use super::objects::Content;
-use super::oid_set::OidMap;
 use super::select::{DeltaBase, Selection};
 use crate::git::GitSource;
 use crate::git::packs::{Located, Pack};

@@ -3,6 +3,7 @@
 //! A commit's tree is compared with the trees of its parents, as far as the client has or gets those: what stands at the same place there is not looked
 //! into. Nothing recurses, and nothing is looked at twice.
 
+use pyi_git::oid_set::{OidMap, OidSet};
 use pyi_git::remote::fetch::FetchRequest;
 use pyi_git::remote::filter::Filter;
 use pyi_git::tag::Tag;
@@ -12,7 +13,6 @@ use pyi_git::{ObjectKind, Oid};
 use super::GitRemote;
 use super::history::Commits;
 use super::objects::Content;
-use super::oid_set::{OidMap, OidSet};
 use crate::{Error, Result};
 
 /// Trees that were looked at are kept for the comparison with their next versions, up to so many bytes.

@@ -30,7 +30,14 @@ const WINDOW: usize = 100;
 
 /// The lines of a content, each with its newline.
 pub(crate) fn lines(content: &[u8]) -> Vec<&[u8]> {
-    content.split_inclusive(|&byte| byte == b'\n').collect()
+    let mut lines = Vec::with_capacity(content.len() / 24 + 1);
+    let mut start = 0;
+    for newline in memchr::memchr_iter(b'\n', content) {
+        lines.extend(content.get(start..=newline));
+        start = newline + 1;
+    }
+    lines.extend(content.get(start..).filter(|last| !last.is_empty()));
+    lines
 }
 
 /// About the square root, as a power of two.
@@ -46,24 +53,87 @@ fn root(number: usize) -> usize {
 
 /// What differs between two contents.
 pub(crate) fn changes(old: &[u8], new: &[u8]) -> Vec<Change> {
-    let (old, new) = (lines(old), lines(new));
-    let (a, b) = numbered(&old, &new);
-    let (mut removed, mut added) = (vec![false; a.len()], vec![false; b.len()]);
-    mark(&a, &b, &mut removed, &mut added);
-    slide::settle(&a, &old, &mut removed, &mut added);
-    slide::settle(&b, &new, &mut added, &mut removed);
+    changes_of(&lines(old), &lines(new))
+}
+
+/// The same of their lines. O(lines), and in between what both share at their ends what Myers' algorithm takes.
+pub(crate) fn changes_of(old: &[&[u8]], new: &[&[u8]]) -> Vec<Change> {
+    let start = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+    let most = old.len().min(new.len()) - start;
+    let ends = old.iter().rev().zip(new.iter().rev()).take(most);
+    let tail = ends.take_while(|(a, b)| a == b).count();
+    let (mut removed, mut added) = (vec![false; old.len()], vec![false; new.len()]);
+    let between = |marks: &mut [bool]| {
+        let end = marks.len() - tail;
+        marks.get_mut(start..end).unwrap_or_default().fill(true);
+    };
+    if old.len() == start + tail || new.len() == start + tail {
+        between(&mut removed);
+        between(&mut added);
+    } else {
+        mark(old, new, start, tail, &mut removed, &mut added);
+    }
+    slide::settle(old, &mut removed, &mut added);
+    slide::settle(new, &mut added, &mut removed);
     collect(&removed, &added)
 }
 
-/// Lines as numbers: equal lines have equal ones.
-fn numbered<'l>(old: &[&'l [u8]], new: &[&'l [u8]]) -> (Vec<u32>, Vec<u32>) {
-    let mut known: HashMap<&'l [u8], u32> = HashMap::new();
-    let mut number = |line: &&'l [u8]| {
-        let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
-        *known.entry(line).or_insert(next)
-    };
-    let old = old.iter().map(&mut number).collect();
-    (old, new.iter().map(&mut number).collect())
+/// The lines between the shared ends as numbers: equal lines have equal ones.
+struct Numbered {
+    old: Vec<u32>,
+    new: Vec<u32>,
+    /// By number, how many of each line are in the whole of either file.
+    in_old: Vec<usize>,
+    in_new: Vec<usize>,
+}
+
+/// Numbers of lines; who makes them up gains no more than with git's own table.
+type Numbers<'l> = HashMap<&'l [u8], u32, foldhash::fast::RandomState>;
+
+impl Numbered {
+    fn of(old: &[&[u8]], new: &[&[u8]], start: usize, tail: usize) -> Self {
+        let between = |lines: &'_ [&'_ [u8]]| start..lines.len() - tail;
+        let mut numbers = Numbers::default();
+        let (mut in_old, mut in_new) = (Vec::new(), Vec::new());
+        let (old_lines, new_lines) = (old.get(between(old)), new.get(between(new)));
+        let old_numbers = number(&mut numbers, old_lines.unwrap_or_default(), &mut in_old);
+        let new_numbers = number(&mut numbers, new_lines.unwrap_or_default(), &mut in_new);
+        let ends = [old.get(..start), old.get(old.len() - tail..)];
+        for line in ends.into_iter().flatten().flatten() {
+            if let Some(&number) = numbers.get(line) {
+                count(&mut in_old, number);
+                count(&mut in_new, number);
+            }
+        }
+        Numbered {
+            old: old_numbers,
+            new: new_numbers,
+            in_old,
+            in_new,
+        }
+    }
+}
+
+/// Counts a number once more; counts grow as numbers are given.
+fn count(counts: &mut Vec<usize>, number: u32) {
+    let at = number as usize;
+    if counts.len() <= at {
+        counts.resize(at + 1, 0);
+    }
+    if let Some(count) = counts.get_mut(at) {
+        *count += 1;
+    }
+}
+
+fn number<'l>(numbers: &mut Numbers<'l>, lines: &[&'l [u8]], counts: &mut Vec<usize>) -> Vec<u32> {
+    let mut found = Vec::with_capacity(lines.len());
+    for line in lines {
+        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+        let number = *numbers.entry(line).or_insert(next);
+        count(counts, number);
+        found.push(number);
+    }
+    found
 }
 
 /// The runs of what is marked.
@@ -84,8 +154,16 @@ fn collect(removed: &[bool], added: &[bool]) -> Vec<Change> {
                 new: from_b..b,
             });
         } else {
-            a += 1;
-            b += 1;
+            // Both go on to where the next one begins.
+            let ahead =
+                |marks: &[bool], at: usize| marks.get(at..).unwrap_or_default().iter().position(|marked| *marked);
+            let step = match (ahead(removed, a), ahead(added, b)) {
+                (Some(a), Some(b)) => a.min(b),
+                (Some(one), None) | (None, Some(one)) => one,
+                (None, None) => break,
+            };
+            a += step;
+            b += step;
         }
     }
     changes
@@ -108,26 +186,10 @@ impl Side<'_> {
     }
 }
 
-fn mark(a: &[u32], b: &[u32], removed: &mut [bool], added: &mut [bool]) {
-    let start = a.iter().zip(b).take_while(|(a, b)| a == b).count();
-    let most = a.len().min(b.len()) - start;
-    let tail = a
-        .iter()
-        .rev()
-        .zip(b.iter().rev())
-        .take(most)
-        .take_while(|(a, b)| a == b)
-        .count();
-    let count = |lines: &[u32]| {
-        let mut counts: HashMap<u32, usize> = HashMap::new();
-        for line in lines {
-            *counts.entry(*line).or_default() += 1;
-        }
-        counts
-    };
-    let (in_a, in_b) = (count(a), count(b));
-    let mut old = prepare(a, start..a.len() - tail, &in_b, removed);
-    let mut new = prepare(b, start..b.len() - tail, &in_a, added);
+fn mark(a: &[&[u8]], b: &[&[u8]], start: usize, tail: usize, removed: &mut [bool], added: &mut [bool]) {
+    let numbered = Numbered::of(a, b, start, tail);
+    let mut old = prepare(&numbered.old, start, a.len(), &numbered.in_new, removed);
+    let mut new = prepare(&numbered.new, start, b.len(), &numbered.in_old, added);
     let (len_a, len_b) = (old.lines.len(), new.lines.len());
     let mut search = Search {
         forward: vec![0; len_a + len_b + 4],
@@ -158,15 +220,13 @@ fn mark(a: &[u32], b: &[u32], removed: &mut [bool], added: &mut [bool]) {
 }
 
 /// Marks lines that are not on the other side at all, or so often there that they tell nothing where they stand; the rest is compared.
-fn prepare<'m>(lines: &[u32], range: Range<usize>, others: &HashMap<u32, usize>, marks: &'m mut [bool]) -> Side<'m> {
-    let limit = root(lines.len()).min(OFTEN_MAX);
+fn prepare<'m>(lines: &[u32], start: usize, all: usize, others: &[usize], marks: &'m mut [bool]) -> Side<'m> {
+    let limit = root(all).min(OFTEN_MAX);
     // 0: nowhere, 1: there, 2: often.
     let kinds: Vec<u8> = lines
-        .get(range.clone())
-        .unwrap_or_default()
         .iter()
-        .map(|line| match others.get(line) {
-            None => 0,
+        .map(|line| match others.get(*line as usize) {
+            None | Some(0) => 0,
             Some(count) if *count >= limit => 2,
             Some(_) => 1,
         })
@@ -177,9 +237,9 @@ fn prepare<'m>(lines: &[u32], range: Range<usize>, others: &HashMap<u32, usize>,
         marks,
     };
     for (at, kind) in kinds.iter().enumerate() {
-        let place = range.start + at;
+        let place = start + at;
         if *kind == 1 || (*kind == 2 && !tells_nothing(&kinds, at)) {
-            side.lines.extend(lines.get(place));
+            side.lines.extend(lines.get(at));
             side.places.push(place);
         } else if let Some(mark) = side.marks.get_mut(place) {
             *mark = true;

@@ -2,7 +2,7 @@
 
 use ::bytes::Bytes;
 
-use super::hunks::{Change, changes, lines};
+use super::hunks::{Change, changes_of, lines};
 use super::similarity::is_binary;
 use super::{Options, Pair, side_name};
 use crate::command::quote::quoted_as;
@@ -66,7 +66,8 @@ pub(crate) fn print(call: &mut Call<'_>, pair: &Pair, options: &Options) -> Run<
         call.line(&[b"Binary files ", &a, b" and ", &b, b" differ"]);
         return Ok(());
     }
-    let changes = changes(&old, &new);
+    let (old_lines, new_lines) = (lines(&old), lines(&new));
+    let changes = changes_of(&old_lines, &new_lines);
     if changes.is_empty() {
         return Ok(());
     }
@@ -79,7 +80,7 @@ pub(crate) fn print(call: &mut Call<'_>, pair: &Pair, options: &Options) -> Run<
     };
     call.line(&[b"--- ", &a, tab(&pair.old_path, &a)]);
     call.line(&[b"+++ ", &b, tab(&pair.new_path, &b)]);
-    write_hunks(&mut call.out, &lines(&old), &lines(&new), &changes, options.context);
+    write_hunks(&mut call.out, &old_lines, &new_lines, &changes, options.context);
     Ok(())
 }
 

@@ -18,12 +18,12 @@ fn is_marked(marks: &[bool], at: usize) -> bool {
 }
 
 impl Group {
-    fn first(marks: &[bool]) -> Self {
-        let mut end = 0;
+    fn at(marks: &[bool], start: usize) -> Self {
+        let mut end = start;
         while is_marked(marks, end) {
             end += 1;
         }
-        Group { start: 0, end }
+        Group { start, end }
     }
 
     fn is_empty(self) -> bool {
@@ -53,7 +53,7 @@ impl Group {
         true
     }
 
-    fn up(&mut self, lines: &[u32], marks: &mut [bool]) -> bool {
+    fn up(&mut self, lines: &[&[u8]], marks: &mut [bool]) -> bool {
         if self.start == 0 || lines.get(self.start - 1) != lines.get(self.end - 1) {
             return false;
         }
@@ -67,7 +67,7 @@ impl Group {
         true
     }
 
-    fn down(&mut self, lines: &[u32], marks: &mut [bool]) -> bool {
+    fn down(&mut self, lines: &[&[u8]], marks: &mut [bool]) -> bool {
         if self.end >= lines.len() || lines.get(self.start) != lines.get(self.end) {
             return false;
         }
@@ -88,27 +88,26 @@ fn put(marks: &mut [bool], at: usize, value: bool) {
     }
 }
 
-/// Moves the changes of one side (`marks`, over `lines` with their texts).
-pub(super) fn settle(lines: &[u32], texts: &[&[u8]], marks: &mut [bool], others: &mut [bool]) {
-    let (mut group, mut other) = (Group::first(marks), Group::first(others));
+/// Moves the changes of one side (`marks`, over lines with these texts).
+pub(super) fn settle(texts: &[&[u8]], marks: &mut [bool], others: &mut [bool]) {
+    let first = |marks: &[bool]| marks.iter().position(|marked| *marked);
+    let Some(last) = marks.iter().rposition(|marked| *marked) else {
+        return;
+    };
+    // Before the first change of either side both have the same lines, and behind the last one of this side there is nothing to move.
+    let start = first(marks).into_iter().chain(first(others)).min().unwrap_or(0);
+    let (mut group, mut other) = (Group::at(marks, start), Group::at(others, start));
     loop {
         if !group.is_empty() {
-            settle_one(lines, texts, marks, others, &mut group, &mut other);
+            settle_one(texts, marks, others, &mut group, &mut other);
         }
-        if !group.next(marks) || !other.next(others) {
+        if group.start > last || !group.next(marks) || !other.next(others) {
             return;
         }
     }
 }
 
-fn settle_one(
-    lines: &[u32],
-    texts: &[&[u8]],
-    marks: &mut [bool],
-    others: &[bool],
-    group: &mut Group,
-    other: &mut Group,
-) {
+fn settle_one(texts: &[&[u8]], marks: &mut [bool], others: &[bool], group: &mut Group, other: &mut Group) {
     let mut len;
     let mut highest;
     let mut beside;
@@ -116,12 +115,12 @@ fn settle_one(
     loop {
         len = group.end - group.start;
         beside = false;
-        while group.up(lines, marks) {
+        while group.up(texts, marks) {
             other.previous(others);
         }
         highest = group.end;
         beside |= !other.is_empty();
-        while group.down(lines, marks) {
+        while group.down(texts, marks) {
             other.next(others);
             beside |= !other.is_empty();
         }
@@ -133,7 +132,7 @@ fn settle_one(
         return;
     }
     if beside {
-        while other.is_empty() && group.up(lines, marks) {
+        while other.is_empty() && group.up(texts, marks) {
             other.previous(others);
         }
         return;
@@ -149,7 +148,7 @@ fn settle_one(
         }
     }
     if let Some((end, _)) = best {
-        while group.end > end && group.up(lines, marks) {
+        while group.end > end && group.up(texts, marks) {
             other.previous(others);
         }
     }

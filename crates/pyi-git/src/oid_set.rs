@@ -3,16 +3,16 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
-use pyi_git::Oid;
+use crate::oid::Oid;
 
 /// A map by object name.
-pub(crate) type OidMap<V> = HashMap<Oid, V, BuildHasherDefault<Fold>>;
+pub type OidMap<V> = HashMap<Oid, V, BuildHasherDefault<Fold>>;
 /// A set of object names.
-pub(crate) type OidSet = HashSet<Oid, BuildHasherDefault<Fold>>;
+pub type OidSet = HashSet<Oid, BuildHasherDefault<Fold>>;
 
-/// Folds the half of a name that is hashed into a word.
-#[derive(Default, Clone, Copy)]
-pub(crate) struct Fold(u64);
+/// Folds the half of a name that is hashed into a word. Who makes up names so that they fall together has to find them by trying, as with git's own tables.
+#[derive(Default, Clone, Copy, Debug)]
+pub struct Fold(u64);
 
 impl Hasher for Fold {
     fn finish(&self) -> u64 {
