@@ -282,7 +282,7 @@ impl Workspace {
         };
         let value = self.engine.store().refs().get(&workspace_key(name))?;
         if let Some(value) = value.filter(|value| value[..] != claim.value[..]) {
-            *content = Content::of_record(&self.engine, name, value.to_vec())?;
+            *content = Content::of_record(&self.engine, name, value.to_vec())?.into();
         }
         Ok(())
     }

@@ -243,7 +243,7 @@ impl Workspace {
                 && (claim.value[..] == *value || WorkspaceRecord::decode(value)?.lease == lease)),
             None => {
                 if claim.value[..] != *value {
-                    *content = Content::of_record(&self.engine, name, value.to_vec())?;
+                    *content = Content::of_record(&self.engine, name, value.to_vec())?.into();
                 }
                 Ok(true)
             }

@@ -318,6 +318,10 @@ impl Clone for LiveArrays {
 }
 
 impl LiveArrays {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether there is anything that the state does not have yet.
     pub(crate) fn is_touched(&self) -> bool {
         self.0.iter().any(|array| array.0.is_touched())

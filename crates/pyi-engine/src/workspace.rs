@@ -5,6 +5,7 @@
 //! short lock; no lock is held while contents are read.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -28,7 +29,7 @@ use crate::{Error, Result, paths};
 /// A workspace. Shared handles are `Arc`s; all methods take `&self` and may be called from many threads.
 pub struct Workspace {
     pub(crate) engine: Arc<Engine>,
-    pub(crate) content: Mutex<Content>,
+    pub(crate) content: Mutex<Shared>,
     name: Option<Arc<str>>,
     /// This workspace, for whoever keeps an eye on it.
     pub(crate) weak: Weak<Workspace>,
@@ -84,6 +85,43 @@ pub(crate) struct Content {
     weight: u32,
     /// What is known of the name, if the workspace has one.
     pub(crate) claim: Option<Claim>,
+}
+
+/// A content that a workspace has together with its forks, until one of them changes it: most forks read, or take a moment to the first
+/// change, and a copy of a content counts a dozen pointers.
+pub(crate) struct Shared(Arc<Content>);
+
+impl Shared {
+    /// What a fork begins with. The arrays that are being written to, and the name, stay with the one that has them. O(1).
+    fn fork(&self) -> Shared {
+        if self.live.is_empty() && self.claim.is_none() {
+            return Shared(self.0.clone());
+        }
+        let mut copy = Content::clone(self);
+        copy.claim = None;
+        copy.into()
+    }
+}
+
+impl From<Content> for Shared {
+    fn from(content: Content) -> Shared {
+        Shared(Arc::new(content))
+    }
+}
+
+impl Deref for Shared {
+    type Target = Content;
+
+    fn deref(&self) -> &Content {
+        &self.0
+    }
+}
+
+impl DerefMut for Shared {
+    /// Copies what forks have too. O(1).
+    fn deref_mut(&mut self) -> &mut Content {
+        Arc::make_mut(&mut self.0)
+    }
 }
 
 impl Content {
@@ -180,10 +218,11 @@ impl Content {
 }
 
 impl Workspace {
-    pub(crate) fn new(engine: Arc<Engine>, content: Content, name: Option<Arc<str>>) -> Arc<Self> {
+    pub(crate) fn new(engine: Arc<Engine>, content: impl Into<Shared>, name: Option<Arc<str>>) -> Arc<Self> {
+        let content = Mutex::new(content.into());
         Arc::new_cyclic(|weak| Workspace {
             engine,
-            content: Mutex::new(content),
+            content,
             name,
             weak: weak.clone(),
         })
@@ -458,11 +497,14 @@ impl Workspace {
     pub fn fork(&self) -> Result<Arc<Workspace>> {
         self.engine.open()?;
         let mut content = self.content.lock();
-        content.settle_journal(&self.engine)?;
-        content.settle_arrays(None)?;
-        let mut copy = content.clone();
+        if !content.fresh.is_empty() {
+            content.settle_journal(&self.engine)?;
+        }
+        if !content.live.is_empty() {
+            content.settle_arrays(None)?;
+        }
+        let copy = content.fork();
         drop(content);
-        copy.claim = None;
         Ok(Workspace::new(self.engine.clone(), copy, None))
     }
 
@@ -474,7 +516,7 @@ impl Workspace {
     pub fn fork_named(&self, name: &str) -> Result<Arc<Workspace>> {
         paths::check_name("workspace", name)?;
         let fork = self.fork()?;
-        let mut content = fork.content.lock().clone();
+        let mut content = (**fork.content.lock()).clone();
         let lease = self.engine.leases.next(0);
         let record = content.record_with(content.head.id, None, lease).encode();
         let seen = self.engine.store().refs().generation();
@@ -505,4 +547,26 @@ impl Workspace {
 /// Puts a file into a tree; `mode` of `None` keeps the old one.
 pub(crate) fn write_file(tree: &mut Tree, path: &[u8], data: Bytes, mode: Option<Mode>, engine: &Engine) -> Result<()> {
     Ok(tree.put_file(path, mode, NewContent::Bytes(data), &engine.loader)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Repository, RepositoryOptions};
+
+    #[test]
+    fn a_fork_has_its_own_content_from_the_first_change_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let repository = Repository::open(&directory.path().join("store"), &RepositoryOptions::default()).unwrap();
+        let workspace = repository.workspace("main").unwrap();
+        workspace.write(b"a", "1".into(), None).unwrap();
+        let fork = workspace.fork().unwrap();
+        let is_shared = || std::sync::Arc::ptr_eq(&workspace.content.lock().0, &fork.content.lock().0);
+        assert!(is_shared() && fork.read(b"a").unwrap() == "1" && is_shared());
+        workspace.write(b"a", "2".into(), None).unwrap();
+        assert!(!is_shared() && fork.read(b"a").unwrap() == "1");
+        // A name stays with its workspace.
+        let named = workspace.fork_named("mine").unwrap();
+        let of_named = named.fork().unwrap();
+        assert!(of_named.content.lock().claim.is_none() && named.content.lock().claim.is_some());
+    }
 }

@@ -12,7 +12,7 @@ use super::desk::{self, Desk, Loaded, Plan};
 use super::{ATTEMPTS, Superposition, candidate, group, is_living};
 use crate::checkpoint::Checkpoint;
 use crate::commit::{adopt, branch_conflict};
-use crate::workspace::{Content, Workspace};
+use crate::workspace::{Content, Shared, Workspace};
 use crate::{Error, Result, paths};
 
 /// What an outcome goes onto.
@@ -148,7 +148,8 @@ impl Superposition {
             if !is_as_prepared {
                 continue;
             }
-            let (plan, losers) = self.plan_collapse(&desk, &group, &ready, onto, target.as_deref())?;
+            let (plan, losers) =
+                self.plan_collapse(&desk, &group, &ready, onto, target.as_deref().map(|shared| &**shared))?;
             match desk.commit(plan)? {
                 RefOutcome::Done => {}
                 RefOutcome::Conflict { key, found } => {
@@ -212,7 +213,7 @@ impl Superposition {
     }
 
     /// A workspace that an outcome goes to, as long as nobody else changes it.
-    fn target<'w>(&self, workspace: &'w Arc<Workspace>) -> Result<MutexGuard<'w, Content>> {
+    fn target<'w>(&self, workspace: &'w Arc<Workspace>) -> Result<MutexGuard<'w, Shared>> {
         if !Arc::ptr_eq(&workspace.engine, self.engine()) {
             return Err(Error::invalid("the workspace belongs to another repository"));
         }

@@ -194,7 +194,7 @@ impl Repository {
         let transaction = &mut plan.transaction;
         let mut left = self.replace_dead(name, record.parts, transaction)?;
         let mut workspaces = Vec::with_capacity(record.candidates.len());
-        let template = source.content.lock().clone();
+        let template = (**source.content.lock()).clone();
         // One lease and one value for all names that are new: leases are compared within a name only.
         let shared = self.engine.leases.next(0);
         let shared = (shared, template.record_with(record.base, None, shared).encode());

@@ -75,7 +75,7 @@ impl Workspace {
         self.engine.open()?;
         for _ in 0..TRIES {
             let start = Start {
-                content: self.content.lock().clone(),
+                content: (**self.content.lock()).clone(),
             };
             if kept_in(&start.content.git).is_some() {
                 return Ok(Outcome {
