@@ -265,7 +265,9 @@ fn paths_that_are_wanted_as_they_are() {
     let place = Place::new();
     let with =
         |words: &[&'static str]| [&["-c", "core.quotepath=false", "-c", "log.showSignature=false"], words].concat();
-    place.git(&["status"]);
+    // A file may have what a quoted path looks like.
+    place.write("project/README.md", "caf\\303\\251\n");
+    place.git(&["commit", "-qam", "Second"]);
     for umlaut in [false, true] {
         if umlaut {
             place.write("project/\u{e4}.txt", "x\n");
@@ -275,6 +277,7 @@ fn paths_that_are_wanted_as_they_are() {
             &["ls-files", "-o"],
             &["log", "-1"],
             &["ls-tree", "HEAD"],
+            &["cat-file", "-p", "HEAD:README.md"],
         ] {
             let words = with(words);
             assert_eq!(place.ok(&words), place.git(&words), "{words:?}");

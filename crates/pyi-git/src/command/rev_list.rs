@@ -1,7 +1,7 @@
 //! `git rev-list`.
 
 use super::args::{self, Takes};
-use super::log::start;
+use super::choose::{CHOICES, Choice, NUMBERS, start};
 use super::pathspec::Pathspec;
 use super::revision::range;
 use super::walk::Walk;
@@ -9,27 +9,14 @@ use super::{Call, Run, unavailable};
 use crate::Oid;
 
 pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
-    let given = args::parse(
-        call,
-        argv,
-        &[
-            ("#", Takes::Value),
-            ("n|max-count", Takes::Value),
-            ("skip", Takes::Value),
-            ("count", Takes::Nothing),
-            ("left-right", Takes::Nothing),
-            ("parents", Takes::Nothing),
-            ("reverse", Takes::Nothing),
-            ("first-parent", Takes::Nothing),
-            ("no-merges", Takes::Nothing),
-            ("merges", Takes::Nothing),
-            ("all", Takes::Nothing),
-        ],
-    )?;
-    let limit = match given.last_of(&["#", "max-count"]) {
-        Some(name) => given.number(name)?,
-        None => None,
-    };
+    let mut table = [NUMBERS, CHOICES].concat();
+    table.extend([
+        ("count", Takes::Nothing),
+        ("left-right", Takes::Nothing),
+        ("parents", Takes::Nothing),
+    ]);
+    let given = args::parse(call, argv, &table)?;
+    let choice = Choice::of(&given)?;
     let (revisions, paths) = call.revisions_and_paths(&given.rest, given.dashes)?;
     if revisions.is_empty() && !given.has("all") {
         return unavailable("git rev-list without a revision");
@@ -43,28 +30,12 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     }
     let mut walk = Walk::new(pathspec, given.has("first-parent"));
     start(call, &mut walk, &revisions, given.has("all"))?;
-    let mut skip = given.number("skip")?.unwrap_or(0);
-    let mut shown = Vec::new();
-    while limit.is_none_or(|limit| shown.len() < limit) {
-        let Some(commit) = walk.next(call)? else { break };
-        let merge = commit.parents.len() > 1;
-        if (merge && given.has("no-merges")) || (!merge && given.has("merges")) {
-            continue;
-        }
-        if skip > 0 {
-            skip -= 1;
-            continue;
-        }
-        shown.push(commit);
-    }
+    let shown = choice.take(call, &mut walk, |_, _| Ok(Some(())))?;
     if given.has("count") {
         call.line(&[shown.len().to_string().as_bytes()]);
         return Ok(0);
     }
-    if given.has("reverse") {
-        shown.reverse();
-    }
-    for commit in shown {
+    for (commit, ()) in shown {
         let mut line = commit.oid.to_hex();
         if given.has("parents") {
             for parent in &commit.parents {
