@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use pyi_cas::{Batch, FileStore, Guard, Id, Kind, ObjectStore, OpenOptions, OsFs, RefTransaction};
+use pyi_cas::{
+    Batch, FileStore, Guard, Id, Kind, ObjectStore, OpenOptions, OsFs, RangeChange, RefRange, RefTransaction,
+};
 use pyi_fuzz::store_files::{FILES, FORMAT};
 use pyi_git::ObjectFormat;
 use pyi_tree::array::ArrayIndex;
@@ -143,7 +145,62 @@ fn store(directory: &Path, objects: u32, size: usize) -> Vec<(String, Vec<u8>)> 
     files
 }
 
+/// Logs in which a thousand names are made and given up by one record, and a snapshot that holds what is left of them.
+fn ranges(to: &Path, directory: &Path) {
+    let options = OpenOptions {
+        create: true,
+        ref_log_limit_bytes: 1_000,
+        background_seal: false,
+        ..OpenOptions::default()
+    };
+    let store = FileStore::open(Arc::new(OsFs), directory, options).unwrap();
+    let range = |numbers, change| RefRange {
+        prefix: b"w/S/".to_vec(),
+        numbers,
+        change,
+    };
+    let made = RefTransaction {
+        ranges: vec![range(0..1000, RangeChange::Create(vec![7; 32]))],
+        puts: vec![(b"s/S".to_vec(), Some(vec![1; 40]))],
+        message: "superpose".into(),
+        ..RefTransaction::default()
+    };
+    store.refs().commit(&made).unwrap();
+    for number in 0..8_u8 {
+        let moved = RefTransaction {
+            puts: vec![(
+                format!("w/S/{}", 100 * u32::from(number)).into_bytes(),
+                Some(vec![number; 90]),
+            )],
+            ..RefTransaction::default()
+        };
+        store.refs().commit(&moved).unwrap();
+    }
+    let given_up = RefTransaction {
+        ranges: vec![
+            range(0..500, RangeChange::Delete),
+            range(600..1000, RangeChange::Delete),
+        ],
+        epoch: 1,
+        ..RefTransaction::default()
+    };
+    store.refs().commit(&given_up).unwrap();
+    drop(store);
+    let mut logs = Vec::new();
+    find(&directory.join("refs"), "log", &mut logs);
+    logs.sort();
+    for (at, path) in logs.iter().enumerate() {
+        seed(
+            to,
+            "cas_ref_log",
+            &format!("ranges-{at}"),
+            &fs::read(path).unwrap()[64..],
+        );
+    }
+}
+
 fn cas(to: &Path, scratch: &Path) {
+    ranges(to, &scratch.join("ranges"));
     for (name, objects, size) in [("two", 2, 30), ("many", 40, 60)] {
         let files = store(&scratch.join(name), objects, size);
         let mut pieces = Vec::new();
@@ -231,7 +288,7 @@ fn tree(to: &Path) {
         time_ns: 1_700_000_000_000_000_000,
         message: "a message".into(),
         metadata: value.clone(),
-        git: map(&[("commit", Value::Bytes(vec![6; 20]))]),
+        git: map(&[("commit", Value::Bytes(vec![6; 20]))]).into(),
         unknown: vec![("later".into(), Value::Text("x".into()))],
     };
     seed(to, "tree_checkpoint", "all", &root.encode());

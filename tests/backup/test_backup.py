@@ -271,8 +271,13 @@ def test_refusals(tmp_path: Path) -> None:
         assert repo.branches() == {}
     file = tmp_path / "file"
     file.write_text("x")
-    with pytest.raises(StorageError), pyi.open(tmp_path / "one") as one:
-        one.backup(file)
+    with pyi.open(tmp_path / "one") as one:
+        for place in (file, file / "below"):
+            with pytest.raises(StorageError, match=f"cannot make {place}: .*; name a directory"):
+                one.backup(place)
+        # A place that cannot be made is no backup that is missing.
+        with pytest.raises(StorageError, match="name a directory that can be made"):
+            one.backup("/proc/none")
 
 
 def test_a_damaged_backup_is_refused(tmp_path: Path) -> None:

@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 import difflib
-import os
 import subprocess
 from pathlib import Path
 
 import pyi
+from validation.gitwork.pair import environment as git_env
+from validation.gitwork.pair import real_environment
 
-BASE_TIME = 1_700_000_000
-
-
-def git_env(tick: int) -> dict[str, str]:
-    """Who commits, and when: the same on both sides."""
-    date = f"{BASE_TIME + tick * 60} +0100"
-    return {
-        "GIT_AUTHOR_NAME": "Ann Example",
-        "GIT_AUTHOR_EMAIL": "ann@example.invalid",
-        "GIT_AUTHOR_DATE": date,
-        "GIT_COMMITTER_NAME": "Carl Example",
-        "GIT_COMMITTER_EMAIL": "carl@example.invalid",
-        "GIT_COMMITTER_DATE": date,
-    }
+__all__ = ["Pair", "git_env", "real_git"]
 
 
 def real_git(directory: Path, *argv: str, tick: int = 0, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """The installed git, without anybody's configuration."""
-    env = {
-        "PATH": os.environ["PATH"],
-        "HOME": "/nonexistent",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": "/dev/null",
-        "LC_ALL": "C",
-        "TZ": "UTC",
-        **git_env(tick),
-    }
+    env = real_environment(tick)
     return subprocess.run(["git", *argv], cwd=directory, env=env, input=stdin, capture_output=True, check=False)
 
 

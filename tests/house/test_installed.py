@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pyi.cli.main import VERBS, parser
+
 PROGRAM = Path(sys.prefix) / "bin" / "pyi"
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,6 +37,31 @@ def test_the_wheel_fits_every_supported_python() -> None:
 def test_the_package_ships_its_types() -> None:
     assert (native_extension().parent / "py.typed").exists()
     assert (native_extension().parent / "_native.pyi").exists()
+
+
+def test_the_module_is_the_program(tmp_path: Path) -> None:
+    """`python -m pyi` once knew the verbs in Python only."""
+
+    def said(*command: str | Path) -> tuple[int, bytes, bytes]:
+        done = subprocess.run([*map(str, command)], cwd=tmp_path, capture_output=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    for words in (
+        ["--version"],
+        ["--help"],
+        ["stats"],
+        ["rev-parse", "HEAD"],
+        ["-C", ".", "scrub"],
+        ["race", "--help"],
+        [],
+    ):
+        assert said(sys.executable, "-m", "pyi", *words) == said(PROGRAM, *words), words
+
+
+def test_the_verbs_in_python_are_those_of_the_parser() -> None:
+    verbs = next(action.choices for action in parser()._actions if action.dest == "verb")
+    assert verbs is not None
+    assert set(verbs) == VERBS
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at an ELF file")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -41,6 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         module.add_arguments(recipe)
     options = parser.parse_args(arguments)
+    if getattr(options, "program", ...) is None:
+        found = shutil.which("pyi")
+        if found is None:
+            print("error: no `pyi` on PATH; say which with --program", file=sys.stderr)
+            return 2
+        options.program = Path(found)
     print(f"{options.recipe}: load average {' '.join(f'{load:.1f}' for load in os.getloadavg())}", flush=True)
     with Lab(scratch=options.scratch).directory(options.recipe) as place:
         status: int = _RECIPES[options.recipe].run(options, place)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -155,14 +153,10 @@ class _Repository:
 
 def run(options: argparse.Namespace, place: Path) -> int:
     """Run the recipe and return the exit status."""
-    program = options.program or shutil.which("pyi")
-    if program is None:
-        print("error: no `pyi` on PATH; say which with --program", file=sys.stderr)
-        return 2
     shim, state = place / "shim", place / "state"
     shim.mkdir()
     state.mkdir()
-    subprocess.run([Path(program).resolve(), "git-shim", shim], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([options.program.resolve(), "git-shim", shim], check=True, stdout=subprocess.DEVNULL)
     chance = random.Random(options.seed)
     repositories = [
         _Repository(place / f"r{number}", shim, state, chance, options.files) for number in range(options.repositories)

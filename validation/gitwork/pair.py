@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyi
 
-__all__ = ["Answer", "Pair", "environment", "real_git"]
+__all__ = ["Answer", "Pair", "environment", "real_environment", "real_git"]
 
 _BASE_TIME = 1_700_000_000
 
@@ -43,9 +43,9 @@ def environment(tick: int) -> dict[str, str]:
     }
 
 
-def real_git(directory: Path, *argv: bytes | str, tick: int = 0, stdin: bytes = b"") -> Answer:
-    """The installed git, without anybody's configuration."""
-    env = {
+def real_environment(tick: int) -> dict[str, str]:
+    """All that the installed git gets to know: nobody's configuration, and who commits when."""
+    return {
         "PATH": os.environ["PATH"],
         "HOME": "/nonexistent",
         "GIT_CONFIG_NOSYSTEM": "1",
@@ -54,6 +54,11 @@ def real_git(directory: Path, *argv: bytes | str, tick: int = 0, stdin: bytes = 
         "TZ": "UTC",
         **environment(tick),
     }
+
+
+def real_git(directory: Path, *argv: bytes | str, tick: int = 0, stdin: bytes = b"") -> Answer:
+    """The installed git, without anybody's configuration."""
+    env = real_environment(tick)
     done = subprocess.run(["git", *argv], cwd=directory, env=env, input=stdin, capture_output=True, check=False)
     return Answer(done.stdout, done.stderr, done.returncode)
 

@@ -453,10 +453,8 @@ def _report(rows: Sequence[dict[str, Any]], show: int) -> dict[str, Any]:
 
 def run(options: argparse.Namespace, place: Path) -> int:
     """Run the recipe and return the exit status."""
-    found = options.program or shutil.which("pyi")
-    if found is None or not options.commands.exists():
-        what = "no `pyi` on PATH; say which with --program" if found is None else f"no {options.commands}"
-        print(f"error: {what}", file=sys.stderr)
+    if not options.commands.exists():
+        print(f"error: no {options.commands}; name the list with --commands", file=sys.stderr)
         return 2
     lines, unread = _read_all(options)
     print(f"{len(lines)} of {len(lines) + unread.total()} lines are read")
@@ -465,7 +463,7 @@ def run(options: argparse.Namespace, place: Path) -> int:
     sources = options.repository or [make_repository(place / "generated", Tree(300), commits=20)]
     rows: list[dict[str, Any]] = []
     for number, source in enumerate(sources):
-        pair = _Pair(source, place / str(number), Path(found).resolve(), options.native)
+        pair = _Pair(source, place / str(number), options.program.resolve(), options.native)
         rows += _replay(pair, str(source), lines, options)
         shutil.rmtree(place / str(number), ignore_errors=True)
     figures = _report(rows, options.show) | {"lines": len(lines), "unread": unread.total()}

@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 import shutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -317,12 +316,8 @@ def _is_as_claimed(line: dict[str, Any]) -> bool:
 
 def run(options: argparse.Namespace, place: Path) -> int:
     """Run the recipe and return the exit status."""
-    found = options.program or shutil.which("pyi")
-    if found is None:
-        print("error: no `pyi` on PATH; say which with --program", file=sys.stderr)
-        return 2
     # What stands in the file cache as a linker left it, in small pieces, starts slower than what was installed.
-    program = str(shutil.copy(Path(found).resolve(), place / "pyi"))
+    program = str(shutil.copy(options.program.resolve(), place / "pyi"))
     lines: list[dict[str, Any]] = []
     here = Path.cwd()
     for files in (int(size) for size in options.sizes.split(",")):

@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -105,14 +104,10 @@ class _Side:
 
 def run(options: argparse.Namespace, place: Path) -> int:
     """Run the recipe and return the exit status: 0 if nothing is lost that git passes."""
-    program = options.program or shutil.which("pyi")
-    if program is None:
-        print("error: no `pyi` on PATH; say which with --program", file=sys.stderr)
-        return 2
     tests = _chosen(options)
     # The tests run in other directories, and git's source is named in them.
     options.source = options.source.resolve()
-    git, pyi = _sides(options.source, Path(program).resolve(), place)
+    git, pyi = _sides(options.source, options.program.resolve(), place)
     known = _read(options.baseline)
     results: list[tuple[Result, Result]] = []
     print("| file | about | git passes | pyi passes | lost | native | handed over |\n|---|---|---|---|---|---|---|")

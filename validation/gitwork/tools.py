@@ -193,13 +193,9 @@ def replay(place: Path, tool: Mapping[str, Any], shim: Path | None) -> Replayed:
 
 def run(options: argparse.Namespace, place: Path) -> int:
     """Run the recipe and return the exit status."""
-    program = options.program or shutil.which("pyi")
-    if program is None:
-        print("error: no `pyi` on PATH; say which with --program", file=sys.stderr)
-        return 2
     shim = place / "shim"
     shim.mkdir()
-    subprocess.run([Path(program).resolve(), "git-shim", shim], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([options.program.resolve(), "git-shim", shim], check=True, stdout=subprocess.DEVNULL)
     table = json.loads(TABLE.read_text())
     unknown = sorted(set(options.tool or ()) - table.keys())
     if unknown:

@@ -36,8 +36,8 @@ impl Marks {
 }
 
 impl Segment {
-    /// Makes what is committed durable, if it is not known to be. Errors: `Storage`; the segment counts as failed from then on, and no flush
-    /// of it is believed any more. One flush or none.
+    /// Makes what is committed durable, and the segment's name before anybody hears of that, if it is not known to be. Errors: `Storage`; the segment counts
+    /// as failed from then on, and no flush of it is believed any more. Two flushes at most.
     pub(crate) fn flush(&self, shared: &Shared) -> Result<()> {
         let committed = self.marks.committed();
         let failed = |error| Error::storage("flush", shared.segment_path(self.number), error);
@@ -74,27 +74,6 @@ impl Shared {
             (committed > durable).then_some((segment.number, committed))
         });
         places.collect()
-    }
-
-    /// Makes the names of all segments known here durable, if one of them may not be. Errors: `Storage`; as nobody knows then which names
-    /// are lost, those segments count as failed. One flush or none.
-    pub(crate) fn flush_names(&self) -> Result<()> {
-        let unnamed: Vec<_> = self
-            .unsealed()
-            .into_iter()
-            .filter(|segment| !segment.marks.named.load(Ordering::Acquire))
-            .collect();
-        if unnamed.is_empty() {
-            return Ok(());
-        }
-        let result = self.vfs.sync_dir(&self.directory);
-        for segment in unnamed {
-            match result {
-                Ok(()) => segment.marks.named.store(true, Ordering::Release),
-                Err(_) => self.note_failed(&segment),
-            }
-        }
-        result.map_err(|error| Error::storage("flush", &self.directory, error))
     }
 
     /// Makes the name of a segment durable, if it may not be; of one that is not in the table, if `None`. Takes no lock. Errors: `Storage`. One

@@ -141,7 +141,7 @@ fn remedy(source: &io::Error) -> &'static str {
             "free space on that file system and repeat"
         }
         io::ErrorKind::PermissionDenied => "check the owner and the permissions",
-        io::ErrorKind::ReadOnlyFilesystem => "open the store read-only or remount the file system",
+        io::ErrorKind::ReadOnlyFilesystem => "run as a user who may write there, or remount the file system",
         io::ErrorKind::NotFound => "check that the store was not moved or removed",
         _ => match source.raw_os_error() {
             Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files",

@@ -13,8 +13,9 @@ use parking_lot::{Mutex, RwLock};
 use crate::error::{Error, Result};
 use crate::fork;
 use crate::id::to_hex;
+use crate::log_records::{Piece, log_records};
 use crate::ref_history::{self, RefChange};
-use crate::reflog::{self, Action, BODY_MAX_BYTES, Broken, LOG_HEADER_BYTES};
+use crate::reflog::{self, Action, BODY_MAX_BYTES, LOG_HEADER_BYTES};
 use crate::refstate::{OperationId, RefState};
 use crate::segment::{Damage, DamagedFile};
 use crate::shared::Shared;
@@ -27,8 +28,8 @@ mod log;
 mod recovery;
 mod trail;
 
-pub(crate) use log::log_numbers;
 use log::{Log, create_log, open_log};
+pub(crate) use log::{log_numbers, read_log};
 
 /// First look at the log; what others appended since the last look is rarely more.
 const READ_BYTES: usize = 4096;
@@ -260,49 +261,25 @@ impl FileRefs {
         }
         let base = log.offset;
         let opening = base == LOG_HEADER_BYTES;
-        let mut at = 0;
-        // Where the next whole record stands behind bytes that are none; `None` inside: there is none so far.
-        let mut next: Option<Option<usize>> = None;
-        while at < buffer.len() {
-            let place = || format!("{} offset {}", path.display(), base + at as u64);
-            let first = base + at as u64 == LOG_HEADER_BYTES;
-            let (action, length) = match reflog::decode(&buffer[at..], place)? {
-                Some(whole) => {
-                    next = None;
-                    whole
-                }
-                None => {
-                    let next = match next {
-                        Some(known) => known,
-                        None => *next.insert(reflog::next_record(&buffer[at..], place)?.map(|skip| at + skip)),
-                    };
-                    let end = next.unwrap_or(buffer.len());
-                    match reflog::broken(&buffer[at..end], place)? {
-                        Broken::Repaired(action, length) => {
-                            self.report_damage(log.number, base + at as u64, length as u64);
-                            (*action, length)
-                        }
-                        // A log appears with its first record whole, so that one is never torn.
-                        Broken::Torn(length) if !first => {
-                            at += length;
-                            continue;
-                        }
-                        Broken::Torn(_) | Broken::Damaged => {
-                            // At the end only what an opener finds there is judged: later, it may be a record on its way.
-                            // Zeros are what a power loss leaves of one.
-                            let judged = next.is_some() || opening && buffer[at..].iter().any(|byte| *byte != 0);
-                            if judged {
-                                self.report_damage(log.number, base + at as u64, (end - at) as u64);
-                            }
-                            at = end;
-                            continue;
-                        }
+        for piece in log_records(buffer, base, || path.display().to_string()) {
+            let record = match piece? {
+                Piece::Record(record) => record,
+                Piece::Damage(damage) => {
+                    // At the end only what an opener finds there is judged: later, it may be a record on its way. Zeros are what a power loss leaves of
+                    // one.
+                    let rest = &buffer[(damage.start - base) as usize..];
+                    if !damage.is_last || opening && rest.iter().any(|byte| *byte != 0) {
+                        self.report_damage(log.number, damage.start, damage.end - damage.start);
                     }
+                    continue;
                 }
             };
-            at += length;
-            log.offset = base + at as u64;
-            match action {
+            if record.is_repaired {
+                self.report_damage(log.number, record.start, record.end - record.start);
+            }
+            let is_first = record.is_first();
+            log.offset = record.end;
+            match record.action {
                 Action::Transaction(operation, transaction) => {
                     if let Some(whole) = fold.whole
                         && !transaction.dependencies.iter().all(|place| whole(place.0, place.1))
@@ -322,7 +299,7 @@ impl FileRefs {
                     log.sealed = true;
                     break;
                 }
-                Action::Snapshot(snapshot) if first => {
+                Action::Snapshot(snapshot) if is_first => {
                     if !fold.skip_snapshot {
                         log.state = RefState::from_snapshot(&snapshot);
                     }

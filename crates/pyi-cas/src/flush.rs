@@ -18,14 +18,6 @@ impl FileStore {
                 self.give_up(&segment).map_err(|_| error)?;
             }
         }
-        if self.shared.flush_names().is_err() {
-            // Those whose names may be lost count as failed now.
-            for segment in self.shared.unsealed() {
-                if self.shared.is_failed(&segment) {
-                    self.give_up(&segment)?;
-                }
-            }
-        }
         if is_gone { self.refs.renew() } else { self.refs.flush() }
     }
 

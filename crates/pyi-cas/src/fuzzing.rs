@@ -10,9 +10,11 @@ use crate::encoding::{self, Payload};
 use crate::frame;
 use crate::id::Id;
 use crate::index::{ENTRY_BYTES, SealedIndex, encode_index};
+use crate::log_records::{LogRecord, Piece, log_records};
 use crate::merged_index::{BLOCK_BYTES, Broken, MergedIndex, body_at};
 use crate::prefix::HexPrefix;
 use crate::record::{self, HEADER_BYTES, is_whole};
+use crate::reflog::LOG_HEADER_BYTES;
 use crate::segment::{SEGMENT_HEADER_BYTES, check_header, scan};
 use crate::splice;
 use crate::vfs::{Mapped, SharedWords, VfsFile};
@@ -261,40 +263,27 @@ pub fn ref_log(data: &[u8]) {
 }
 
 fn ref_log_as_is(data: &[u8]) {
-    let place = || "memory".to_string();
-    let mut at = 0;
-    while at < data.len() {
-        match reflog::decode(&data[at..], place) {
-            Ok(Some((action, length))) => {
-                assert!(length >= 12 && at + length <= data.len());
-                // What was read can be written, and is read as the same again.
-                if let Ok(bytes) = reflog::encode(&action, 0)
-                    && !format!("{action:?}").contains('\u{fffd}')
-                {
-                    let again = reflog::decode(&bytes, place).ok().flatten().map(|(action, _)| action);
-                    assert_eq!(format!("{:?}", Some(action)), format!("{again:?}"));
-                }
-                at += length;
-            }
-            Ok(None) => {
-                let Ok(next) = reflog::next_record(&data[at..], place) else {
-                    return;
-                };
-                let end = next.map_or(data.len(), |next| at + next);
-                match reflog::broken(&data[at..end], place) {
-                    Ok(reflog::Broken::Torn(length)) => {
-                        assert!(length > 0 && length <= end - at);
-                        at += length;
-                    }
-                    Ok(reflog::Broken::Repaired(_, length)) => {
-                        assert!(length > 0 && length <= end - at);
-                        at += length;
-                    }
-                    Ok(reflog::Broken::Damaged) => at = end,
-                    Err(_) => return,
-                }
-            }
-            Err(_) => return,
+    let name = || "memory".to_string();
+    let end = LOG_HEADER_BYTES + data.len() as u64;
+    let mut at = LOG_HEADER_BYTES;
+    for piece in log_records(data, LOG_HEADER_BYTES, name) {
+        let Ok(piece) = piece else { return };
+        let (from, to) = match &piece {
+            Piece::Record(record) => (record.start, record.end),
+            Piece::Damage(damage) => (damage.start, damage.end),
+        };
+        // In order; what is passed over lies between them.
+        assert!(at <= from && from < to && to <= end);
+        at = to;
+        let Piece::Record(LogRecord { action, time_ns, .. }) = piece else {
+            continue;
+        };
+        // What was read can be written, and is read as the same again.
+        if let Ok(bytes) = reflog::encode(&action, time_ns)
+            && !format!("{action:?}").contains('\u{fffd}')
+        {
+            let again = reflog::decode(&bytes, name).ok().flatten().map(|(action, _)| action);
+            assert_eq!(format!("{:?}", Some(action)), format!("{again:?}"));
         }
     }
 }

@@ -52,6 +52,7 @@ mod image;
 mod index;
 mod kind;
 mod lazy_file;
+mod log_records;
 mod memory;
 mod merge;
 mod merged_index;

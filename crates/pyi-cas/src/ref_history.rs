@@ -8,11 +8,12 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
-use crate::file_refs::log_numbers;
-use crate::reflog::{self, Action, Broken, LOG_HEADER_BYTES};
+use crate::file_refs::{log_numbers, read_log};
+use crate::log_records::{Piece, whole_log};
+use crate::reflog::{self, Action};
 use crate::refstate::RefState;
 use crate::store::{RefOutcome, RefTransaction};
-use crate::vfs::{OpenMode, Vfs, read_full};
+use crate::vfs::{OpenMode, Vfs};
 
 /// What one key was before a transaction and after it; never the same.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,17 +73,10 @@ pub(crate) fn changed(
 pub(crate) fn walk(vfs: &dyn Vfs, directory: &Path, store: &[u8; 16], visit: &mut dyn FnMut(RefChange)) -> Result<()> {
     for number in log_numbers(vfs, directory)? {
         let path = directory.join(reflog::log_name(number));
-        let failed = |error| Error::storage("read", &path, error);
-        let file = match vfs.open(&path, OpenMode::Read) {
-            // Retention removed it since it was listed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            other => other.map_err(failed)?,
+        // Retention removed it since it was listed.
+        let Some(bytes) = read_log(vfs, directory, number, store)? else {
+            continue;
         };
-        let length = usize::try_from(file.len().map_err(failed)?).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; length];
-        let read = read_full(file.as_ref(), &mut bytes, 0).map_err(failed)?;
-        bytes.truncate(read);
-        reflog::check_log_header(&bytes, number, store, &path.display().to_string())?;
         walk_log(number, &bytes, &path, visit)?;
     }
     Ok(())
@@ -90,40 +84,24 @@ pub(crate) fn walk(vfs: &dyn Vfs, directory: &Path, store: &[u8; 16], visit: &mu
 
 fn walk_log(number: u64, bytes: &[u8], path: &Path, visit: &mut dyn FnMut(RefChange)) -> Result<()> {
     let mut state = RefState::default();
-    let mut at = LOG_HEADER_BYTES as usize;
-    while at < bytes.len() {
-        let place = || format!("{} offset {at}", path.display());
-        let (action, length) = match reflog::decode(&bytes[at..], place)? {
-            Some(whole) => whole,
-            None => {
-                let next = reflog::next_record(&bytes[at..], place)?;
-                let end = next.map_or(bytes.len(), |skip| at + skip);
-                match reflog::broken(&bytes[at..end], place)? {
-                    Broken::Repaired(action, length) => (*action, length),
-                    Broken::Torn(_) | Broken::Damaged if next.is_some() => {
-                        at = end;
-                        continue;
-                    }
-                    Broken::Torn(_) | Broken::Damaged => break,
-                }
-            }
-        };
-        let time_ns = reflog::time_ns(&bytes[at..]);
-        at += length;
-        match action {
+    for piece in whole_log(bytes, || path.display().to_string()) {
+        // Bytes that are no record are passed over, as when the log is folded.
+        let Piece::Record(record) = piece? else { continue };
+        let is_first = record.is_first();
+        match record.action {
             Action::Transaction(operation, transaction) => {
                 let changes = changed(&mut state, &transaction, |state| state.apply(operation, &transaction));
                 if !changes.is_empty() {
                     visit(RefChange {
-                        position: reflog::log_position(number, at as u64),
-                        time_ns,
+                        position: reflog::log_position(number, record.end),
+                        time_ns: record.time_ns,
                         message: transaction.message,
                         changes,
                     });
                 }
             }
             Action::Seal => break,
-            Action::Snapshot(snapshot) if at == LOG_HEADER_BYTES as usize + length => {
+            Action::Snapshot(snapshot) if is_first => {
                 state = RefState::from_snapshot(&snapshot);
             }
             Action::Snapshot(_) => {}

@@ -1,18 +1,20 @@
 //! Making a store of the files of a backup: the ref log is cut at a position, indexes are built, everything is flushed.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::file_refs::log_numbers;
+use crate::file_refs::{log_numbers, read_log};
 use crate::file_store::sync_dir;
 use crate::format::Format;
 use crate::heal::write_index;
-use crate::reflog::{self, Action, LOG_HEADER_BYTES, check_log_header, log_name, log_position};
+use crate::log_records::{LogRecord, Piece, whole_log};
+use crate::reflog::{Action, log_name, log_position};
 use crate::refstate::RefState;
 use crate::shared::Shared;
 use crate::store::RefOutcome;
-use crate::vfs::{OpenMode, Vfs, read_full};
+use crate::vfs::{OpenMode, Vfs};
 
 /// A change of the refs that took effect.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,45 +27,19 @@ pub struct LogPosition {
     pub message: String,
 }
 
-struct Record {
-    end: u64,
-    time_ns: u64,
-    action: Action,
-}
-
-/// The whole records of a log, up to its seal.
-fn records(vfs: &dyn Vfs, directory: &Path, number: u64, store: &[u8; 16]) -> Result<Vec<Record>> {
+/// The records of a log, up to its seal.
+fn records(vfs: &dyn Vfs, directory: &Path, number: u64, store: &[u8; 16]) -> Result<Vec<LogRecord>> {
     let path = directory.join(log_name(number));
-    let file = vfs
-        .open(&path, OpenMode::Read)
-        .map_err(|error| Error::storage("open", &path, error))?;
-    let failed = |error| Error::storage("read", &path, error);
-    let mut bytes = vec![0u8; usize::try_from(file.len().map_err(failed)?).unwrap_or(usize::MAX)];
-    let read = read_full(file.as_ref(), &mut bytes, 0).map_err(failed)?;
-    bytes.truncate(read);
-    check_log_header(&bytes, number, store, &path.display().to_string())?;
-    let place = || path.display().to_string();
+    let Some(bytes) = read_log(vfs, directory, number, store)? else {
+        return Err(Error::storage("open", &path, io::ErrorKind::NotFound.into()));
+    };
     let mut found = Vec::new();
-    let mut at = LOG_HEADER_BYTES as usize;
-    while at < bytes.len() {
-        match reflog::decode(&bytes[at..], place)? {
-            Some((action, length)) => {
-                let time_ns = reflog::time_ns(&bytes[at..]);
-                at += length;
-                let sealed = action == Action::Seal;
-                found.push(Record {
-                    end: at as u64,
-                    time_ns,
-                    action,
-                });
-                if sealed {
-                    break;
-                }
-            }
-            None => match reflog::next_record(&bytes[at..], place)? {
-                Some(skip) => at += skip,
-                None => break,
-            },
+    for piece in whole_log(&bytes, || path.display().to_string()) {
+        let Piece::Record(record) = piece? else { continue };
+        let is_sealed = record.action == Action::Seal;
+        found.push(record);
+        if is_sealed {
+            break;
         }
     }
     Ok(found)
@@ -76,8 +52,9 @@ pub fn log_positions(vfs: &dyn Vfs, directory: &Path, store: &[u8; 16]) -> Resul
     for number in log_numbers(vfs, directory)? {
         let mut state = RefState::default();
         for record in records(vfs, directory, number, store)? {
+            let is_first = record.is_first();
             match record.action {
-                Action::Snapshot(snapshot) => {
+                Action::Snapshot(snapshot) if is_first => {
                     state = RefState::from_snapshot(&snapshot);
                     // A log's beginning is the end of the one before it, unless that one is gone.
                     if positions.is_empty() {
@@ -88,7 +65,7 @@ pub fn log_positions(vfs: &dyn Vfs, directory: &Path, store: &[u8; 16]) -> Resul
                         });
                     }
                 }
-                Action::Seal => {}
+                Action::Seal | Action::Snapshot(_) => {}
                 Action::Transaction(operation, transaction) => {
                     if state.apply(operation, &transaction) == Some(RefOutcome::Done) {
                         positions.push(LogPosition {

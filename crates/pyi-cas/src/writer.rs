@@ -308,8 +308,7 @@ impl Writer {
 
     /// Makes the segment and its name durable. Errors: `Storage`; the segment counts as failed then. Two flushes.
     pub(crate) fn flush(&self, shared: &Shared) -> Result<()> {
-        self.segment.flush(shared)?;
-        shared.flush_names()
+        self.segment.flush(shared)
     }
 
     /// Removes the segment after all of it was copied elsewhere; the lock goes last.

@@ -74,11 +74,18 @@ impl Error {
         Error::new(ErrorKind::Git, message)
     }
 
-    /// A failed call on a real file: what was tried, on what, and why it failed.
+    /// A failed call on a real file: what was tried, on what, why it failed, and what to do where that is known.
     pub(crate) fn io(action: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as Io;
+        let remedy = match error.kind() {
+            Io::PermissionDenied => "; check the owner and the permissions",
+            Io::StorageFull | Io::QuotaExceeded => "; free space on that file system and repeat",
+            Io::ReadOnlyFilesystem => "; name another place, or remount the file system",
+            _ => "",
+        };
         Error {
             kind: ErrorKind::Storage,
-            message: format!("cannot {action} {}: {error}", path.display()),
+            message: format!("cannot {action} {}: {error}{remedy}", path.display()),
             errno: error.raw_os_error(),
         }
     }

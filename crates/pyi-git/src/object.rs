@@ -154,7 +154,10 @@ pub fn header(kind: ObjectKind, size: u64) -> String {
     format!("{} {size}\0", kind.as_str())
 }
 
-/// Reads kind and size of a loose object from the beginning of its file (the first 64 bytes are enough).
+/// Reads kind and size of a loose object from the beginning of its file (the first 512 bytes are enough: the tables of a deflater come first).
+///
+/// # Errors
+/// [`ObjectError`] for what is no loose object, or ends before its header does.
 pub fn decode_loose_header(file: &[u8]) -> Result<(ObjectKind, u64), ObjectError> {
     let mut head = [0u8; MAX_HEADER];
     let (kind, size, _) = loose_header(&mut Inflater::default(), file, &mut head)?;

@@ -62,10 +62,15 @@ class _Directory:
     def __init__(self, path: Path, *, create: bool) -> None:
         self.url = os.path.abspath(path)
         self._path = Path(self.url)
-        with _translated(self.url):
-            if create:
+        if create:
+            try:
                 self._path.mkdir(parents=True, exist_ok=True)
-            elif not self._path.is_dir():
+            except OSError as error:
+                text = f"cannot make {self.url}: {error.strerror}; name a directory that can be made"
+                raise StorageError(text, error.errno) from error
+            return
+        with _translated(self.url):
+            if not self._path.is_dir():
                 raise NotFound(f"there is no backup at {self.url}; name the directory that `pyi backup` wrote to")
 
     def put(self, name: str, data: bytes) -> None:
@@ -123,7 +128,8 @@ def _translated(place: str) -> Generator[None]:
     except OSError as error:
         if isinstance(error, StorageError):
             raise
-        raise StorageError(f"cannot read or write {place}: {error.strerror}", error.errno) from error
+        text = f"cannot read or write {place}: {error.strerror}; check the disk, the owner and the permissions"
+        raise StorageError(text, error.errno) from error
 
 
 class _S3:

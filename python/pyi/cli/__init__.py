@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pyi.cli.main import main
+from pyi.cli.main import VERBS, main
 
-__all__ = ["main"]
+__all__ = ["VERBS", "main"]

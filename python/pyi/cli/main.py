@@ -19,7 +19,9 @@ from pyi.cli import backup, race, scrub, serve, swarm, token
 from pyi.cli.output import say, settle
 from pyi.errors import Conflict, InvalidArgument, InvalidPath, NotFound, PyiError
 
-__all__ = ["main"]
+__all__ = ["VERBS", "main"]
+
+VERBS = frozenset({"backup", "race", "restore-backup", "scrub", "serve", "swarm", "token"})
 
 EXIT_NEGATIVE = 1
 EXIT_USAGE = 2

@@ -1,10 +1,10 @@
 //! From one log to the next: which it is, and making it.
 
-use super::log::{Log, create_log, log_numbers};
+use super::log::{Log, create_log, log_numbers, read_log};
 use super::{ATTEMPTS, FileRefs};
 use crate::error::{Error, Result};
-use crate::reflog::{self, Action, LOG_HEADER_BYTES};
-use crate::vfs::read_full;
+use crate::log_records::{Piece, whole_log};
+use crate::reflog::Action;
 
 impl FileRefs {
     /// Goes from a sealed log to the next one, creating it if nobody has. `false` if there is none and none may be made.
@@ -57,23 +57,15 @@ impl FileRefs {
         if newest == Some(number) {
             return Ok(true);
         }
-        let path = self.path(number);
-        let failed = |error| Error::storage("read", &path, error);
-        let log = match self.reopen(number) {
-            // Removed meanwhile.
-            Err(error) if error.is_missing_file() => return Ok(false),
-            reopened => reopened?,
+        // `None`: removed meanwhile.
+        let vfs = self.shared.vfs.as_ref();
+        let Some(bytes) = read_log(vfs, &self.directory, number, &self.shared.store)? else {
+            return Ok(false);
         };
-        let length = log.file.len().map_err(failed)?;
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        let length = read_full(log.file.as_ref(), &mut bytes, 0).map_err(failed)?;
-        let mut at = LOG_HEADER_BYTES as usize;
-        while at < length {
+        for piece in whole_log(&bytes, || self.path(number).display().to_string()) {
             // What is broken is passed over; whoever folds the log notes it.
-            match reflog::decode(&bytes[at..length], || path.display().to_string())? {
-                Some((Action::Seal, _)) => return Ok(true),
-                Some((_, length)) => at += length,
-                None => at += 1,
+            if matches!(piece?, Piece::Record(record) if record.action == Action::Seal) {
+                return Ok(true);
             }
         }
         Ok(false)

@@ -38,6 +38,21 @@ pub(crate) fn log_numbers(vfs: &dyn Vfs, directory: &Path) -> Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// A whole log, whose header is checked; `None` if it is not there. Errors: `Corrupt`, `UnsupportedFormat`, `Storage`. O(bytes of the log).
+pub(crate) fn read_log(vfs: &dyn Vfs, directory: &Path, number: u64, store: &[u8; 16]) -> Result<Option<Vec<u8>>> {
+    let path = directory.join(reflog::log_name(number));
+    let failed = |error| Error::storage("read", &path, error);
+    let file = match vfs.open(&path, OpenMode::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed)?,
+    };
+    let mut bytes = vec![0; usize::try_from(file.len().map_err(failed)?).unwrap_or(usize::MAX)];
+    let read = read_full(file.as_ref(), &mut bytes, 0).map_err(failed)?;
+    bytes.truncate(read);
+    reflog::check_log_header(&bytes, number, store, &path.display().to_string())?;
+    Ok(Some(bytes))
+}
+
 /// Makes a log that begins with a state. `message` says why, if it is not the usual rotation.
 pub(super) fn create_log(
     vfs: &dyn Vfs,

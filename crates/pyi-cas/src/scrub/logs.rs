@@ -7,7 +7,8 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::fault::{Fault, Flaw, StoreFile};
 use crate::file_refs::log_numbers;
-use crate::reflog::{self, Action, Broken, LOG_HEADER_BYTES, check_log_header, log_name, log_position};
+use crate::log_records::{Piece, whole_log};
+use crate::reflog::{self, Action, LOG_HEADER_BYTES, check_log_header, log_name, log_position};
 use crate::scrub::reader::{Pace, Reader};
 use crate::vfs::{OpenMode, Vfs};
 
@@ -104,54 +105,36 @@ impl LogPass {
 /// Goes through the records of one log.
 fn records(bytes: &[u8], number: u64, result: &mut LogPass) -> Result<LogRead> {
     let name = StoreFile::RefLog(number);
-    let mut at = LOG_HEADER_BYTES as usize;
-    let mut end = at.min(bytes.len());
+    let mut end = LOG_HEADER_BYTES.min(bytes.len() as u64);
     let (mut sealed, mut durable_before) = (false, None);
-    let mut next: Option<Option<usize>> = None;
     result.needs.clear();
-    while at < bytes.len() && !sealed {
-        let place = || format!("{name} offset {at}");
-        let first = at as u64 == LOG_HEADER_BYTES;
-        let (action, length) = match reflog::decode(&bytes[at..], place)? {
-            Some(whole) => {
-                next = None;
-                whole
-            }
-            None => {
-                let next = match next {
-                    Some(known) => known,
-                    None => *next.insert(reflog::next_record(&bytes[at..], place)?.map(|skip| at + skip)),
-                };
-                let to = next.unwrap_or(bytes.len());
-                match reflog::broken(&bytes[at..to], place)? {
-                    Broken::Repaired(action, length) => {
-                        let keys = keys_of(&action);
-                        let fault = Fault::at(name, at as u64, length as u64, Flaw::Record);
-                        result.faults.push(Fault { keys, ..fault });
-                        (*action, length)
-                    }
-                    Broken::Torn(length) if !first => {
-                        at += length;
-                        continue;
-                    }
-                    Broken::Torn(_) | Broken::Damaged => {
-                        // Zeros at the end are what a power loss leaves.
-                        if next.is_some() || first || bytes[at..].iter().any(|byte| *byte != 0) {
-                            let fault = Fault::at(name, at as u64, (to - at) as u64, Flaw::Record);
-                            let keys = reflog::salvage_keys(&bytes[at..to]);
-                            result.faults.push(Fault { keys, ..fault });
-                        }
-                        at = to;
-                        continue;
-                    }
+    for piece in whole_log(bytes, || name.to_string()) {
+        let record = match piece? {
+            Piece::Record(record) => record,
+            Piece::Damage(damage) => {
+                let damaged = &bytes[damage.start as usize..damage.end as usize];
+                // Zeros at the end are what a power loss leaves.
+                if !damage.is_last || damage.start == LOG_HEADER_BYTES || damaged.iter().any(|byte| *byte != 0) {
+                    let fault = Fault::at(name, damage.start, damage.end - damage.start, Flaw::Record);
+                    let keys = reflog::salvage_keys(damaged);
+                    result.faults.push(Fault { keys, ..fault });
                 }
+                continue;
             }
         };
+        if record.is_repaired {
+            let fault = Fault::at(name, record.start, record.end - record.start, Flaw::Record);
+            let keys = keys_of(&record.action);
+            result.faults.push(Fault { keys, ..fault });
+        }
         result.records += 1;
-        at += length;
-        end = at;
-        match action {
-            Action::Seal => sealed = true,
+        end = record.end;
+        let is_first = record.is_first();
+        match record.action {
+            Action::Seal => {
+                sealed = true;
+                break;
+            }
             Action::Transaction(_, transaction) => {
                 for (segment, offset) in transaction.dependencies {
                     let need = result.needs.entry(segment).or_default();
@@ -159,14 +142,14 @@ fn records(bytes: &[u8], number: u64, result: &mut LogPass) -> Result<LogRead> {
                 }
             }
             Action::Snapshot(snapshot) => {
-                if first {
+                if is_first {
                     durable_before = reflog::durable_before(&snapshot.message);
                 }
             }
         }
     }
     Ok(LogRead {
-        end: end as u64,
+        end,
         sealed,
         durable_before,
     })

@@ -10,19 +10,21 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use pyi_git::delta_cache::DeltaCache;
-use pyi_git::object::decode_loose;
+use pyi_git::object::{decode_loose, decode_loose_header};
 use pyi_git::oid::OidPrefix;
 use pyi_git::{Object, ObjectFormat, ObjectKind, Oid};
 
 use super::layout::Layout;
 use super::packs::{Checked, Located, PackList};
-use super::regular::read_regular;
+use super::regular::{read_regular, read_start};
 use crate::{Error, Result};
 
 /// Memory for delta bases of one reading thread, in bytes.
 const DELTA_CACHE_BYTES: usize = 16 << 20;
 /// Caches that are kept between reads.
 const CACHES_KEPT: usize = 2;
+/// So much of a loose object has its header, whatever its deflater was: the tables of a block take less than 300 bytes.
+const LOOSE_START_BYTES: u64 = 512;
 /// Objects above this are refused: an object of the store is smaller too.
 const OBJECT_MAX_BYTES: u64 = u32::MAX as u64;
 /// Repositories that borrow from others that borrow: git follows as many, and says so of more.
@@ -180,7 +182,7 @@ impl ObjectDatabase {
         self.packs.read().locate(oid)
     }
 
-    /// Kind and size of an object; a packed one is not unfolded for it. `None` if the repository does not have it.
+    /// Kind and size of an object, which is not unfolded for it. `None` if the repository does not have it. O(1) for what is loose or whole.
     ///
     /// # Errors
     /// As [`ObjectDatabase::read`].
@@ -191,6 +193,13 @@ impl ObjectDatabase {
             self.give_cache(cache);
             if info.is_some() {
                 return Ok(info);
+            }
+        }
+        if oid.format() == self.format {
+            let list = self.packs.read().clone();
+            let loose = list.object_dirs.iter().find_map(|dir| loose_info(dir, oid));
+            if loose.is_some() {
+                return Ok(loose);
             }
         }
         let object = self.read(oid)?;
@@ -300,6 +309,12 @@ fn read_loose(objects: &Path, oid: &Oid, max_bytes: u64) -> Result<Option<Object
         return Err(damaged("it holds another object than its name says".to_owned()));
     }
     Ok(Some(object))
+}
+
+/// What the header of a loose object says; `None` where that cannot be told. O(1).
+fn loose_info(objects: &Path, oid: &Oid) -> Option<(ObjectKind, u64)> {
+    let start = read_start(&loose_path(objects, oid), LOOSE_START_BYTES).ok()?;
+    decode_loose_header(&start).ok()
 }
 
 /// The object directory and those it borrows from, each once; whether git would complain of one of them.

@@ -13,15 +13,23 @@ const SIZE_MAX_BYTES: u64 = 1 << 30;
 /// # Errors
 /// As for opening and reading a file; `InvalidData` for what is no regular file, or one of more than a gibibyte.
 pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    read_with(path, 0)
+    read_with(path, 0, SIZE_MAX_BYTES)
 }
 
 /// The same; a symlink is an error (`ELOOP`).
 pub(crate) fn read_regular_itself(path: &Path) -> io::Result<Vec<u8>> {
-    read_with(path, libc::O_NOFOLLOW)
+    read_with(path, libc::O_NOFOLLOW, SIZE_MAX_BYTES)
 }
 
-fn read_with(path: &Path, flags: libc::c_int) -> io::Result<Vec<u8>> {
+/// What a regular file begins with, at most so many bytes. O(bytes).
+///
+/// # Errors
+/// As [`read_regular`].
+pub(crate) fn read_start(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    read_with(path, 0, bytes_max)
+}
+
+fn read_with(path: &Path, flags: libc::c_int, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut options = OpenOptions::new();
     let file = options.read(true).custom_flags(libc::O_NONBLOCK | flags).open(path)?;
     let about = file.metadata()?;
@@ -34,9 +42,9 @@ fn read_with(path: &Path, flags: libc::c_int) -> io::Result<Vec<u8>> {
             "it is no regular file, or a huge one",
         ));
     }
-    let mut content = Vec::with_capacity(usize::try_from(about.len()).unwrap_or(0) + 1);
+    let mut content = Vec::with_capacity(usize::try_from(about.len().min(bytes_max)).unwrap_or(0) + 1);
     // One that grows meanwhile is read as far.
-    file.take(SIZE_MAX_BYTES).read_to_end(&mut content)?;
+    file.take(bytes_max).read_to_end(&mut content)?;
     Ok(content)
 }
 
@@ -59,6 +67,7 @@ mod tests {
         assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
         assert_eq!(read_regular(&path("plain"))?, b"ref: refs/heads/main\n");
         assert_eq!(read_regular(&path("link"))?, b"ref: refs/heads/main\n");
+        assert_eq!(read_start(&path("plain"), 3)?, b"ref");
         for odd in ["zero", "huge", "pipe"] {
             let error = read_regular(&path(odd)).map(|content| content.len());
             assert_eq!(

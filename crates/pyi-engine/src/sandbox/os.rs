@@ -7,6 +7,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use pyi_git::index::IndexStat;
+
 /// What `lstat` says of a file, as far as anybody here asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Stat {
@@ -26,6 +28,28 @@ pub(crate) struct Stamp {
     pub(crate) ino: u64,
     pub(crate) size_bytes: u64,
     pub(crate) mode: u32,
+}
+
+/// The stat data that git keeps of a file.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "git keeps the low 32 bits"
+)]
+pub(crate) fn index_stat(stat: &Stat) -> IndexStat {
+    let split = |ns: i64| (ns.div_euclid(1_000_000_000) as u32, ns.rem_euclid(1_000_000_000) as u32);
+    let (ctime, mtime) = (split(stat.stamp.ctime_ns), split(stat.stamp.mtime_ns));
+    IndexStat {
+        ctime_seconds: ctime.0,
+        ctime_nanos: ctime.1,
+        mtime_seconds: mtime.0,
+        mtime_nanos: mtime.1,
+        dev: stat.stamp.dev as u32,
+        ino: stat.stamp.ino as u32,
+        uid: stat.uid,
+        gid: stat.gid,
+        size: stat.stamp.size_bytes as u32,
+    }
 }
 
 /// What kind of thing stands in a directory.

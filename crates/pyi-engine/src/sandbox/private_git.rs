@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pyi_git::config::Config;
-use pyi_git::index::{Index, IndexEntry, IndexStat, IndexVersion};
+use pyi_git::index::{Index, IndexEntry, IndexVersion};
 use pyi_git::index_ext::CacheTree;
 use pyi_git::tree::TreeIter;
 use pyi_git::{ObjectFormat, ObjectKind, Oid};
 use pyi_tree::cbor::Value;
 
 use super::materialize::Written;
-use super::os::Stat;
+use super::os::index_stat;
 use crate::engine::Engine;
 use crate::git::GitSource;
 use crate::git::work::{copy_to, format_of, git_directory};
@@ -336,25 +336,5 @@ impl Listing<'_> {
         }
         self.at += 1;
         self.written.get(self.at - 1)
-    }
-}
-
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "git keeps the low 32 bits of each number"
-)]
-fn index_stat(stat: &Stat) -> IndexStat {
-    let parts = |ns: i64| (ns.div_euclid(1_000_000_000) as u32, ns.rem_euclid(1_000_000_000) as u32);
-    let (ctime, mtime) = (parts(stat.stamp.ctime_ns), parts(stat.stamp.mtime_ns));
-    IndexStat {
-        ctime_seconds: ctime.0,
-        ctime_nanos: ctime.1,
-        mtime_seconds: mtime.0,
-        mtime_nanos: mtime.1,
-        dev: stat.stamp.dev as u32,
-        ino: stat.stamp.ino as u32,
-        uid: stat.uid,
-        gid: stat.gid,
-        size: stat.stamp.size_bytes as u32,
     }
 }

@@ -50,7 +50,9 @@ fn pretty(repository: &GitRepository, object: &[u8]) -> Native<Answer> {
     }
     let mut out = Vec::new();
     list(repository, &object.data, b"", &Line::default(), &mut out)?;
-    Ok(Answer::done(out))
+    let answer = Answer::done(out);
+    answer.check_quotes(repository)?;
+    Ok(answer)
 }
 
 /// The content of an object that is of the kind that is asked for; what is behind it is git's to find.

@@ -87,7 +87,9 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, _: &Input) -> Native<Ans
     let object = read(repository, &tree)?;
     let mut out = Vec::new();
     list(repository, &object.data, b"", &line, &mut out)?;
-    Ok(Answer::done(out))
+    let answer = Answer::done(out);
+    answer.check_quotes(repository)?;
+    Ok(answer)
 }
 
 /// Appends the lines of a tree.

@@ -103,7 +103,8 @@ impl Answer {
         }
     }
 
-    /// Whether nothing in it is quoted that the configuration wants as it is: `\\303`, which a file may have as well.
+    /// Whether nothing in it is quoted that the configuration wants as it is: `\\303`, which a file may have as well. For each command that says paths, before
+    /// it writes anything.
     fn check_quotes(&self, repository: &GitRepository) -> Native<()> {
         let quoted = |part: &[u8]| matches!(part, [b'\\', b'2' | b'3', b'0'..=b'7', b'0'..=b'7']);
         let has_quoted = |text: &[u8]| text.windows(4).any(quoted);
@@ -263,9 +264,7 @@ fn answer(parsed: &Parsed<'_>, switch: &Switch, input: &Input) -> Native<Answer>
     if repository.config().get("pager", None, command.name).is_some() {
         return Err(Reason::of("config", "pager"));
     }
-    let answer = (command.run)(parsed, &repository, input)?;
-    answer.check_quotes(&repository)?;
-    Ok(answer)
+    (command.run)(parsed, &repository, input)
 }
 
 /// Options have to be written out.

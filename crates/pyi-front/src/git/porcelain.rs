@@ -106,7 +106,8 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
         check_moving(repository)?;
     }
     // The note of a merge goes with what ends it.
-    if ENDING.contains(&name) && repository.git().has("AUTO_MERGE") {
+    let only_looks = name == "stash" && matches!(input.words.first(), Some(verb) if verb == "list" || verb == "show");
+    if ENDING.contains(&name) && !only_looks && repository.git().has("AUTO_MERGE") {
         return Err(Reason::new("repository-state"));
     }
     repository.objects()?;
@@ -170,12 +171,14 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     if (!outcome.stderr.is_empty() && !is_told) || is_undone || (status > 1 && !is_known) {
         return Err(Reason::new("diagnostics"));
     }
+    let answer = Answer {
+        out: outcome.stdout,
+        err: outcome.stderr,
+        status,
+    };
+    answer.check_quotes(repository)?;
     if is_known {
-        return Ok(Answer {
-            out: outcome.stdout,
-            err: outcome.stderr,
-            status,
-        });
+        return Ok(answer);
     }
     if moves && site.removes_below(&started_below(repository)?) {
         return Err(Reason::new("directory"));
@@ -184,12 +187,6 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     if is_refreshed && ((status > 0 && name != "commit") || is_partial(name, input, status)) {
         return Err(Reason::new("refresh"));
     }
-    let answer = Answer {
-        out: outcome.stdout,
-        err: outcome.stderr,
-        status,
-    };
-    answer.check_quotes(repository)?;
     // Where git runs too, it is git that writes.
     if input.may_stream && is_refreshed && !writes {
         // A diff of some files makes git look at all.

@@ -122,6 +122,15 @@ impl Place {
         said.text()
     }
 
+    /// Runs `pyi` where it may not hand over to git.
+    pub(crate) fn only(&self, args: &[&str]) -> Output {
+        self.command(PYI)
+            .env("PYI_GIT_NATIVE", "only")
+            .args(args)
+            .output()
+            .unwrap()
+    }
+
     pub(crate) fn git(&self, args: &[&str]) -> String {
         let said = self.run("git", args);
         assert_eq!(said.status, 0, "{args:?}: {said:?}");

@@ -85,12 +85,80 @@ fn a_stash_that_was_applied_leaves_its_tree() {
         let left = fs::read_to_string(place.path("project/.git/AUTO_MERGE")).unwrap();
         assert_eq!(left, tree);
         assert!(natively(&place, &["status"]).0 && natively(&place, &["diff"]).0);
+        assert!(natively(&place, &["stash", "list"]).0);
+        same(&place, &["stash", "list"]);
+        if words[1] == "apply" {
+            assert!(natively(&place, &["stash", "show", "-p"]).0);
+            same(&place, &["stash", "show"]);
+        }
+        assert_eq!(fs::read_to_string(place.path("project/.git/AUTO_MERGE")).unwrap(), tree);
         assert!(!natively(&place, &["commit", "-qam", "x"]).0);
         place.ok(&["commit", "-qam", "Changed"]);
         assert!(!place.path("project/.git/AUTO_MERGE").exists());
         place.git(&["reset", "-q", "--hard", "HEAD~1"]);
         place.git(&["fsck", "--strict"]);
     }
+}
+
+/// Git looks into the top of a commit even where the index says that it is the same, and shows what an index cannot hold.
+#[test]
+fn a_malformed_tree_that_was_reset_into_is_gits() {
+    let (head, second) = (b"100644 README.md\0", b"100644 .gitignore\0");
+    let place = Place::new();
+    let name = |path: &str| place.git(&["rev-parse", &format!("HEAD:{path}")]).trim_end().to_owned();
+    let raw = |hex: String| -> Vec<u8> {
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(byte).collect()
+    };
+    let (readme, ignore) = (raw(name("README.md")), raw(name(".gitignore")));
+    for (entries, what) in [
+        ([&head[..], &readme, second, &ignore].concat(), "no order"),
+        ([&head[..], &ignore, head, &readme].concat(), "two of one name"),
+    ] {
+        fs::write(place.path("tree"), entries).unwrap();
+        let tree = place.git(&["hash-object", "-w", "--literally", "-t", "tree", "../tree"]);
+        let commit = place.git(&["commit-tree", "-m", "Malformed", tree.trim_end()]);
+        place.git(&["reset", "-q", "--hard", commit.trim_end()]);
+        assert!(!natively(&place, &["status", "-s"]).0, "{what}");
+        same(&place, &["status", "-s"]);
+        same(&place, &["diff", "--cached", "--name-status"]);
+        place.git(&["reset", "-q", "--hard", "main@{1}"]);
+        assert!(natively(&place, &["status", "-s"]).0);
+    }
+}
+
+/// What a loose object is stands in its first bytes: git looks at no others, be they damaged.
+#[test]
+fn kind_and_size_of_a_loose_object_are_read_from_its_header() {
+    let place = Place::new();
+    // So much that its deflated bytes do not all fit into one look.
+    let text: String = (0..40_000).map(|number| format!("{}\n", number * number)).collect();
+    place.write("project/large.txt", &text);
+    let oid = place.git(&["hash-object", "-w", "large.txt"]).trim_end().to_owned();
+    let path = place.path(&format!("project/.git/objects/{}/{}", &oid[..2], &oid[2..]));
+    let whole = fs::read(&path).unwrap();
+    let check = |how: &str, is_sound: bool| {
+        for what in ["-t", "-s", "-e"] {
+            assert!(natively(&place, &["cat-file", what, &oid]).0, "{how} {what}");
+            same(&place, &["cat-file", what, &oid]);
+        }
+        assert_eq!(natively(&place, &["cat-file", "-p", &oid]).0, is_sound, "{how}");
+        // No ref is given to what is damaged.
+        let tagged = place.pyi(&["tag", how, &oid]);
+        assert_eq!(tagged.status == 0, is_sound, "{tagged:?}");
+    };
+    check("sound", true);
+    fs::remove_file(&path).unwrap();
+    let middle = whole.len() / 2;
+    fs::write(&path, [&whole[..middle], b"damage", &whole[middle + 6..]].concat()).unwrap();
+    check("damaged", false);
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, &whole[..middle]).unwrap();
+    check("short", false);
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, b"no object").unwrap();
+    assert!(!natively(&place, &["cat-file", "-t", &oid]).0);
+    same(&place, &["cat-file", "-t", &oid]);
 }
 
 #[test]

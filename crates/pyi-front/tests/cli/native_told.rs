@@ -165,14 +165,7 @@ fn what_was_touched_is_noted_in_the_index() {
             .status()
     };
     touch().unwrap();
-    let only = |words: &[&str]| {
-        place
-            .command(PYI)
-            .env("PYI_GIT_NATIVE", "only")
-            .args(words)
-            .output()
-            .unwrap()
-    };
+    let only = |words: &[&str]| place.only(words);
     assert!(is_handed_over(&only(&["add", "-n", "."])));
     assert!(is_handed_over(&only(&["diff", "--quiet"])));
     place.write("project/.git/index.lock", "");
@@ -194,14 +187,7 @@ fn hooks_are_looked_for_where_they_are() {
     place.write("project/README.md", "changed again\n");
     same(&place, &["commit", "-qam", "none yet"]);
     fs::write(hooks.join("pre-commit"), "#!/bin/sh\n").unwrap();
-    let only = |words: &[&str]| {
-        place
-            .command(PYI)
-            .env("PYI_GIT_NATIVE", "only")
-            .args(words)
-            .output()
-            .unwrap()
-    };
+    let only = |words: &[&str]| place.only(words);
     assert!(is_handed_over(&only(&["commit", "--allow-empty", "-qm", "x"])));
     place.git(&["config", "core.hooksPath", "relative"]);
     assert!(is_handed_over(&only(&["commit", "--allow-empty", "-qm", "x"])));
@@ -261,14 +247,7 @@ fn merges_are_shown_where_their_sides_do_not_meet() {
     place.git(&["checkout", "-q", "main"]);
     commit(&place, &[("near", "1 main\n2\n3\n4\n")], "Near");
     place.run("git", &["merge", "-q", "--no-edit", "other"]);
-    let only = |words: &[&str]| {
-        place
-            .command(PYI)
-            .env("PYI_GIT_NATIVE", "only")
-            .args(words)
-            .output()
-            .unwrap()
-    };
+    let only = |words: &[&str]| place.only(words);
     assert!(is_handed_over(&only(&["show"])));
     same(&place, &["show", "--stat"]);
 }

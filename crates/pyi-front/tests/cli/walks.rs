@@ -115,12 +115,7 @@ fn histories_are_walked_as_git_walks_them() {
         place.git(&["symbolic-ref", "HEAD", &format!("refs/heads/b{COMMITS}")]);
         for _ in 0..COMMANDS {
             let words = command(&mut dice, &names);
-            let ours = place
-                .command(PYI)
-                .env("PYI_GIT_NATIVE", "only")
-                .args(&words)
-                .output()
-                .unwrap();
+            let ours = place.only(&words);
             let is_native = !is_handed_over(&ours);
             counts[usize::from(is_native)] += 1;
             if is_native {

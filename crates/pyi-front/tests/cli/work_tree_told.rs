@@ -10,12 +10,7 @@ use crate::work_tree::is_handed_over;
 fn what_is_locked_or_has_hooks_is_gits() {
     let place = Place::new();
     let only = |words: &[&str]| {
-        let output = place
-            .command(PYI)
-            .env("PYI_GIT_NATIVE", "only")
-            .args(words)
-            .output()
-            .unwrap();
+        let output = place.only(words);
         (
             is_handed_over(&output),
             String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -75,12 +70,7 @@ fn rules_behind_a_symlink_are_gits_to_warn_of() {
     let place = Place::new();
     std::os::unix::fs::symlink("README.md", place.path("project/.gitattributes")).unwrap();
     for words in [&["status", "--short"][..], &["log", "-p", "-1"], &["diff", "HEAD"]] {
-        let output = place
-            .command(PYI)
-            .env("PYI_GIT_NATIVE", "only")
-            .args(words)
-            .output()
-            .unwrap();
+        let output = place.only(words);
         assert!(is_handed_over(&output), "{words:?}");
     }
 }
@@ -145,12 +135,7 @@ fn many_files_are_what_they_are_to_git() {
     place.git(&["add", "-A"]);
     place.git(&["commit", "-q", "-m", "many"]);
     let only = |words: &[&str]| {
-        let output = place
-            .command(PYI)
-            .env("PYI_GIT_NATIVE", "only")
-            .args(words)
-            .output()
-            .unwrap();
+        let output = place.only(words);
         assert!(!is_handed_over(&output), "{words:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
@@ -265,7 +250,9 @@ fn paths_that_are_wanted_as_they_are() {
     let place = Place::new();
     let with =
         |words: &[&'static str]| [&["-c", "core.quotepath=false", "-c", "log.showSignature=false"], words].concat();
-    place.git(&["status"]);
+    // A file may have what a quoted path looks like.
+    place.write("project/README.md", "caf\\303\\251\n");
+    place.git(&["commit", "-qam", "Second"]);
     for umlaut in [false, true] {
         if umlaut {
             place.write("project/\u{e4}.txt", "x\n");
@@ -275,15 +262,11 @@ fn paths_that_are_wanted_as_they_are() {
             &["ls-files", "-o"],
             &["log", "-1"],
             &["ls-tree", "HEAD"],
+            &["cat-file", "-p", "HEAD:README.md"],
         ] {
             let words = with(words);
             assert_eq!(place.ok(&words), place.git(&words), "{words:?}");
-            let output = place
-                .command(PYI)
-                .env("PYI_GIT_NATIVE", "only")
-                .args(&words)
-                .output()
-                .unwrap();
+            let output = place.only(&words);
             let quotes = umlaut && matches!(words[4], "status" | "ls-files");
             assert_eq!(is_handed_over(&output), quotes, "{words:?} {output:?}");
         }

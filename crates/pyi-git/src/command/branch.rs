@@ -90,7 +90,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     }
     let Some(oid) = call.resolve_commit(&start)? else {
         if let Some(found) = call.resolve(&start)? {
-            let kind = call.read(&found)?.kind;
+            let kind = call.kind(&found)?;
             call.error(format!("object {found} is a {kind}, not a commit"));
             let start = String::from_utf8_lossy(&start).into_owned();
             return Err(call.die(format!("not a valid branch point: '{start}'")));

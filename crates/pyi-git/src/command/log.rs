@@ -1,17 +1,15 @@
 //! `git log`.
 
 use super::args::{self, Given, Takes};
+use super::choose::{CHOICES, Choice, NUMBERS, start};
 use super::date::DateForm;
 use super::diff::{Format, Options, Pair, TABLE, pairs, print};
 use super::follow::Follow;
 use super::names::ReadCommit;
 use super::pathspec::Pathspec;
 use super::pretty::{Pretty, Style};
-use super::refs::Head;
-use super::revision::range;
 use super::walk::Walk;
 use super::{Call, Run, View, unavailable};
-use crate::ObjectKind;
 
 /// Options about how commits look.
 pub(crate) const LOOKS: &[(&str, Takes)] = &[
@@ -77,16 +75,10 @@ pub(crate) fn style(call: &Call<'_>, given: &Given) -> Run<Style> {
 
 pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let mut table: Vec<(&str, Takes)> = TABLE.to_vec();
-    table.extend_from_slice(LOOKS);
+    for more in [LOOKS, NUMBERS, CHOICES] {
+        table.extend_from_slice(more);
+    }
     table.extend([
-        ("#", Takes::Value),
-        ("n|max-count", Takes::Value),
-        ("skip", Takes::Value),
-        ("reverse", Takes::Nothing),
-        ("first-parent", Takes::Nothing),
-        ("no-merges", Takes::Nothing),
-        ("merges", Takes::Nothing),
-        ("all", Takes::Nothing),
         ("grep", Takes::Value),
         ("author", Takes::Value),
         ("i|regexp-ignore-case", Takes::Nothing),
@@ -100,10 +92,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     if options.zero {
         return unavailable("git log -z");
     }
-    let limit = match given.last_of(&["#", "max-count"]) {
-        Some(name) => given.number(name)?,
-        None => None,
-    };
+    let choice = Choice::of(&given)?;
     let (revisions, paths) = call.revisions_and_paths(&given.rest, given.dashes)?;
     let pathspec = Pathspec::parse(call, &paths)?;
     let first_parent = given.has("first-parent");
@@ -136,64 +125,30 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     if !wanted.authors.is_empty() && call.has_mailmap()? {
         return unavailable("git log --author where people are shown under other names");
     }
-    let mut skip = given.number("skip")?.unwrap_or(0);
-    let reverse = given.has("reverse");
-    let is_merge = |commit: &ReadCommit| commit.parents.len() > 1;
-    let (mut count, mut kept) = (0, Vec::new());
-    while limit.is_none_or(|limit| count < limit) {
-        let Some(commit) = walk.next(call)? else { break };
-        let merge = is_merge(&commit);
-        if (merge && given.has("no-merges")) || (!merge && given.has("merges")) {
-            continue;
+    let look = |call: &mut Call<'_>, commit: &ReadCommit| {
+        if until.is_some_and(|until| commit.seconds > until) || !wanted.is(commit)? {
+            return Ok(None);
         }
-        if until.is_some_and(|until| commit.seconds > until) || !wanted.is(&commit)? {
-            continue;
-        }
-        if skip > 0 {
-            skip -= 1;
-            continue;
-        }
-        let pairs = match &mut follow {
-            Some(follow) => Some(follow.differences(call, &commit, &options)?).filter(|pairs| !pairs.is_empty()),
-            None => None,
+        let Some(follow) = &mut follow else {
+            return Ok(Some(None));
         };
-        if follow.is_some() && pairs.is_none() {
-            continue;
-        }
+        let pairs = follow.differences(call, commit, &options)?;
+        Ok((!pairs.is_empty()).then_some(Some(pairs)))
+    };
+    choice.each(call, &mut walk, look, |call, number, commit, pairs| {
         // Along first parents, a merge is shown against the first.
-        if first_parent && !options.formats.is_empty() && merge {
+        if first_parent && !options.formats.is_empty() && commit.parents.len() > 1 {
             return unavailable("the differences of a merge");
         }
-        if reverse {
-            kept.push(commit);
-        } else {
-            show_next(call, count, &commit, &style, &options, &pathspec, pairs)?;
+        if number > 0 {
+            separate(call, &style);
         }
-        count += 1;
-    }
-    for (number, commit) in kept.iter().rev().enumerate() {
-        show_next(call, number, commit, &style, &options, &pathspec, None)?;
-    }
+        match pairs {
+            Some(pairs) => show_pairs(call, commit, &style, &options, &pairs),
+            None => show(call, commit, &style, &options, &pathspec),
+        }
+    })?;
     Ok(0)
-}
-
-/// The commit that is shown in its turn; `pairs`: differences that were found already.
-fn show_next(
-    call: &mut Call<'_>,
-    number: usize,
-    commit: &ReadCommit,
-    style: &Style,
-    options: &Options,
-    pathspec: &Pathspec,
-    pairs: Option<Vec<Pair>>,
-) -> Run<()> {
-    if number > 0 {
-        separate(call, style, options);
-    }
-    match pairs {
-        Some(pairs) => show_pairs(call, commit, style, options, &pairs),
-        None => show(call, commit, style, options, pathspec),
-    }
 }
 
 /// Which commits are asked for by what they say.
@@ -244,75 +199,10 @@ impl Wanted {
 }
 
 /// What stands between two commits.
-fn separate(call: &mut Call<'_>, style: &Style, options: &Options) {
-    let oneline = matches!(style.pretty, Pretty::Oneline { .. });
-    match &style.pretty {
-        Pretty::Format(_, false) => call.out.push(b'\n'),
-        Pretty::Format(_, true) if options.formats.is_empty() => {}
-        Pretty::Format(_, true) => {}
-        _ if oneline => {}
-        _ => call.out.push(b'\n'),
+fn separate(call: &mut Call<'_>, style: &Style) {
+    if !matches!(style.pretty, Pretty::Format(_, true) | Pretty::Oneline { .. }) {
+        call.out.push(b'\n');
     }
-}
-
-/// Where a walk begins and what it leaves out.
-pub(crate) fn start(call: &mut Call<'_>, walk: &mut Walk, revisions: &[Vec<u8>], all: bool) -> Run<()> {
-    if all && !revisions.is_empty() {
-        // Which of the same second comes first depends on where it stands.
-        return unavailable("--all with other revisions");
-    }
-    let mut tips = Vec::new();
-    let commit = |call: &mut Call<'_>, text: &[u8]| match call.resolve_commit(text)? {
-        Some(oid) => Ok(oid),
-        None => unavailable(format!("git log of {}", String::from_utf8_lossy(text))),
-    };
-    if revisions.is_empty() && !all {
-        match call.head_oid()? {
-            Some(head) => tips.push(head),
-            None => {
-                let Head::Branch(name) = call.head()? else {
-                    return Ok(());
-                };
-                let name = name.strip_prefix(super::refs::HEADS).unwrap_or(&name);
-                let message = format!(
-                    "your current branch '{}' does not have any commits yet",
-                    String::from_utf8_lossy(name)
-                );
-                return Err(call.die(message));
-            }
-        }
-    }
-    for text in revisions {
-        if let Some(text) = text.strip_prefix(b"^") {
-            let oid = commit(call, text)?;
-            walk.exclude(call, &oid)?;
-        } else if let Some((from, to, symmetric)) = range(text) {
-            let (from, to) = (commit(call, &from)?, commit(call, &to)?);
-            if symmetric {
-                for base in call.merge_bases(&from, &to)? {
-                    walk.exclude(call, &base)?;
-                }
-                tips.push(from);
-            } else {
-                walk.exclude(call, &from)?;
-            }
-            tips.push(to);
-        } else {
-            tips.push(commit(call, text)?);
-        }
-    }
-    if all {
-        for (_, oid) in call.refs(b"refs/")? {
-            if let Some(commit) = call.peel(&oid, Some(ObjectKind::Commit))? {
-                tips.push(commit);
-            }
-        }
-        tips.extend(call.head_oid()?);
-    }
-    for tip in tips {
-        walk.add(call, &tip)?;
-    }
-    Ok(())
 }
 
 /// One commit, and its differences if they were asked for.

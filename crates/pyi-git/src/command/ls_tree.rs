@@ -125,7 +125,10 @@ fn show(call: &mut Call<'_>, given: &Given, path: &[u8], mode: u32, oid: &Oid) -
     let mut start = format!("{mode:06o} {kind} {name}");
     if given.has("long") {
         let size = match kind {
-            "blob" => call.read(oid)?.data.len().to_string(),
+            "blob" => match call.site.info(oid)? {
+                Some((_, size_bytes)) => size_bytes.to_string(),
+                None => return Err(call.die(format!("bad object {oid}"))),
+            },
             _ => "-".to_owned(),
         };
         start.push_str(&format!(" {size:>7}"));

@@ -9,6 +9,7 @@ mod attributes;
 mod branch;
 mod cat_file;
 mod checkout;
+mod choose;
 mod clean;
 mod commit;
 mod config;

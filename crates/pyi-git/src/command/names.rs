@@ -195,6 +195,14 @@ impl Call<'_> {
         }
     }
 
+    /// What an object is.
+    pub(crate) fn kind(&mut self, oid: &Oid) -> Run<ObjectKind> {
+        match self.site.info(oid)? {
+            Some((kind, _)) => Ok(kind),
+            None => Err(self.die(format!("bad object {oid}"))),
+        }
+    }
+
     /// A commit.
     pub(crate) fn commit(&mut self, oid: &Oid) -> Run<ReadCommit> {
         if let Some(known) = self.commits.take(oid) {
@@ -225,6 +233,10 @@ impl Call<'_> {
     pub(crate) fn peel(&mut self, oid: &Oid, kind: Option<ObjectKind>) -> Run<Option<Oid>> {
         let mut at = *oid;
         for _ in 0..64 {
+            // What is no tag need not be unfolded to see that.
+            if kind.is_none() && self.site.info(&at)?.is_some_and(|(kind, _)| kind != ObjectKind::Tag) {
+                return Ok(Some(at));
+            }
             let Some(object) = self.site.object(&at)? else {
                 return Ok(None);
             };

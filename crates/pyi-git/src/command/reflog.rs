@@ -1,6 +1,7 @@
 //! `git reflog`: where a ref was.
 
-use super::args::{self, Takes};
+use super::args;
+use super::choose::{NUMBERS, limit};
 use super::refs::{HEADS, TAGS};
 use super::{Call, Run, unavailable};
 
@@ -12,11 +13,8 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         }
         _ => argv,
     };
-    let given = args::parse(call, argv, &[("#", Takes::Value), ("n|max-count", Takes::Value)])?;
-    let limit = match given.last_of(&["#", "max-count"]) {
-        Some(name) => given.number(name)?,
-        None => None,
-    };
+    let given = args::parse(call, argv, NUMBERS)?;
+    let limit = limit(&given)?;
     let name: &[u8] = match &given.rest[..] {
         [] => b"HEAD",
         [one] if given.dashes.is_none() => one,

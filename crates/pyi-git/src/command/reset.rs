@@ -84,7 +84,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         }
         let text = String::from_utf8_lossy(&revision).into_owned();
         if let Some(oid) = call.resolve(&revision)? {
-            let kind = call.read(&oid)?.kind;
+            let kind = call.kind(&oid)?;
             call.error(format!("object {oid} is a {kind}, not a commit"));
         }
         return Err(call.die(format!("Could not parse object '{text}'.")));

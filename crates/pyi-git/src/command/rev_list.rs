@@ -1,7 +1,8 @@
 //! `git rev-list`.
 
 use super::args::{self, Takes};
-use super::log::start;
+use super::choose::{CHOICES, Choice, NUMBERS, start};
+use super::names::ReadCommit;
 use super::pathspec::Pathspec;
 use super::revision::range;
 use super::walk::Walk;
@@ -9,27 +10,14 @@ use super::{Call, Run, unavailable};
 use crate::Oid;
 
 pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
-    let given = args::parse(
-        call,
-        argv,
-        &[
-            ("#", Takes::Value),
-            ("n|max-count", Takes::Value),
-            ("skip", Takes::Value),
-            ("count", Takes::Nothing),
-            ("left-right", Takes::Nothing),
-            ("parents", Takes::Nothing),
-            ("reverse", Takes::Nothing),
-            ("first-parent", Takes::Nothing),
-            ("no-merges", Takes::Nothing),
-            ("merges", Takes::Nothing),
-            ("all", Takes::Nothing),
-        ],
-    )?;
-    let limit = match given.last_of(&["#", "max-count"]) {
-        Some(name) => given.number(name)?,
-        None => None,
-    };
+    let mut table = [NUMBERS, CHOICES].concat();
+    table.extend([
+        ("count", Takes::Nothing),
+        ("left-right", Takes::Nothing),
+        ("parents", Takes::Nothing),
+    ]);
+    let given = args::parse(call, argv, &table)?;
+    let choice = Choice::of(&given)?;
     let (revisions, paths) = call.revisions_and_paths(&given.rest, given.dashes)?;
     if revisions.is_empty() && !given.has("all") {
         return unavailable("git rev-list without a revision");
@@ -43,39 +31,22 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     }
     let mut walk = Walk::new(pathspec, given.has("first-parent"));
     start(call, &mut walk, &revisions, given.has("all"))?;
-    let mut skip = given.number("skip")?.unwrap_or(0);
-    let reverse = given.has("reverse");
-    let (mut count, mut lines) = (0, Vec::new());
-    while limit.is_none_or(|limit| count < limit) {
-        let Some(commit) = walk.next(call)? else { break };
-        let merge = commit.parents.len() > 1;
-        if (merge && given.has("no-merges")) || (!merge && given.has("merges")) {
-            continue;
+    let (count_only, with_parents) = (given.has("count"), given.has("parents"));
+    let look = |_: &mut Call<'_>, _: &ReadCommit| Ok(Some(()));
+    let count = choice.each(call, &mut walk, look, |call, _, commit, ()| {
+        if count_only {
+            return Ok(());
         }
-        if skip > 0 {
-            skip -= 1;
-            continue;
-        }
-        count += 1;
-        if given.has("count") {
-            continue;
-        }
-        let start = call.out.len();
         commit.oid.write_hex(&mut call.out);
-        for parent in commit.parents.iter().filter(|_| given.has("parents")) {
+        for parent in commit.parents.iter().filter(|_| with_parents) {
             call.out.push(b' ');
             parent.write_hex(&mut call.out);
         }
         call.out.push(b'\n');
-        if reverse {
-            lines.push(call.out.split_off(start));
-        }
-    }
-    if given.has("count") {
+        Ok(())
+    })?;
+    if count_only {
         call.line(&[count.to_string().as_bytes()]);
-    }
-    for line in lines.iter().rev() {
-        call.out.extend_from_slice(line);
     }
     Ok(0)
 }

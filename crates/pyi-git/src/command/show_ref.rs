@@ -80,7 +80,7 @@ fn show(call: &mut Call<'_>, name: &[u8], oid: &Oid, quiet: bool, only_name: boo
     }
     let mut lines = vec![(*oid, name.to_vec())];
     if peeled
-        && call.read(oid)?.kind == ObjectKind::Tag
+        && call.kind(oid)? == ObjectKind::Tag
         && let Some(target) = call.peel(oid, None)?
     {
         lines.push((target, [name, b"^{}"].concat()));

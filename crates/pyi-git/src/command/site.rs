@@ -255,6 +255,16 @@ pub trait Site {
     /// What the site says.
     fn object(&mut self, oid: &Oid) -> Result<Option<Object>, Failure>;
 
+    /// What an object is, and how many bytes it has; `None` if there is none of this name. Its content need not be looked at, so that damage may be
+    /// missed.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn info(&mut self, oid: &Oid) -> Result<Option<(ObjectKind, u64)>, Failure> {
+        let object = self.object(oid)?;
+        Ok(object.map(|object| (object.kind, object.data.len() as u64)))
+    }
+
     /// Up to two objects whose names begin with these hexadecimal digits.
     ///
     /// # Errors

@@ -52,7 +52,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     if given.has("sort") && !is_list {
         return unavailable("git tag --sort of nothing");
     }
-    if given.has("list") || (given.rest.is_empty() && messages.is_empty() && !given.has("annotate")) {
+    if is_list {
         let mut refs = call.refs(TAGS)?;
         if let Some(key) = given.value("sort") {
             if given.values("sort").len() > 1
@@ -112,6 +112,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         let target = String::from_utf8_lossy(&target).into_owned();
         return Err(call.die(format!("Failed to resolve '{target}' as a valid ref.")));
     };
+    // Read whole: git gives no ref to what is damaged.
     let Some(object) = call.site.object(&oid)? else {
         return unavailable("git tag of an object that is not there");
     };

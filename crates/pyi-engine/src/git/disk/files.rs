@@ -13,7 +13,7 @@ use super::super::regular::read_regular;
 use super::pending::Refreshed;
 use super::{DiskSite, unsupported};
 use crate::Error;
-use crate::sandbox::os::{Dir, FileType, Stat};
+use crate::sandbox::os::{Dir, FileType, Stat, index_stat};
 
 /// Begins the id of a version that is a file of the work tree, followed by its number: no object's name begins so.
 const MARK: [u8; 16] = [0xff; 16];
@@ -60,28 +60,6 @@ pub(super) fn oid_of(format: ObjectFormat, version: &Version) -> Result<Oid, Fai
 fn number_of(version: &Version) -> Option<usize> {
     let number = version.id.strip_prefix(&MARK)?.first_chunk::<8>()?;
     usize::try_from(u64::from_le_bytes(*number)).ok()
-}
-
-/// The stat data that git keeps of a file.
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "git keeps the low 32 bits"
-)]
-pub(super) fn index_stat(stat: &Stat) -> IndexStat {
-    let split = |ns: i64| (ns.div_euclid(1_000_000_000) as u32, ns.rem_euclid(1_000_000_000) as u32);
-    let (ctime, mtime) = (split(stat.stamp.ctime_ns), split(stat.stamp.mtime_ns));
-    IndexStat {
-        ctime_seconds: ctime.0,
-        ctime_nanos: ctime.1,
-        mtime_seconds: mtime.0,
-        mtime_nanos: mtime.1,
-        dev: stat.stamp.dev as u32,
-        ino: stat.stamp.ino as u32,
-        uid: stat.uid,
-        gid: stat.gid,
-        size: stat.stamp.size_bytes as u32,
-    }
 }
 
 /// Git's mode of a file.

@@ -293,6 +293,10 @@ impl<'r> DiskSite<'r> {
         let view = self.view()?;
         let mut changes = Vec::new();
         if tree.is_some() && tree == view.root_tree() {
+            // As in `diff_index`, which needs more of the index.
+            if let Some(tree) = tree {
+                self.trees.read(self.git, &tree)?;
+            }
             return Ok(changes);
         }
         let known = view.cache_tree()?;

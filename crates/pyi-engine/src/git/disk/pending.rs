@@ -13,10 +13,11 @@ use pyi_git::refname::{RefNameOptions, check_ref_format};
 use pyi_git::{Object, ObjectKind, Oid};
 
 use super::super::regular::read_regular;
-use super::files::{index_stat, oid_of};
+use super::files::oid_of;
 use super::plan::Plan;
 use super::{DiskSite, trees, unsupported};
 use crate::Error;
+use crate::sandbox::os::index_stat;
 
 /// More bytes of new contents than this are not held in memory.
 const CONTENTS_MAX_BYTES: usize = 256 << 20;

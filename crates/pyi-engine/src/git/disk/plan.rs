@@ -11,10 +11,10 @@ use pyi_cas::Bytes;
 use pyi_git::command::{Failure, Site, Version};
 use pyi_git::path::directories_above;
 
-use super::files::{Place, Seen, index_stat, oid_of};
+use super::files::{Place, Seen, oid_of};
 use super::pending::{Refreshed, refuse_path};
 use super::{DiskSite, unsupported};
-use crate::sandbox::os::{Dir, FileType, Stat, stat_fd};
+use crate::sandbox::os::{Dir, FileType, Stat, index_stat, stat_fd};
 
 /// More bytes than this are not held in memory.
 const CONTENTS_MAX_BYTES: usize = 256 << 20;

@@ -172,13 +172,7 @@ impl Site for DiskSite<'_> {
             return Ok(file.stat.stamp.size_bytes);
         }
         let oid = oid_of(self.format, version)?;
-        if let Some(object) = self.pending.object(&oid) {
-            return Ok(object.data.len() as u64);
-        }
-        match self.git.objects()?.info(&oid)? {
-            Some((_, size)) => Ok(size),
-            None => unsupported("a missing object"),
-        }
+        Ok(self.info(&oid)?.map_or(0, |(_, size_bytes)| size_bytes))
     }
 
     fn files(&mut self, view: View, below: &[u8]) -> Result<Vec<(Vec<u8>, Version)>, Failure> {
@@ -291,6 +285,16 @@ impl Site for DiskSite<'_> {
         }
         match self.read_object(oid)? {
             Some(object) => Ok(Some(object)),
+            None => unsupported("a missing object"),
+        }
+    }
+
+    fn info(&mut self, oid: &Oid) -> Result<Option<(ObjectKind, u64)>, Failure> {
+        if let Some(object) = self.pending.object(oid) {
+            return Ok(Some((object.kind, object.data.len() as u64)));
+        }
+        match self.git.objects()?.info(oid)? {
+            Some(info) => Ok(Some(info)),
             None => unsupported("a missing object"),
         }
     }

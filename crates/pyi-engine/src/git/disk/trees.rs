@@ -302,6 +302,10 @@ impl Trees {
         if let (Some(tree), Some((_, known))) = (tree, at.known.and_then(|known| known.tree.as_ref()))
             && tree == *known
         {
+            // Git looks into the top all the same: of a malformed one it shows what the index, which is in order, cannot hold.
+            if depth == 0 {
+                self.read(git, &tree)?;
+            }
             return Ok(());
         }
         let content = match tree {

@@ -27,7 +27,7 @@ use super::guard::{self, Guard, Held};
 use super::plan::Ready;
 use super::{DiskSite, PartlyWritten, unsupported};
 use crate::Error;
-use crate::sandbox::os::Dir;
+use crate::sandbox::os::{Dir, index_stat};
 
 /// Programs that git would run in the middle of what is done here.
 const HOOKS: [&str; 9] = [
@@ -297,7 +297,7 @@ impl DiskSite<'_> {
             if !is_racy || self.work_stat_is_known(entry.path()) {
                 continue;
             }
-            let now = self.stat(entry.path())?.map(|stat| super::files::index_stat(&stat));
+            let now = self.stat(entry.path())?.map(|stat| index_stat(&stat));
             let same_stat =
                 now.is_some_and(|now| super::files::is_same_second(&now, &IndexStat { dev: now.dev, ..known }));
             // Files may have been written by now: what cannot be compared (a filter), git has to look at.

@@ -171,23 +171,20 @@ impl GitRemote {
         Ok(selection)
     }
 
-    /// Annotated tags of what is sent, which come along. O(commits + tags).
+    /// Annotated tags of what is sent, which come along. O(commits + tags), memory for the tags.
     pub(crate) fn tags_along(&self, selection: &Selection) -> Result<Vec<Oid>> {
-        let sent: OidSet = selection.commits.iter().copied().collect();
+        let offer = self.offer(&|name| b"refs/tags/".starts_with(name) || name.starts_with(b"refs/tags/"))?;
         let known: OidSet = selection.tags.iter().copied().collect();
-        let mut along = Vec::new();
-        for tag in self
-            .offer(&|name| b"refs/tags/".starts_with(name) || name.starts_with(b"refs/tags/"))?
-            .refs
-        {
-            if let Some(peeled) = tag.peeled
-                && sent.contains(&peeled)
-                && !known.contains(&tag.oid)
-            {
-                along.push(tag.oid);
-            }
+        let annotated = offer.refs.iter().filter_map(|tag| Some((tag.oid, tag.peeled?)));
+        let mut along: Vec<(Oid, Oid)> = annotated.filter(|(oid, _)| !known.contains(oid)).collect();
+        let asked: OidSet = along.iter().map(|(_, peeled)| *peeled).collect();
+        if asked.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(along)
+        let is_asked = |oid: &&Oid| asked.contains(*oid);
+        let sent: OidSet = selection.commits.iter().filter(is_asked).copied().collect();
+        along.retain(|(_, peeled)| sent.contains(peeled));
+        Ok(along.into_iter().map(|(oid, _)| oid).collect())
     }
 }
 
