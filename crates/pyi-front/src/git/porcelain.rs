@@ -154,6 +154,10 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     }
     let status = u8::try_from(outcome.status).map_err(|_| Reason::new("status"))?;
     let is_told = status == 0 && TELLING.contains(&name);
+    // Git makes an index even where there is nothing to commit.
+    if name == "commit" && status > 0 && !has_index(repository) {
+        return Err(Reason::new("no-index"));
+    }
     // Git takes back what a commit that is not made did to the index.
     let is_undone = name == "commit" && status > 0 && site.has_staged();
     let is_known = !site.has_staged()

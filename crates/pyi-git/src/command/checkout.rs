@@ -127,7 +127,7 @@ pub(crate) fn run_switch(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
 /// Says which tracked files differ from the commit.
 fn show_changes(call: &mut Call<'_>, given: &Given) -> Run<()> {
     if given.has("quiet") {
-        return Ok(());
+        return Ok(call.site.look_at_files()?);
     }
     let Some(head) = call.head_oid()? else {
         return Ok(());
@@ -179,6 +179,9 @@ fn new_branch(call: &mut Call<'_>, given: &Given, name: &[u8], force: bool) -> R
     if moved {
         switch_tree(call, head, &oid, given.has("force"))?;
         show_changes_of(call, given, &oid)?;
+    } else if call.command == "checkout" && given.has("quiet") {
+        // Only a quiet one goes the long way to where it is.
+        call.site.look_at_files()?;
     }
     let existed = call.read_ref(&full)?.is_some();
     let start = if start == b"@" { b"HEAD".to_vec() } else { start };
@@ -219,7 +222,8 @@ fn is_remote(call: &mut Call<'_>, name: &[u8]) -> Run<bool> {
 
 fn show_changes_of(call: &mut Call<'_>, given: &Given, oid: &Oid) -> Run<()> {
     if given.has("quiet") {
-        return Ok(());
+        // Git looks at them before it moves any.
+        return Ok(call.site.look_at_files()?);
     }
     let mut options = Options::new(call)?;
     options.renames = None;

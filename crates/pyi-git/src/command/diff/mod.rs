@@ -153,6 +153,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let cached = given.has("cached");
     let (old, new) = views(call, &revisions, cached)?;
     let pairs = pairs(call, old, new, &pathspec, &options)?;
+    call.site.was_about(&|path| pathspec.matches(path));
     if !given.has("quiet") {
         print(call, &pairs, &options)?;
     }
