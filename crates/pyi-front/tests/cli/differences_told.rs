@@ -373,3 +373,97 @@ fn a_stash_before_the_first_commit_is_gits() {
         assert_eq!(ours.git(&["diff-files"]), theirs.git(&["diff-files"]));
     }
 }
+
+#[test]
+fn where_revisions_meet_is_a_commit_to_some_commands() {
+    let words = [
+        &["checkout", "side...main"][..],
+        &["checkout", "...side"],
+        &["checkout", "side...", "--"],
+        &["checkout", "-b", "new", "side...main"],
+        &["checkout", "side...main", "--", "README.md"],
+        &["checkout", "HEAD", "main", "--"],
+        &["switch", "--detach", "side...main"],
+        &["switch", "-c", "new", "side...main"],
+        &["restore", "-s", "side...main", "README.md"],
+        &["branch", "new", "side...main"],
+        &["reset", "-q", "side...main"],
+    ];
+    let make = |place: &Place| {
+        place.git(&["checkout", "-q", "-b", "side"]);
+        place.git(&["commit", "-q", "--allow-empty", "-m", "Side"]);
+        place.git(&["checkout", "-q", "main"]);
+        place.write("project/README.md", "changed\n");
+        place.git(&["commit", "-qam", "Main"]);
+    };
+    for words in words {
+        let (ours, theirs) = (Place::new(), Place::new());
+        make(&ours);
+        make(&theirs);
+        let (said, meant) = (ours.pyi(words), theirs.run("git", words));
+        assert_eq!(
+            (said.status, said.out, said.err),
+            (meant.status, meant.out, meant.err),
+            "{words:?}"
+        );
+        let left = |place: &Place| place.git(&["for-each-ref"]) + &place.git(&["status", "-sb"]);
+        assert_eq!(left(&ours), left(&theirs), "{words:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_shown_is_a_question_mark_in_messages() {
+    let place = Place::new();
+    for words in [
+        &["mv", "\u{1}control", "nothing/x"][..],
+        &["rm", "a\u{7f}b"],
+        &["add", "line\nend"],
+        &["checkout", "--", "\u{1b}[31m"],
+    ] {
+        same(&place, words);
+    }
+}
+
+#[test]
+fn a_file_that_is_followed_may_be_a_copy() {
+    let place = Place::new();
+    let text = |number: usize| format!("{}\n", "alpha beta\n".repeat(20)) + &format!("{number}\n").repeat(4 * number);
+    place.write("project/stays", &text(1));
+    place.write("project/goes", &text(2));
+    place.git(&["add", "-A"]);
+    place.git(&["commit", "-q", "-m", "Two"]);
+    place.write("project/copied", &text(3));
+    place.write("project/same", &text(1));
+    place.git(&["add", "-A"]);
+    place.git(&["commit", "-q", "-m", "Copied"]);
+    place.git(&["rm", "-q", "goes"]);
+    place.write("project/moved", &text(4));
+    place.git(&["add", "-A"]);
+    place.git(&["commit", "-q", "-m", "Moved"]);
+    place.write("project/README", "nothing like it\n");
+    place.git(&["add", "-A"]);
+    place.git(&["commit", "-q", "-m", "New"]);
+    for file in ["copied", "same", "moved", "README", "stays"] {
+        same(&place, &["log", "--follow", "--name-status", "--oneline", "--", file]);
+        same(&place, &["log", "--follow", "-p", "--oneline", file]);
+    }
+    assert!(natively(&place, &["log", "--follow", "--oneline", "README"]).0);
+}
+
+#[test]
+fn what_is_only_tried_writes_no_index() {
+    for words in [
+        &["rm", "-n", "README.md"][..],
+        &["rm", "--dry-run", "-r", "src"],
+        &["mv", "-n", "README.md", "b"],
+    ] {
+        let place = Place::new();
+        age(&place, &["README.md", "src/app.py"]);
+        let before = fs::read(place.path("project/.git/index")).unwrap();
+        let _ = place.pyi(words);
+        assert!(
+            before == fs::read(place.path("project/.git/index")).unwrap(),
+            "{words:?}"
+        );
+    }
+}

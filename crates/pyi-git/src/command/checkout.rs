@@ -29,6 +29,14 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     if excluding.into_iter().filter(|given| *given).count() > 1 {
         return unavailable("git checkout with options that exclude each other");
     }
+    // From `a...b` git goes to where both meet, and of several words before `--` it complains.
+    let before = given
+        .rest
+        .get(..given.dashes.unwrap_or(given.rest.len()))
+        .unwrap_or_default();
+    if before.iter().any(|word| super::revision::is_meeting(word)) || given.dashes.is_some_and(|at| at > 1) {
+        return unavailable("git checkout of a range");
+    }
     if let Some(name) = given.value("b").or(given.value("B")) {
         let name = name.to_vec();
         if given.rest.len() > 1 || given.dashes.is_some_and(|at| at < given.rest.len()) {
@@ -110,6 +118,9 @@ pub(crate) fn run_switch(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let excluding = [given.has("create"), given.has("force-create"), given.has("detach")];
     if excluding.into_iter().filter(|given| *given).count() > 1 {
         return unavailable("git switch with options that exclude each other");
+    }
+    if given.rest.iter().any(|word| super::revision::is_meeting(word)) {
+        return unavailable("git switch to a range");
     }
     if let Some(name) = given.value("create").or(given.value("force-create")) {
         let name = name.to_vec();
