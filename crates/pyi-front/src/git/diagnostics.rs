@@ -61,6 +61,11 @@ pub(crate) fn known(status: u8, outcome: &Outcome) -> Option<Vec<Word<'_>>> {
         _ => return None,
     };
     let said = outcome.stderr.strip_suffix(b"\n")?;
+    // In its place git shows a question mark.
+    let is_shown = |byte: &u8| !byte.is_ascii_control() || matches!(byte, b'\t' | b'\n');
+    if !said.iter().all(is_shown) {
+        return None;
+    }
     if !outcome.stdout.is_empty() || !said.starts_with(expected) {
         return None;
     }

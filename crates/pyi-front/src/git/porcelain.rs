@@ -158,6 +158,10 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     }
     let status = u8::try_from(outcome.status).map_err(|_| Reason::new("status"))?;
     let is_told = status == 0 && TELLING.contains(&name);
+    // Git makes an index even where there is nothing to commit.
+    if name == "commit" && status > 0 && !has_index(repository) {
+        return Err(Reason::new("no-index"));
+    }
     // Git takes back what a commit that is not made did to the index.
     let is_undone = name == "commit" && status > 0 && site.has_staged();
     let is_known = !site.has_staged()
@@ -200,7 +204,8 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
         };
         let is_foreign =
             name == "restore" && given("--source", "-s") && !(given("--staged", "-S") || given("-SW", "-WS"));
-        match site.finish(is_refreshed || (moves && !is_foreign)) {
+        let is_dry = matches!(name, "mv" | "rm") && input.words.iter().any(|word| is_dry(word.as_bytes()));
+        match site.finish(is_refreshed || (moves && !is_foreign && !is_dry)) {
             Ok(()) => {}
             // Git would do it a second time.
             Err(failure) if failure.is::<PartlyWritten>() => {
@@ -227,15 +232,16 @@ fn refreshes(name: &str, parsed: &Parsed<'_>) -> bool {
     optional && matches!(name, "add" | "commit" | "diff" | "status")
 }
 
+/// Whether a word says that nothing is to be done.
+fn is_dry(word: &[u8]) -> bool {
+    word.starts_with(b"--dry") || (word.starts_with(b"-") && !word.starts_with(b"--") && word.contains(&b'n'))
+}
+
 /// Whether git writes down less than what was found out.
 fn is_partial(name: &str, input: &Input, status: u8) -> bool {
     let words = || input.words.iter().map(|word| word.as_bytes());
     match name {
-        "add" => words().any(|word| {
-            let is_dry =
-                word == b"--dry-run" || (word.starts_with(b"-") && !word.starts_with(b"--") && word.contains(&b'n'));
-            is_dry || word.iter().any(|byte| b"*?[\\".contains(byte))
-        }),
+        "add" => words().any(|word| is_dry(word) || word.iter().any(|byte| b"*?[\\".contains(byte))),
         "diff" => words().any(|word| matches!(word, b"--quiet" | b"--exit-code")),
         // An index that all files were put into goes with the commit that is not made.
         "commit" if status > 0 => words().any(|word| {

@@ -115,12 +115,6 @@ impl Beside {
             let compared = compared(why, &theirs, &theirs, &[]);
             return Compared { is_steady, ..compared };
         }
-        // What these do not look at stays unknown, or is written down where git does not (docs/design/017-git-differences.md).
-        let has = |names: &[&str]| words.iter().any(|word| names.iter().any(|name| word == name));
-        if !is_fresh && (has(&["commit", "diff"]) || (has(&["checkout", "switch"]) && has(&["-q", "--quiet"]))) {
-            state.remove(&b"diff-files"[..]);
-            after.remove(&b"diff-files"[..]);
-        }
         let mut unlike: Vec<Unlike> = Vec::new();
         for name in state.keys().chain(after.keys()) {
             let (ours, theirs) = (state.get(name), after.get(name));

@@ -173,10 +173,15 @@ fn without_an_index_git_makes_one() {
         &["status", "-s"],
         &["stash", "list"],
         &["switch", "-q", "-c", "new"],
+        &["commit", "-m", "nothing"],
+        &["commit", "--amend", "--no-edit"],
     ] {
         let (ours, theirs) = (Place::new(), Place::new());
         let after = |place: &Place| {
             fs::remove_file(place.path("project/.git/index")).unwrap();
+            if words == ["commit", "-m", "nothing"] {
+                place.git(&["symbolic-ref", "HEAD", "refs/heads/unborn"]);
+            }
             let said = place.run(if std::ptr::eq(place, &ours) { PYI } else { "git" }, words);
             let index = place.path("project/.git/index").exists();
             (said.status, said.out, said.err, index, place.git(&["ls-files", "-s"]))
@@ -297,5 +302,236 @@ fn who_goes_elsewhere_forgets_conflicts_that_were_resolved() {
         assert_eq!((said.status, said.out, said.err), (meant.status, meant.out, meant.err));
         let left = |place: &Place| place.git(&["ls-files", "--resolve-undo"]);
         assert_eq!(left(&ours), left(&theirs), "{words:?}");
+    }
+}
+
+/// All files are others than the index knows, as in a work tree that was copied.
+fn age(place: &Place, names: &[&str]) {
+    for name in names {
+        let path = place.path("project").join(name);
+        let file = fs::File::options().write(true).open(path).unwrap();
+        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+        file.set_modified(time).unwrap();
+    }
+}
+
+/// Words in equal projects whose files were all touched, by `pyi` natively and by git: what plumbing then says of the files.
+fn same_after_age(make: impl Fn(&Place), words: &[&str]) {
+    let (ours, theirs) = (Place::new(), Place::new());
+    for place in [&ours, &theirs] {
+        make(place);
+        let names = place.git(&["ls-files"]);
+        age(place, &names.lines().collect::<Vec<_>>());
+        assert!(!place.git(&["diff-files"]).is_empty());
+    }
+    let (native, said) = natively(&ours, words);
+    assert!(native, "{words:?}: {said}");
+    let _ = theirs.run("git", words);
+    let unknown = |place: &Place| place.git(&["diff-files"]).lines().count();
+    assert_eq!(unknown(&ours), unknown(&theirs), "{words:?}");
+    assert!(
+        ours.git(&["ls-files", "-s"]) == theirs.git(&["ls-files", "-s"]),
+        "{words:?}"
+    );
+}
+
+/// More files than are all looked at by a command that has nothing to do with them.
+fn many(place: &Place) {
+    for number in 0..200 {
+        place.write(&format!("project/src/{number}.txt"), "text\n");
+    }
+    place.git(&["add", "-A"]);
+    place.git(&["commit", "-q", "-m", "Many"]);
+}
+
+#[test]
+fn what_is_found_out_about_files_is_written_down_where_git_does() {
+    let stage = |place: &Place| {
+        place.write("project/new.txt", "new\n");
+        place.git(&["add", "new.txt"]);
+    };
+    let branch = |place: &Place| {
+        place.git(&["branch", "side", "HEAD~1"]);
+    };
+    let change = |place: &Place| {
+        place.write("project/README.md", "# Project\n\nOne.\nTwo.\nOther\n");
+    };
+    same_after_age(stage, &["commit", "-q", "-m", "New"]);
+    for make in [
+        &(|place: &Place| {
+            many(place);
+            stage(place);
+        }) as &dyn Fn(&Place),
+        &(|place: &Place| {
+            many(place);
+            stage(place);
+            change(place);
+        }),
+    ] {
+        same_after_age(make, &["commit", "-m", "New"]);
+        same_after_age(make, &["commit", "--amend", "-m", "New"]);
+        same_after_age(make, &["stash"]);
+    }
+    let made = |place: &Place| {
+        many(place);
+        branch(place);
+    };
+    for words in [
+        &["checkout", "-q", "side"][..],
+        &["switch", "-q", "side"],
+        &["checkout", "-q", "HEAD"],
+        &["checkout", "-q"],
+        &["checkout", "-q", "-b", "new", "side"],
+        &["checkout", "-q", "-b", "new"],
+        &["checkout", "-b", "new"],
+        &["switch", "-q", "-c", "new"],
+        &["checkout", "-q", "--", "README.md"],
+        &["diff", "HEAD~1"],
+        &["diff", "HEAD~1", "--", "README.md"],
+        &["diff", "HEAD~1", "--", "src"],
+        &["diff", "HEAD~1", "--", "src/0.txt"],
+        &["diff", "--stat", "HEAD"],
+    ] {
+        same_after_age(made, words);
+    }
+    // A file that is not as the index has it, but as the revision.
+    let back = |place: &Place| {
+        change(place);
+        place.git(&["commit", "-qam", "Other"]);
+        place.git(&["checkout", "-q", "HEAD~1", "--", "README.md"]);
+        place.git(&["reset", "-q"]);
+    };
+    same_after_age(back, &["diff", "HEAD~1", "--", "README.md"]);
+    same_after_age(back, &["diff", "HEAD", "--", "README.md"]);
+    same_after_age(back, &["diff", "HEAD~1", "--", "README*"]);
+    same_after_age(back, &["diff", "HEAD", "--", "*.md"]);
+    same_after_age(back, &["diff", "HEAD", "--", ".", ":!src"]);
+    same_after_age(back, &["diff", "--", "*.nothing"]);
+    same_after_age(back, &["diff", "--", "*.py"]);
+}
+
+#[test]
+fn a_reset_before_the_first_commit_of_a_branch_forgets_where_head_was() {
+    for mode in ["--soft", "--mixed", "--hard"] {
+        let (ours, theirs) = (Place::new(), Place::new());
+        for place in [&ours, &theirs] {
+            place.git(&["reset", "-q", "HEAD"]);
+            place.git(&["symbolic-ref", "HEAD", "refs/heads/unborn"]);
+        }
+        let words = ["reset", "-q", mode, "main"];
+        let (said, meant) = (ours.pyi(&words), theirs.run("git", &words));
+        assert_eq!((said.status, said.out, said.err), (meant.status, meant.out, meant.err));
+        for name in ["ORIG_HEAD", "refs/heads/unborn"] {
+            let there = |place: &Place| fs::read_to_string(place.path("project/.git").join(name)).ok();
+            assert_eq!(there(&ours), there(&theirs), "{mode} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_stash_before_the_first_commit_is_gits() {
+    let (ours, theirs) = (Place::new(), Place::new());
+    for place in [&ours, &theirs] {
+        place.git(&["symbolic-ref", "HEAD", "refs/heads/unborn"]);
+        age(place, &["README.md"]);
+    }
+    for words in [&["stash", "-q"][..], &["stash"]] {
+        let (said, meant) = (ours.pyi(words), theirs.run("git", words));
+        assert_eq!((said.status, said.out, said.err), (meant.status, meant.out, meant.err));
+        assert_eq!(ours.git(&["diff-files"]), theirs.git(&["diff-files"]));
+    }
+}
+
+#[test]
+fn where_revisions_meet_is_a_commit_to_some_commands() {
+    let words = [
+        &["checkout", "side...main"][..],
+        &["checkout", "...side"],
+        &["checkout", "side...", "--"],
+        &["checkout", "-b", "new", "side...main"],
+        &["checkout", "side...main", "--", "README.md"],
+        &["checkout", "HEAD", "main", "--"],
+        &["switch", "--detach", "side...main"],
+        &["switch", "-c", "new", "side...main"],
+        &["restore", "-s", "side...main", "README.md"],
+        &["branch", "new", "side...main"],
+        &["reset", "-q", "side...main"],
+    ];
+    let make = |place: &Place| {
+        place.git(&["checkout", "-q", "-b", "side"]);
+        place.git(&["commit", "-q", "--allow-empty", "-m", "Side"]);
+        place.git(&["checkout", "-q", "main"]);
+        place.write("project/README.md", "changed\n");
+        place.git(&["commit", "-qam", "Main"]);
+    };
+    for words in words {
+        let (ours, theirs) = (Place::new(), Place::new());
+        make(&ours);
+        make(&theirs);
+        let (said, meant) = (ours.pyi(words), theirs.run("git", words));
+        assert_eq!(
+            (said.status, said.out, said.err),
+            (meant.status, meant.out, meant.err),
+            "{words:?}"
+        );
+        let left = |place: &Place| place.git(&["for-each-ref"]) + &place.git(&["status", "-sb"]);
+        assert_eq!(left(&ours), left(&theirs), "{words:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_shown_is_a_question_mark_in_messages() {
+    let place = Place::new();
+    for words in [
+        &["mv", "\u{1}control", "nothing/x"][..],
+        &["rm", "a\u{7f}b"],
+        &["add", "line\nend"],
+        &["checkout", "--", "\u{1b}[31m"],
+    ] {
+        same(&place, words);
+    }
+}
+
+#[test]
+fn a_file_that_is_followed_may_be_a_copy() {
+    let place = Place::new();
+    let text = |number: usize| format!("{}\n", "alpha beta\n".repeat(20)) + &format!("{number}\n").repeat(4 * number);
+    place.write("project/stays", &text(1));
+    place.write("project/goes", &text(2));
+    place.git(&["add", "-A"]);
+    place.git(&["commit", "-q", "-m", "Two"]);
+    place.write("project/copied", &text(3));
+    place.write("project/same", &text(1));
+    place.git(&["add", "-A"]);
+    place.git(&["commit", "-q", "-m", "Copied"]);
+    place.git(&["rm", "-q", "goes"]);
+    place.write("project/moved", &text(4));
+    place.git(&["add", "-A"]);
+    place.git(&["commit", "-q", "-m", "Moved"]);
+    place.write("project/README", "nothing like it\n");
+    place.git(&["add", "-A"]);
+    place.git(&["commit", "-q", "-m", "New"]);
+    for file in ["copied", "same", "moved", "README", "stays"] {
+        same(&place, &["log", "--follow", "--name-status", "--oneline", "--", file]);
+        same(&place, &["log", "--follow", "-p", "--oneline", file]);
+    }
+    assert!(natively(&place, &["log", "--follow", "--oneline", "README"]).0);
+}
+
+#[test]
+fn what_is_only_tried_writes_no_index() {
+    for words in [
+        &["rm", "-n", "README.md"][..],
+        &["rm", "--dry-run", "-r", "src"],
+        &["mv", "-n", "README.md", "b"],
+    ] {
+        let place = Place::new();
+        age(&place, &["README.md", "src/app.py"]);
+        let before = fs::read(place.path("project/.git/index")).unwrap();
+        let _ = place.pyi(words);
+        assert!(
+            before == fs::read(place.path("project/.git/index")).unwrap(),
+            "{words:?}"
+        );
     }
 }

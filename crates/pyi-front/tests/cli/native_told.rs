@@ -23,8 +23,6 @@ fn same_below(place: &Place, below: &str, words: &[&str]) {
     let (ours, theirs) = (run(PYI, "ours"), run("git", "gits"));
     assert!(!is_handed_over(&ours), "{words:?} in {below:?}: {ours:?}");
     assert_eq!(answer(&ours), answer(&theirs), "{words:?} in {below:?}");
-    // A commit of what is staged looks at no files here, and at all in git.
-    let is_commit = words.starts_with(&["commit"]);
     for asked in [
         &["diff-files"][..],
         &["status", "--porcelain=v2"],
@@ -39,9 +37,7 @@ fn same_below(place: &Place, below: &str, words: &[&str]) {
                 .args(asked);
             String::from_utf8(command.output().unwrap().stdout).unwrap()
         };
-        if asked != ["diff-files"] || !is_commit {
-            assert_eq!(state("ours"), state("gits"), "{asked:?} after {words:?} in {below:?}");
-        }
+        assert_eq!(state("ours"), state("gits"), "{asked:?} after {words:?} in {below:?}");
     }
 }
 

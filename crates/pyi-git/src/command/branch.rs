@@ -89,6 +89,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         return unavailable("git branch of a remote's branch, which it would follow");
     }
     let Some(oid) = call.resolve_commit(&start)? else {
+        if super::revision::is_meeting(&start) {
+            return unavailable("git branch from where revisions meet");
+        }
         if let Some(found) = call.resolve(&start)? {
             let kind = call.kind(&found)?;
             call.error(format!("object {found} is a {kind}, not a commit"));

@@ -29,6 +29,14 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     if excluding.into_iter().filter(|given| *given).count() > 1 {
         return unavailable("git checkout with options that exclude each other");
     }
+    // From `a...b` git goes to where both meet, and of several words before `--` it complains.
+    let before = given
+        .rest
+        .get(..given.dashes.unwrap_or(given.rest.len()))
+        .unwrap_or_default();
+    if before.iter().any(|word| super::revision::is_meeting(word)) || given.dashes.is_some_and(|at| at > 1) {
+        return unavailable("git checkout of a range");
+    }
     if let Some(name) = given.value("b").or(given.value("B")) {
         let name = name.to_vec();
         if given.rest.len() > 1 || given.dashes.is_some_and(|at| at < given.rest.len()) {
@@ -111,6 +119,9 @@ pub(crate) fn run_switch(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     if excluding.into_iter().filter(|given| *given).count() > 1 {
         return unavailable("git switch with options that exclude each other");
     }
+    if given.rest.iter().any(|word| super::revision::is_meeting(word)) {
+        return unavailable("git switch to a range");
+    }
     if let Some(name) = given.value("create").or(given.value("force-create")) {
         let name = name.to_vec();
         return new_branch(call, &given, &name, given.has("force-create"));
@@ -127,7 +138,7 @@ pub(crate) fn run_switch(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
 /// Says which tracked files differ from the commit.
 fn show_changes(call: &mut Call<'_>, given: &Given) -> Run<()> {
     if given.has("quiet") {
-        return Ok(());
+        return Ok(call.site.look_at_files()?);
     }
     let Some(head) = call.head_oid()? else {
         return Ok(());
@@ -179,6 +190,9 @@ fn new_branch(call: &mut Call<'_>, given: &Given, name: &[u8], force: bool) -> R
     if moved {
         switch_tree(call, head, &oid, given.has("force"))?;
         show_changes_of(call, given, &oid)?;
+    } else if call.command == "checkout" && given.has("quiet") {
+        // Only a quiet one goes the long way to where it is.
+        call.site.look_at_files()?;
     }
     let existed = call.read_ref(&full)?.is_some();
     let start = if start == b"@" { b"HEAD".to_vec() } else { start };
@@ -219,7 +233,8 @@ fn is_remote(call: &mut Call<'_>, name: &[u8]) -> Run<bool> {
 
 fn show_changes_of(call: &mut Call<'_>, given: &Given, oid: &Oid) -> Run<()> {
     if given.has("quiet") {
-        return Ok(());
+        // Git looks at them before it moves any.
+        return Ok(call.site.look_at_files()?);
     }
     let mut options = Options::new(call)?;
     options.renames = None;

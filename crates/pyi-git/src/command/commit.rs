@@ -56,6 +56,8 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         for change in &tracked {
             call.site.stage(&change.path, change.new.as_ref())?;
         }
+    } else {
+        call.site.look_at_files()?;
     }
     let text = message(call, &given, amended.as_ref())?;
     call.site.drafted(&clean(&text))?;

@@ -97,6 +97,11 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     if let Some(head) = head {
         call.site
             .set_admin(b"ORIG_HEAD", Some(format!("{head}\n").into_bytes().into()))?;
+    } else if call.site.admin(b"ORIG_HEAD")?.is_some() {
+        if call.site.is_directory() {
+            return unavailable("git reset that takes ORIG_HEAD away");
+        }
+        call.site.set_admin(b"ORIG_HEAD", None)?;
     }
     let shown: &[u8] = if revision == b"@" { b"HEAD" } else { &revision };
     let message = [b"reset: moving to ", shown].concat();

@@ -23,6 +23,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let staged = given.has("staged");
     let work = given.has("worktree") || !staged;
     let source = match given.value("source") {
+        Some(text) if super::revision::is_meeting(text) => {
+            return unavailable("git restore from where revisions meet");
+        }
         Some(text) => {
             let text = text.to_vec();
             match call.resolve(&text)? {

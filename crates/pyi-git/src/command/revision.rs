@@ -21,6 +21,11 @@ const RULES: [(&[u8], &[u8]); 6] = [
     (b"refs/remotes/", b"/HEAD"),
 ];
 
+/// Whether a word means where two revisions meet (`a...b`), to commands that take one commit.
+pub(crate) fn is_meeting(word: &[u8]) -> bool {
+    word.windows(3).any(|part| part == b"...")
+}
+
 impl Call<'_> {
     /// The full name of the ref that a name means, and its object.
     pub(crate) fn find_ref(&mut self, name: &[u8]) -> Run<Option<(Vec<u8>, Oid)>> {

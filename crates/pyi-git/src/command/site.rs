@@ -326,6 +326,20 @@ pub trait Site {
         Ok(None)
     }
 
+    /// Git looks at all tracked files now, and writes down what it finds out about them. A site does the same where it costs little, or where some files
+    /// show that its index knows nothing of them. O(1) otherwise.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn look_at_files(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// A comparison was about these paths only: what the site found out about others on the way would not have been met by git.
+    fn was_about(&mut self, is_meant: &dyn Fn(&[u8]) -> bool) {
+        let _ = is_meant;
+    }
+
     /// A file of the git directory: `HEAD`, `refs/heads/main`, `config`, ...
     ///
     /// # Errors

@@ -83,6 +83,10 @@ fn push(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         return unavailable("git stash push of paths");
     }
     let Some(head) = call.head_oid()? else {
+        if call.site.is_directory() {
+            // Git writes down what it finds out about files before it says so.
+            return unavailable("git stash before the first commit");
+        }
         if !given.has("quiet") {
             call.err.extend_from_slice(b"You do not have the initial commit yet\n");
         }

@@ -380,7 +380,9 @@ impl DiskSite<'_> {
                         dev: now.dev,
                         ..entry.stat
                     };
-                    self.is_stale |= !is_same_second(&now, &known);
+                    if !is_same_second(&now, &known) {
+                        self.stale.push(path.to_vec());
+                    }
                     return Ok(Seen::Same);
                 }
                 // With the stat of the file, for who stages it.

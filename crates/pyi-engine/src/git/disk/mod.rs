@@ -15,7 +15,7 @@ mod trees;
 mod untracked;
 mod write;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -44,6 +44,10 @@ use untracked::Asked;
 const SYMBOLIC_MAX: usize = 5;
 /// An index of this size costs less to map than to read: pages that are read into have to be made first.
 const MAPPED_BYTES: u64 = 256 << 10;
+/// So many files cost no more than a few of many would.
+const FILES_FEW: usize = 64;
+/// Of more files, about so many tell whether the index knows the files that are there.
+const FILES_ASKED: usize = 8;
 /// Operations that are in the middle of something change what commands say and do.
 const IN_PROGRESS: [&str; 13] = [
     "MERGE_HEAD",
@@ -94,8 +98,8 @@ pub struct DiskSite<'r> {
     by_seconds: bool,
     index_stamp: Option<(u64, i64, i64, u64)>,
     has_attributes: bool,
-    /// A file was found to be as the index has it, which the index does not know.
-    is_stale: bool,
+    /// Files that were found to be as the index has them, which the index does not know.
+    stale: Vec<Vec<u8>>,
     attributes: Attributes,
     place: Place,
     work: Vec<WorkFile>,
@@ -136,7 +140,7 @@ impl<'r> DiskSite<'r> {
             by_seconds: false,
             index_stamp: None,
             has_attributes: false,
-            is_stale: false,
+            stale: Vec::new(),
             attributes: Attributes::default(),
             place: Place::default(),
             work: Vec::new(),
@@ -210,7 +214,7 @@ impl<'r> DiskSite<'r> {
     /// Whether files were read that are as the index has them, though its stat data say otherwise: git would write that down.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        self.is_stale
+        !self.stale.is_empty()
     }
 
     /// Whether something is staged that the index did not have.
@@ -232,6 +236,33 @@ impl<'r> DiskSite<'r> {
     pub fn refresh(&mut self) -> Result<(), Failure> {
         self.changed(&[])?;
         self.finish(true)
+    }
+
+    /// Looks at all tracked files if they are few, else at some of them, and at all if the index knows nothing of one of those: a work tree that was copied,
+    /// or unpacked.
+    fn look_around(&mut self) -> Result<(), Failure> {
+        self.settle()?;
+        let view = self.view()?;
+        if view.len() > FILES_FEW {
+            let some = (0..view.len()).step_by(view.len() / FILES_ASKED);
+            let files = Files {
+                root: &self.root,
+                view: &view,
+                ranges: some.map(|at| at..at + 1).collect(),
+                index_time: self.index_time,
+            };
+            let suspects = files
+                .suspects()
+                .map_err(|error| self.io("look at files of", b"", &error))?;
+            for at in suspects {
+                self.look(&view.entry(at))?;
+            }
+            if self.stale.is_empty() {
+                return Ok(());
+            }
+        }
+        self.changed(&[])?;
+        Ok(())
     }
 
     /// The index, read when it is first asked for.
@@ -404,10 +435,15 @@ impl<'r> DiskSite<'r> {
         let staged = self.staged(tree, within)?;
         let mut changed: BTreeMap<Vec<u8>, Option<Version>> = BTreeMap::new();
         let mut both: BTreeMap<Vec<u8>, Change> = BTreeMap::new();
+        let before = self.stale.len();
         for change in self.changed(within)? {
             changed.insert(change.path.clone(), change.new.clone());
             both.insert(change.path.clone(), change);
         }
+        // Git writes down what it finds out if one of the files that it has to read is as the tree has it.
+        let mut found = self.stale.split_off(before);
+        let others: HashSet<&[u8]> = staged.iter().map(|change| change.path.as_slice()).collect();
+        let mut is_noted = found.iter().any(|path| !others.contains(path.as_slice()));
         for change in staged {
             let new = match changed.get(&change.path) {
                 Some(work) => work.clone(),
@@ -424,7 +460,13 @@ impl<'r> DiskSite<'r> {
             };
             if !same {
                 kept.push(change);
+            } else if change.new.as_ref().is_some_and(|new| self.work_file(new).is_some()) {
+                is_noted = true;
+                found.push(change.path);
             }
+        }
+        if is_noted {
+            self.stale.append(&mut found);
         }
         Ok(kept)
     }

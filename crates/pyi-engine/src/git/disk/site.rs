@@ -353,6 +353,14 @@ impl Site for DiskSite<'_> {
         }))
     }
 
+    fn look_at_files(&mut self) -> Result<(), Failure> {
+        self.look_around()
+    }
+
+    fn was_about(&mut self, is_meant: &dyn Fn(&[u8]) -> bool) {
+        self.stale.retain(|path| is_meant(path));
+    }
+
     fn admin(&mut self, name: &[u8]) -> Result<Option<Bytes>, Failure> {
         if let Some(pending) = self.pending.admin(name) {
             return Ok(pending);

@@ -15,7 +15,8 @@ use super::{Call, Change, Run, Version, View, args, unavailable};
 use crate::{ObjectKind, Oid};
 pub(crate) use combined::shows_nothing;
 pub(crate) use options::{Format, Options, TABLE};
-pub(crate) use rename::{Renames, find_renames};
+pub(crate) use rename::{KEPT, Renames, count_alike, find_renames};
+pub(crate) use similarity::FULL;
 use stat::summary_line;
 
 /// What happened to a file.
@@ -153,6 +154,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let cached = given.has("cached");
     let (old, new) = views(call, &revisions, cached)?;
     let pairs = pairs(call, old, new, &pathspec, &options)?;
+    call.site.was_about(&|path| pathspec.matches(path));
     if !given.has("quiet") {
         print(call, &pairs, &options)?;
     }

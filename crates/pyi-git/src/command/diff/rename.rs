@@ -11,7 +11,7 @@ use crate::command::{Call, Run, Version};
 /// More files than this, squared, are compared with equal contents only.
 const LIMIT: usize = 1000;
 /// Best matches that are kept for each added file.
-const KEPT: usize = 4;
+pub(crate) const KEPT: usize = 4;
 /// More equal contents than this are not searched for the best name.
 const EQUAL_MAX: usize = 100;
 
@@ -241,6 +241,29 @@ impl Search<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// How many files are as much like another one as this. O(contents of a similar size).
+pub(crate) fn count_alike<'v>(
+    call: &mut Call<'_>,
+    new: &Version,
+    others: impl Iterator<Item = &'v Version>,
+    minimum: u32,
+) -> Run<usize> {
+    if new.kind() != 0o100_000 {
+        return Ok(0);
+    }
+    let size_bytes = call.site.size(new)?;
+    let pieces = Pieces::of(&call.site.content(new)?);
+    let mut count = 0;
+    for other in others.filter(|other| other.kind() == 0o100_000) {
+        let other_bytes = call.site.size(other)?;
+        if may_be_alike(other_bytes, size_bytes, minimum) {
+            let other = Pieces::of(&call.site.content(other)?);
+            count += usize::from(score(&other, other_bytes, &pieces, size_bytes) >= minimum);
+        }
+    }
+    Ok(count)
 }
 
 /// The ordinary way.
