@@ -104,7 +104,7 @@ impl Trees {
     }
 
     /// The content of a tree.
-    fn read(&mut self, git: &GitDirectory, oid: &Oid) -> Result<Content, Failure> {
+    pub(super) fn read(&mut self, git: &GitDirectory, oid: &Oid) -> Result<Content, Failure> {
         if let Some(known) = self.kept.get(oid) {
             return Ok(known.clone());
         }
