@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::common::{PYI, Place};
+use crate::common::Place;
 use crate::scene::Dice;
 use crate::work_tree::{answer, is_handed_over, number};
 
@@ -115,7 +115,7 @@ fn histories_are_walked_as_git_walks_them() {
         place.git(&["symbolic-ref", "HEAD", &format!("refs/heads/b{COMMITS}")]);
         for _ in 0..COMMANDS {
             let words = command(&mut dice, &names);
-            let ours = place.only(&words);
+            let ours = place.only(&words.iter().map(String::as_str).collect::<Vec<_>>());
             let is_native = !is_handed_over(&ours);
             counts[usize::from(is_native)] += 1;
             if is_native {
