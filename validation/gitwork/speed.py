@@ -1,4 +1,4 @@
-"""`speed`: git and `pyi` as whole processes on the same repositories: clock, CPU, memory, hand-overs, 850 at once."""
+"""`speed`: git and `pyi` as whole processes on the same repositories: clock, CPU, memory, hand-overs, long walks."""
 
 from __future__ import annotations
 
@@ -78,6 +78,22 @@ _OPERATIONS = (
 )
 
 
+# Walks through a long history: no line of agents stands for them, but nobody waits for them gladly.
+_WALKS = (
+    Operation(("log",), 0, _is("log")),
+    Operation(("log", "--oneline"), 0, _is("log")),
+    Operation(("log", "HEAD~500.."), 0, _is("log")),
+    Operation(("log", "--", "FILE"), 0, _is("log")),
+    Operation(("log", "--follow", "FILE"), 0, _is("log")),
+    Operation(("log", "-p", "-20"), 0, _is("log")),
+    Operation(("log", "--stat", "-20"), 0, _is("log")),
+    Operation(("diff", "HEAD~500", "HEAD"), 0, _is("diff")),
+    Operation(("rev-list", "HEAD"), 0, _is("rev-list")),
+    Operation(("tag",), 0, _is("tag")),
+)
+_WALK_FILES = 2_000
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the recipe's options."""
     parser.add_argument("--sizes", default="20,4500,50000", help="files of the repositories (default: %(default)s)")
@@ -85,6 +101,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--program", type=Path, help="the `pyi` to measure (default: the one on PATH)")
     parser.add_argument("--only", help="commands to measure, separated by commas: status,add")
     parser.add_argument("--commands", type=Path, help="lines of JSON with a key `git`: weights are counted from them")
+    parser.add_argument("--history", type=Path, help="a repository whose history is walked (default: a generated one)")
+    parser.add_argument("--commits", type=int, default=5_000, help="commits of the generated one; 0: no walks")
     parser.add_argument("--concurrent", type=int, default=850, help="repositories on which commands run at once")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure as a line of JSON")
     parser.add_argument("--check", action="store_true", help="fail unless the figures are what is claimed")
@@ -113,6 +131,13 @@ class _Place:
     def __init__(self, place: Path, files: int, program: str) -> None:
         self.tree = Tree(files)
         self.directory = make_repository(place / f"files-{files}", self.tree, commits=30)
+        self.see(place, program)
+        self.file = self.tree.path(files // 2)
+        git(self.directory, "branch", "other", "HEAD~1")
+        self.settle()
+
+    def see(self, place: Path, program: str) -> None:
+        """Give both programs the same world."""
         self.home = place / "home"
         self.home.mkdir(exist_ok=True)
         (self.home / ".gitconfig").write_text("[user]\n\tname = validation\n\temail = validation@example.invalid\n")
@@ -129,9 +154,6 @@ class _Place:
         }
         self.null = os.open(os.devnull, os.O_RDWR)
         self.edits = 0
-        self.file = self.tree.path(files // 2)
-        git(self.directory, "branch", "other", "HEAD~1")
-        self.settle()
 
     def settle(self) -> None:
         """Nothing is staged, three files are changed, and the index is older than a second and knows all files."""
@@ -176,6 +198,24 @@ class _Place:
         lines = (self.home / "pyi" / "git-report.log").read_text().splitlines()
         command, way, reason = (lines[-1] if lines else "-\t-\t-").split("\t")
         return way if command == operation.argv[0] and way == "native" else reason
+
+
+class _History(_Place):
+    """A repository with a long history, as a clone has it: one pack, and the file that changed most of late."""
+
+    def __init__(self, place: Path, program: str, source: Path | None, commits: int) -> None:
+        self.directory = place / "history"
+        if source is None:
+            made = make_repository(place / "history-made", Tree(_WALK_FILES), commits=commits)
+            tags = (f"create refs/tags/v{number} HEAD~{number}\n" for number in range(0, commits, 10))
+            git(made, "update-ref", "--stdin", data="".join(tags).encode())
+            git(made, "repack", "-q", "-a", "-d", "--depth=50", "--window=10")
+            source = made
+        git(place, "clone", "-q", "--no-hardlinks", str(source.resolve()), str(self.directory))
+        self.see(place, program)
+        named = git(self.directory, "log", "--format=", "--name-only", "-200").decode().split("\n")
+        there = Counter(name for name in named if name and (self.directory / name).is_file())
+        self.file = there.most_common(1)[0][0]
 
 
 def _pairs(place: _Place, operation: Operation, rounds: int) -> tuple[dict[str, list[Cost]], str]:
@@ -291,6 +331,23 @@ def _measure(options: argparse.Namespace, place: _Place, files: int) -> Iterator
     yield peaks
 
 
+def _walks(options: argparse.Namespace, place: Path, program: str) -> Iterator[dict[str, Any]]:
+    """Walks through a long history."""
+    history = _History(place, program, options.history, options.commits)
+    count = int(git(history.directory, "rev-list", "--count", "HEAD"))
+    print(f"a history of {count} commits: medians of {options.rounds} in ms", flush=True)
+    wanted = options.only.split(",") if options.only else None
+    for operation in _WALKS:
+        if wanted is not None and operation.argv[0] not in wanted:
+            continue
+        if count <= 500 and any("HEAD~500" in word for word in operation.argv):
+            continue
+        costs, went = _pairs(history, operation, options.rounds)
+        row = {"kind": "walk", "commits": count, "command": operation.name, "way": went, **_summed(costs)}
+        _print_row(row)
+        yield row
+
+
 def _shares(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """For each repository, by clock and CPU: how much of the use is faster."""
     for files in sorted({row["files"] for row in rows}):
@@ -306,6 +363,8 @@ def _is_as_claimed(line: dict[str, Any]) -> bool:
     match line["kind"]:
         case "share":
             return line["measure"] != "clock_ratio" or bool(line["share"] >= 0.8 and not line["slower"])
+        case "walk":
+            return line["way"] != "native" or bool(line["clock_ratio"] <= _SLOWER)
         case "hand-over":
             return bool(line["clock_more_ms"] < _HAND_OVER_MS)
         case "memory":
@@ -320,10 +379,13 @@ def run(options: argparse.Namespace, place: Path) -> int:
     program = str(shutil.copy(options.program.resolve(), place / "pyi"))
     lines: list[dict[str, Any]] = []
     here = Path.cwd()
-    for files in (int(size) for size in options.sizes.split(",")):
+    for files in (int(size) for size in options.sizes.split(",") if size):
         measured = _Place(place, files, program)
         print(f"{files} files: medians of {options.rounds} in ms, git and pyi, and the ratio of the pairs", flush=True)
         lines += _measure(options, measured, files)
+        os.chdir(here)
+    if options.history or options.commits:
+        lines += _walks(options, place, program)
         os.chdir(here)
     lines += _shares([line for line in lines if line["kind"] == "operation"])
     if options.concurrent:

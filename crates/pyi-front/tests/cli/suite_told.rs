@@ -357,11 +357,15 @@ fn a_subject_in_another_encoding_is_converted() {
         &["reset", "--hard"][..],
         &["branch", "-v"],
         &["log", "-1", "--oneline"],
+        &["log", "-1"],
+        &["log", "-1", "--format=%e %an %s|%b|%f"],
+        &["show"],
         &["for-each-ref", "--format=%(subject)"],
         &["checkout", "--detach"],
     ] {
         alike(&place, words);
     }
+    assert!(!is_gits(&place, &["log", "-1"]));
 }
 
 #[test]

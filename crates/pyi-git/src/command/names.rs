@@ -78,6 +78,37 @@ impl ReadCommit {
         }
     }
 
+    /// The same commit for people, from one of the encodings of which every byte is a letter.
+    pub(crate) fn in_utf8(&self) -> Run<ReadCommit> {
+        let name = self.encoding.as_deref().unwrap_or_default();
+        let letters: &[(u8, char)] = if name.eq_ignore_ascii_case(b"ISO-8859-1") {
+            &[]
+        } else if name.eq_ignore_ascii_case(b"ISO-8859-15") {
+            &LATIN_9
+        } else {
+            return unavailable("a commit message that is not UTF-8");
+        };
+        let mut text = Vec::with_capacity(self.text.len() + 64);
+        let mut add = |part: &[u8]| {
+            let start = text.len();
+            for &byte in part {
+                let other = letters.iter().find(|(known, _)| *known == byte);
+                let letter = other.map_or(char::from(byte), |(_, letter)| *letter);
+                text.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            start..text.len()
+        };
+        let (author, committer) = (add(self.author()), add(self.committer()));
+        let message_at = add(self.message()).start;
+        Ok(ReadCommit {
+            author,
+            committer,
+            message_at,
+            text: Arc::new(text),
+            ..self.clone()
+        })
+    }
+
     /// Refuses a commit whose author and committer only git can show.
     pub(crate) fn check_signatures(&self) -> Run<()> {
         // What is shown of a line that git would not write is git's to say.
@@ -92,6 +123,18 @@ impl ReadCommit {
         subject(self.message())
     }
 }
+
+/// Letters of ISO-8859-15 that are others in ISO-8859-1, whose bytes are the first letters of Unicode.
+const LATIN_9: [(u8, char); 8] = [
+    (0xa4, '\u{20ac}'),
+    (0xa6, '\u{160}'),
+    (0xa8, '\u{161}'),
+    (0xb4, '\u{17d}'),
+    (0xb8, '\u{17e}'),
+    (0xbc, '\u{152}'),
+    (0xbd, '\u{153}'),
+    (0xbe, '\u{178}'),
+];
 
 /// Commits that were read on the way to others, for who walks the same way next.
 #[derive(Default)]
@@ -325,5 +368,34 @@ mod tests {
             }
         }
         assert!(common > 10, "{common}");
+    }
+
+    #[test]
+    fn old_encodings_are_shown_in_utf8() {
+        let text = |name: &str| {
+            let head = format!("tree {}\nauthor ", "0".repeat(40)).into_bytes();
+            let rest = format!(" <a@b> 1 +0000\ncommitter C <c@d> 2 +0000\nencoding {name}\n\n").into_bytes();
+            [&head[..], b"J\xf6rg", &rest, b"5 \xa4\n"].concat()
+        };
+        let read = |name: &str| {
+            let object = Object::new(ObjectKind::Commit, text(name));
+            let commit = ReadCommit::parse(&object.oid(crate::ObjectFormat::Sha1), &object)
+                .unwrap()
+                .0;
+            commit.in_utf8().ok().map(|shown| {
+                (
+                    shown.author().to_vec(),
+                    shown.committer().to_vec(),
+                    shown.message().to_vec(),
+                )
+            })
+        };
+        let shown = |message: &str| {
+            let author = "J\u{f6}rg <a@b> 1 +0000".as_bytes().to_vec();
+            Some((author, b"C <c@d> 2 +0000".to_vec(), message.as_bytes().to_vec()))
+        };
+        assert_eq!(read("ISO-8859-15"), shown("5 \u{20ac}\n"));
+        assert_eq!(read("iso-8859-1"), shown("5 \u{a4}\n"));
+        assert_eq!(read("KOI8-R"), None);
     }
 }

@@ -86,8 +86,13 @@ impl Call<'_> {
     /// One commit, without what comes between commits.
     pub(crate) fn show_commit(&mut self, commit: &ReadCommit, style: &Style) -> Run<()> {
         if !commit.is_utf8() {
-            return unavailable("a commit message that is not UTF-8");
+            let shown = commit.in_utf8()?;
+            return self.show_in_utf8(&shown, style);
         }
+        self.show_in_utf8(commit, style)
+    }
+
+    fn show_in_utf8(&mut self, commit: &ReadCommit, style: &Style) -> Run<()> {
         let name = if style.short_names || matches!(style.pretty, Pretty::Oneline { short: true }) {
             self.short(&commit.oid)?
         } else {

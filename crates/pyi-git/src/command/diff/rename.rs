@@ -33,6 +33,8 @@ struct Search<'c, 'call> {
     /// What was added, and which old one it is, with a score.
     new: Vec<(Pair, Option<(usize, u32)>)>,
     pieces: HashMap<(bool, usize), Pieces>,
+    /// Sizes of the old contents and of the new ones, as far as they were asked for.
+    sizes: [Vec<Option<u64>>; 2],
 }
 
 /// The pairs with renames in the place of what was removed and added.
@@ -52,6 +54,7 @@ pub(crate) fn find_renames(call: &mut Call<'_>, pairs: Vec<Pair>, how: &Renames)
     }
     let mut search = Search {
         call,
+        sizes: [vec![None; old.len()], vec![None; new.len()]],
         old,
         new,
         pieces: HashMap::new(),
@@ -135,16 +138,28 @@ impl Search<'_, '_> {
         let (Some((from, _)), Some((to, _))) = (self.old.get(old), self.new.get(new)) else {
             return Ok(0);
         };
-        let (Some(before), Some(after)) = (from.old.clone(), to.new.clone()) else {
+        let (Some(before), Some(after)) = (&from.old, &to.new) else {
             return Ok(0);
         };
         if before.kind() != 0o100_000 || after.kind() != 0o100_000 {
             return Ok(0);
         }
-        let (before_bytes, after_bytes) = (self.call.site.size(&before)?, self.call.site.size(&after)?);
+        let [old_sizes, new_sizes] = &mut self.sizes;
+        let (mut before_bytes, mut after_bytes) = (0, 0);
+        for (sizes, at, version, size_bytes) in [
+            (old_sizes, old, before, &mut before_bytes),
+            (new_sizes, new, after, &mut after_bytes),
+        ] {
+            let Some(known) = sizes.get_mut(at) else { continue };
+            *size_bytes = match *known {
+                Some(known) => known,
+                None => *known.insert(self.call.site.size(version)?),
+            };
+        }
         if !may_be_alike(before_bytes, after_bytes, minimum) {
             return Ok(0);
         }
+        let (before, after) = (before.clone(), after.clone());
         self.prepare((false, old), &before)?;
         self.prepare((true, new), &after)?;
         match (self.pieces.get(&(false, old)), self.pieces.get(&(true, new))) {

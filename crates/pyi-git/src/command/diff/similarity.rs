@@ -1,7 +1,5 @@
 //! How alike two contents are, as git measures it: what share of the one, counted in short lines and pieces of long ones, is in the other.
 
-use std::collections::HashMap;
-
 /// All of it.
 pub(crate) const FULL: u32 = 60_000;
 /// What two files must have in common to be a rename.
@@ -17,17 +15,17 @@ pub(crate) fn is_binary(content: &[u8]) -> bool {
     content.iter().take(BINARY_BYTES).any(|&byte| byte == 0)
 }
 
-/// How many bytes of each piece there are.
-pub(crate) struct Pieces(HashMap<u32, u64>);
+/// How many bytes of each piece there are, in the order of their numbers.
+pub(crate) struct Pieces(Vec<(u32, u64)>);
 
 impl Pieces {
     pub(crate) fn of(content: &[u8]) -> Self {
         let text = !is_binary(content);
-        let mut counts = HashMap::new();
+        let mut counts: Vec<(u32, u64)> = Vec::with_capacity(content.len() / 32 + 1);
         let (mut low, mut high, mut len) = (0u32, 0u32, 0u32);
         let mut close = |low: &mut u32, high: &mut u32, len: &mut u32| {
             let number = low.wrapping_add(high.wrapping_mul(0x61)) % BUCKETS;
-            *counts.entry(number).or_insert(0u64) += u64::from(*len);
+            counts.push((number, u64::from(*len)));
             (*low, *high, *len) = (0, 0, 0);
         };
         for (at, &byte) in content.iter().enumerate() {
@@ -46,18 +44,31 @@ impl Pieces {
         if len > 0 {
             close(&mut low, &mut high, &mut len);
         }
+        counts.sort_unstable_by_key(|(number, _)| *number);
+        counts.dedup_by(|next, kept| {
+            let is_same = next.0 == kept.0;
+            if is_same {
+                kept.1 += next.1;
+            }
+            is_same
+        });
         Pieces(counts)
     }
 
     /// Bytes of `self` that are in `new` too, and bytes of `new` that are not in `self`.
     pub(crate) fn common(&self, new: &Pieces) -> (u64, u64) {
         let (mut copied, mut added) = (0, 0);
+        let mut others = new.0.iter().peekable();
         for (piece, old) in &self.0 {
-            copied += (*old).min(new.0.get(piece).copied().unwrap_or(0));
+            while let Some((_, count)) = others.next_if(|(other, _)| other < piece) {
+                added += count;
+            }
+            if let Some((_, count)) = others.next_if(|(other, _)| other == piece) {
+                copied += old.min(count);
+                added += count.saturating_sub(*old);
+            }
         }
-        for (piece, count) in &new.0 {
-            added += count.saturating_sub(self.0.get(piece).copied().unwrap_or(0));
-        }
+        added += others.map(|(_, count)| count).sum::<u64>();
         (copied, added)
     }
 }
