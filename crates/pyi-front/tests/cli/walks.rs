@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::common::{PYI, Place};
+use crate::common::Place;
 use crate::scene::Dice;
 use crate::work_tree::{answer, is_handed_over, number};
 
