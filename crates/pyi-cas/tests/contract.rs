@@ -295,7 +295,7 @@ fn an_error_keeps_the_errno_and_names_the_remedy() {
         (libc::ENOSPC, "free space"),
         (libc::EDQUOT, "free space"),
         (libc::EACCES, "permissions"),
-        (libc::EROFS, "read-only"),
+        (libc::EROFS, "who may write there"),
         (libc::ENOENT, "moved or removed"),
         (libc::EMFILE, "limit of open files"),
         (libc::ENFILE, "limit of open files"),

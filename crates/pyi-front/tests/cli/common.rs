@@ -123,7 +123,7 @@ impl Place {
     }
 
     /// Runs `pyi` where it may not hand over to git.
-    pub(crate) fn only(&self, args: &[&str]) -> Output {
+    pub(crate) fn only(&self, args: &[impl AsRef<OsStr>]) -> Output {
         self.command(PYI)
             .env("PYI_GIT_NATIVE", "only")
             .args(args)

@@ -31,8 +31,7 @@ fn a_word_for_several_revisions_names_none_by_itself() {
 
 /// Whether words are answered natively, and with what.
 fn natively(place: &Place, words: &[&str]) -> (bool, String) {
-    let mut command = place.command(PYI);
-    let output = command.env("PYI_GIT_NATIVE", "only").args(words).output().unwrap();
+    let output = place.only(words);
     let text = String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned();
     (!is_handed_over(&output), text)
 }
