@@ -2,10 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::failure::{Failure, Result};
 
@@ -15,6 +16,34 @@ const GUARD: &str = "PYI_GIT_HANDED_OVER";
 
 /// Becomes git. Comes back only if there is none.
 pub(crate) fn git(args: &[OsString]) -> Result<u8> {
+    let mut command = command(args)?;
+    let error = command.exec();
+    Err(cannot_run(&command, &error))
+}
+
+/// Lets git answer, and passes on what stands behind the first `shown` bytes: those were said here already, the same as git says them.
+pub(crate) fn rest_of_git(args: &[OsString], shown: u64) -> Result<u8> {
+    let mut command = command(args)?;
+    let mut git = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| cannot_run(&command, &error))?;
+    if let Some(mut said) = git.stdout.take() {
+        let passed_on = io::copy(&mut said.by_ref().take(shown), &mut io::sink())
+            .and_then(|_| io::copy(&mut said, &mut io::stdout().lock()));
+        passed_on.map_err(|error| Failure::failed(format!("cannot pass on what git says: {error}")))?;
+    }
+    let status = git.wait().map_err(|error| cannot_run(&command, &error))?;
+    let code = status.code().or_else(|| Some(128 + status.signal()?));
+    Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(128))
+}
+
+fn cannot_run(command: &Command, error: &io::Error) -> Failure {
+    let program = Path::new(command.get_program()).display();
+    Failure::failed(format!("cannot run {program}: {error}; repair or reinstall git"))
+}
+
+fn command(args: &[OsString]) -> Result<Command> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let here = fs::metadata("/proc/self/exe")
         .or_else(|_| std::env::current_exe().and_then(fs::metadata))
@@ -33,11 +62,7 @@ pub(crate) fn git(args: &[OsString]) -> Result<u8> {
         }
         command.env(GUARD, id);
     }
-    let error = command.exec();
-    Err(Failure::failed(format!(
-        "cannot run {}: {error}; repair or reinstall git",
-        found.program.display()
-    )))
+    Ok(command)
 }
 
 /// The git that hand-overs go to, if there is one.

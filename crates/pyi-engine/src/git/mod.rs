@@ -27,7 +27,7 @@ mod tree_import;
 pub(crate) mod work;
 
 pub use directory::GitDirectory;
-pub use disk::{DiskSite, PartlyWritten, Unsupported};
+pub use disk::{DiskSite, PartlyWritten, Sink, Unsupported};
 pub use export::ExportOptions;
 pub use import::History;
 pub(crate) use map::GitMap;

@@ -20,7 +20,7 @@ mod show_ref;
 mod switch;
 mod symbolic_ref;
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -86,7 +86,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// What a command says and how it ends. Nothing is written before all of it is known; but what answers line by line has written when it
-/// returns, and cannot give up any more.
+/// returns, and cannot give up any more, and walks through a history show what they have ([`Input::show`]): git says the rest if they give up.
 pub(crate) struct Answer {
     out: Vec<u8>,
     /// What goes to stderr, which git writes before what it has buffered for stdout.
@@ -148,11 +148,21 @@ pub(crate) struct Input {
     whole: OnceCell<Vec<u8>>,
     /// Whether a command may answer while it reads.
     may_stream: bool,
+    /// How many bytes of the answer were written while it was made.
+    shown_bytes: Cell<u64>,
     /// What stands behind the command.
     words: Vec<OsString>,
 }
 
 impl Input {
+    /// Writes a part of an answer. (A reader who went away ends this process by its signal, as it ends git.)
+    fn show(&self, part: &[u8]) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(part).and_then(|()| out.flush())?;
+        self.shown_bytes.set(self.shown_bytes.get() + part.len() as u64);
+        Ok(())
+    }
+
     fn read(&self) -> Native<&[u8]> {
         if let Some(bytes) = self.whole.get() {
             return Ok(bytes);
@@ -191,13 +201,14 @@ pub(crate) fn run(args: &[OsString]) -> Result<u8> {
         Ok(parsed) => parsed,
         Err(refusal) => {
             let reason = Reason::of("usage", refusal.kind.name());
-            return hand_over(args, &switch, refusal.command, &reason);
+            return hand_over(args, &switch, refusal.command, &reason, 0);
         }
     };
     let name = parsed.command().unwrap_or_default();
     let input = Input {
         whole: OnceCell::new(),
         may_stream: !switch.is_shadow(),
+        shown_bytes: Cell::new(0),
         words: args.get(parsed.command_at() + 1..).unwrap_or_default().to_vec(),
     };
     match answer(&parsed, &switch, &input) {
@@ -210,12 +221,12 @@ pub(crate) fn run(args: &[OsString]) -> Result<u8> {
             let given_back = input.give_back();
             given_back
                 .map_err(|error| Failure::failed(format!("cannot pass the input on: {error}; run `git` itself")))?;
-            hand_over(args, &switch, name, &reason)
+            hand_over(args, &switch, name, &reason, input.shown_bytes.get())
         }
     }
 }
 
-fn hand_over(args: &[OsString], switch: &Switch, name: &'static str, reason: &Reason) -> Result<u8> {
+fn hand_over(args: &[OsString], switch: &Switch, name: &'static str, reason: &Reason, shown_bytes: u64) -> Result<u8> {
     if switch.is_only() {
         return Err(Failure::failed(format!(
             "`git {name}` cannot run natively here ({}); unset PYI_GIT_NATIVE to let git run it",
@@ -223,6 +234,9 @@ fn hand_over(args: &[OsString], switch: &Switch, name: &'static str, reason: &Re
         )));
     }
     report::count(name, Way::Git, &reason.0);
+    if shown_bytes > 0 {
+        return handover::rest_of_git(args, shown_bytes);
+    }
     handover::git(args)
 }
 

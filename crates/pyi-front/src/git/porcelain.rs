@@ -137,6 +137,10 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     if !writes {
         site.only_look();
     }
+    // What is quoted is looked at when all of it is there.
+    if input.may_stream && matches!(name, "log" | "rev-list") && !repository.shows_all_bytes() {
+        site.show_early(Box::new(|part| input.show(part)));
+    }
     if site.is_in_progress() {
         return Err(Reason::new("repository-state"));
     }

@@ -5,6 +5,7 @@ mod common;
 mod differences_told;
 mod differential;
 mod docs;
+mod early_told;
 mod every_command;
 mod git;
 mod json;

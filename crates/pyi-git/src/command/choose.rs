@@ -61,6 +61,7 @@ impl Choice {
         let (mut count, mut kept) = (0, Vec::new());
         while self.limit.is_none_or(|limit| count < limit) {
             let Some(commit) = walk.next(call)? else { break };
+            call.site.show(&mut call.out)?;
             let is_merge = commit.parents.len() > 1;
             if (is_merge && self.no_merges) || (!is_merge && self.only_merges) {
                 continue;
@@ -78,6 +79,7 @@ impl Choice {
             count += 1;
         }
         for (number, (commit, found)) in kept.into_iter().rev().enumerate() {
+            call.site.show(&mut call.out)?;
             show(call, number, &commit, found)?;
         }
         Ok(count)

@@ -99,6 +99,15 @@ pub trait Site {
         self.changes(old, new)
     }
 
+    /// The answer so far, in the middle of a long walk: somebody may read no more than its beginning. What is taken leaves `out`. O(what is taken).
+    ///
+    /// # Errors
+    /// What the site says.
+    fn show(&mut self, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let _ = out;
+        Ok(())
+    }
+
     /// This is the tree of a commit that was read: who asks for the files of the commit need not read it again. O(1).
     fn note_tree(&mut self, commit: &Oid, tree: &Oid) {
         let _ = (commit, tree);

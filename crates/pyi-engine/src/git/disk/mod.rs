@@ -4,6 +4,7 @@
 //! The index is compared with the files by their stat data, with git's rule for files that may have changed since; with trees by what it knows of them
 //! (its `TREE` extension). `docs/design/014-git-commands.md`, section 4, has the rules.
 
+mod early;
 mod files;
 mod guard;
 mod pending;
@@ -29,6 +30,8 @@ use pyi_git::ignore::PatternList;
 use pyi_git::index_view::IndexView;
 use pyi_git::{Object, ObjectFormat, Oid};
 
+use self::early::Early;
+pub use self::early::Sink;
 use super::directory::GitDirectory;
 use super::ref_files::RefValue;
 use super::regular::read_regular;
@@ -105,6 +108,7 @@ pub struct DiskSite<'r> {
     work: Vec<WorkFile>,
     trees: Trees,
     only_looks: bool,
+    early: Option<Early<'r>>,
     /// What will be asked about untracked files, and what was found out meanwhile.
     asked: Option<Asked>,
     untracked: Option<(Asked, Vec<Vec<u8>>)>,
@@ -146,6 +150,7 @@ impl<'r> DiskSite<'r> {
             work: Vec::new(),
             trees: Trees::default(),
             only_looks: false,
+            early: None,
             asked: None,
             untracked: None,
             refs: None,
@@ -201,6 +206,11 @@ impl<'r> DiskSite<'r> {
     pub fn only_look(&mut self) {
         self.only_looks = true;
         self.trees.only_look();
+    }
+
+    /// Hands long answers of walks to `sink` while they are made. They are not in the outcome then.
+    pub fn show_early(&mut self, sink: Sink<'r>) {
+        self.early = Some(Early::new(sink));
     }
 
     fn read_object(&self, oid: &Oid) -> Result<Option<Object>, Failure> {

@@ -104,6 +104,13 @@ impl Site for DiskSite<'_> {
         }
     }
 
+    fn show(&mut self, out: &mut Vec<u8>) -> Result<(), Failure> {
+        match &mut self.early {
+            Some(early) => Ok(early.show(out)?),
+            None => Ok(()),
+        }
+    }
+
     fn note_tree(&mut self, commit: &Oid, tree: &Oid) {
         self.trees.note(commit, tree);
     }

@@ -1,0 +1,81 @@
+//! Walks through long histories show what they have before they are at the end.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+
+use crate::common::{PYI, Place};
+
+const COMMITS: usize = 20_000;
+
+/// A line of so many commits, of which the first has this header line more.
+fn long(commits: usize, header: &str) -> Place {
+    let place = Place::new();
+    let mut history = String::new();
+    for at in 1..=commits {
+        let header = if at == 1 { header } else { "" };
+        let date = 1_700_000_000 + at;
+        writeln!(
+            history,
+            "commit refs/heads/long\nmark :{at}\ncommitter C <c@x> {date} +0000\n{header}data 8\nm{at:07}"
+        )
+        .unwrap();
+        if at % 50 == 0 {
+            writeln!(history, "M 100644 inline a\ndata 8\n{at:08}").unwrap();
+        }
+    }
+    let mut import = place
+        .command("git")
+        .args(["fast-import", "--quiet"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    import.stdin.take().unwrap().write_all(history.as_bytes()).unwrap();
+    assert!(import.wait().unwrap().success());
+    place.git(&["symbolic-ref", "HEAD", "refs/heads/long"]);
+    place
+}
+
+#[test]
+fn who_has_read_enough_ends_the_walk() {
+    let place = long(COMMITS, "");
+    // More than a pipe holds.
+    for words in [&["log", "--oneline"][..], &["rev-list", "HEAD"]] {
+        let mut pyi = place.command(PYI).args(words).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(pyi.stdout.take().unwrap()).lines();
+        let first = lines.next().unwrap().unwrap();
+        drop(lines);
+        let ended = pyi.wait().unwrap();
+        assert_eq!(ended.signal(), Some(libc::SIGPIPE), "{words:?} went on to its end");
+        assert_eq!(Some(&first[..]), place.git(words).lines().next(), "{words:?}");
+    }
+    for words in [
+        &["log"][..],
+        &["rev-list", "--parents", "HEAD"],
+        &["log", "--reverse"],
+        &["log", "--format=%s", "--", "a"],
+    ] {
+        let ours = place.only(words);
+        assert!(
+            ours.status.success() && String::from_utf8_lossy(&ours.stdout) == place.git(words),
+            "{words:?}"
+        );
+    }
+}
+
+/// The last commit of the walk is one that is shown by git only.
+#[test]
+fn git_goes_on_where_a_walk_gives_up() {
+    let place = long(2_000, "encoding koi8-r\n");
+    let theirs = place.git(&["log"]);
+    let ours = place.command(PYI).arg("log").output().unwrap();
+    assert!(ours.status.success() && ours.stderr.is_empty());
+    assert!(String::from_utf8_lossy(&ours.stdout) == theirs);
+    let alone = place.only(&["log"]);
+    assert!(!alone.status.success() && !alone.stdout.is_empty() && alone.stdout.len() < theirs.len());
+    // What does not come to it is all said here.
+    let words = ["log", "-n", "1999"];
+    let ours = place.only(&words);
+    assert!(ours.status.success() && String::from_utf8_lossy(&ours.stdout) == place.git(&words));
+}
