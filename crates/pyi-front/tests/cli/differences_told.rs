@@ -534,3 +534,21 @@ fn what_is_only_tried_writes_no_index() {
         );
     }
 }
+
+#[test]
+fn a_line_of_a_reflog_may_say_nothing() {
+    let place = Place::new();
+    place.git(&["commit", "-q", "--allow-empty", "-m", "Second"]);
+    place.git(&["update-ref", "HEAD", "HEAD~1"]);
+    let log = fs::read_to_string(place.path("project/.git/logs/HEAD")).unwrap();
+    assert!(!log.lines().last().unwrap().contains('\t'), "{log}");
+    for words in [
+        &["reflog"][..],
+        &["reflog", "-1"],
+        &["reflog", "main"],
+        &["rev-parse", "HEAD@{1}"],
+    ] {
+        same(&place, words);
+    }
+    assert!(natively(&place, &["reflog"]).1.contains("HEAD@{0}: \n"));
+}

@@ -184,10 +184,11 @@ impl Call<'_> {
         };
         let hex = self.site.format().hex_len();
         let oid = |at: usize| line.get(at..at + hex).and_then(|hex| Oid::from_hex(hex).ok());
-        let tab = line.iter().position(|&byte| byte == b'\t');
-        let (Some(old), Some(new), Some(tab)) = (oid(0), oid(hex + 1), tab) else {
+        let (Some(old), Some(new)) = (oid(0), oid(hex + 1)) else {
             return Ok(None);
         };
+        // Where nothing was said there is no tab either.
+        let tab = line.iter().position(|&byte| byte == b'\t').unwrap_or(line.len());
         let message = line.get(tab + 1..).unwrap_or_default().trim_ascii_end().to_vec();
         Ok(Some(Logged { old, new, message }))
     }
