@@ -48,8 +48,7 @@ def build(directory: Path) -> Path:
     text = subprocess.run(["rustc", "-vV"], check=True, capture_output=True, text=True).stdout
     host = next(line.split()[1] for line in text.splitlines() if line.startswith("host:"))
     environment = dict(os.environ, CARGO_TARGET_DIR=str(directory), CARGO_ENCODED_RUSTFLAGS="\x1f".join(FLAGS))
-    # With the program that writes the inputs, so that it keeps up with what it writes.
-    command = ["cargo", "build", "--release", "--locked", "--quiet", "--bins", "--examples", "--target", host]
+    command = ["cargo", "build", "--release", "--locked", "--quiet", "--target", host]
     subprocess.run(command, check=True, cwd=ROOT / "fuzz", env=environment)
     return directory / host / "release" / "pyi-fuzz"
 
