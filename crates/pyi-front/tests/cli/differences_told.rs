@@ -334,6 +334,19 @@ fn same_after_age(make: impl Fn(&Place), words: &[&str]) {
     );
 }
 
+#[test]
+fn a_backslash_takes_the_meaning_of_a_star() {
+    let place = Place::new();
+    for words in [
+        &["show", "\\*", "--stat"][..],
+        &["log", "--oneline", "*\\*"],
+        &["diff", "\\[x]"],
+        &["diff", "--", "\\*"],
+    ] {
+        same(&place, words);
+    }
+}
+
 /// More files than are all looked at by a command that has nothing to do with them.
 fn many(place: &Place) {
     for number in 0..200 {
@@ -393,6 +406,14 @@ fn what_is_found_out_about_files_is_written_down_where_git_does() {
     ] {
         same_after_age(made, words);
     }
+    let rules = |place: &Place| {
+        place.write("project/.gitattributes", "*.py diff=python\n");
+        place.git(&["add", "-A"]);
+        place.git(&["commit", "-qm", "Rules"]);
+        place.write("project/README.md", "changed\n");
+    };
+    same_after_age(rules, &["checkout", "HEAD", "--", "README.md"]);
+    same_after_age(rules, &["restore", "README.md"]);
     // A file that is not as the index has it, but as the revision.
     let back = |place: &Place| {
         change(place);

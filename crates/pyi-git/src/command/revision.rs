@@ -383,6 +383,10 @@ impl Call<'_> {
         if path.starts_with(b":") && path != b":/" {
             return unavailable("a pathspec with magic");
         }
+        // What stands behind one is meant as it is; git takes it back only before it looks for patterns.
+        if path.contains(&b'\\') {
+            return unavailable("a path with a backslash");
+        }
         if path.iter().any(|byte| b"*?[".contains(byte)) || path == b":/" {
             return Ok(true);
         }

@@ -395,6 +395,18 @@ impl DiskSite<'_> {
         Ok(Seen::Changed(version))
     }
 
+    /// As [`DiskSite::look`], for what git does not look at: nothing is written down about it.
+    pub(super) fn glance(&mut self, entry: &EntryView<'_>) -> Result<Seen, Failure> {
+        let is_known = self.pending.refreshed.contains_key(entry.path());
+        let stale = self.stale.len();
+        let seen = self.look(entry);
+        if !is_known {
+            self.pending.refreshed.remove(entry.path());
+            self.stale.truncate(stale);
+        }
+        seen
+    }
+
     /// Whether a file has the stat data of its entry; where that proves nothing, its content.
     pub(super) fn is_untouched(&mut self, entry: &EntryView<'_>) -> Result<bool, Failure> {
         let Some(stat) = self.stat(entry.path())? else {

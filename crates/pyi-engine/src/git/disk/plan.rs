@@ -196,7 +196,7 @@ impl DiskSite<'_> {
         }
         let view = self.view()?;
         for at in (0..view.len()).filter(|&at| is_rules(view.path(at))) {
-            if !matches!(self.look(&view.entry(at))?, Seen::Same) {
+            if !matches!(self.glance(&view.entry(at))?, Seen::Same) {
                 return unsupported("attributes that change");
             }
         }

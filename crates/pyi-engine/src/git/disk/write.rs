@@ -314,7 +314,7 @@ impl DiskSite<'_> {
         for entry in (0..view.len()).map(|at| view.entry(at)) {
             let is_racy = entry.stat().mtime_seconds >= self.index_time.0;
             if is_racy && self.pending.plan.at(entry.path()).is_none() {
-                self.look(&entry)?;
+                self.glance(&entry)?;
             }
         }
         Ok(())
