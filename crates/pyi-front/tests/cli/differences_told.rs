@@ -525,3 +525,21 @@ fn who_removes_nothing_below_the_top_means_all_that_is_there() {
     same(&place, &["rm"]);
     same(&place, &["-C", "src", "rm", "-n", "-r"]);
 }
+
+#[test]
+fn words_that_mean_something_else_to_one_command() {
+    let place = Place::new();
+    place.write("project/README.md", "changed\n");
+    place.git(&["stash", "-q"]);
+    for words in [
+        &["stash", "show", "-u"][..],
+        &["stash", "show", "-p"],
+        &["stash", "show"],
+    ] {
+        same(&place, words);
+    }
+    same(&place, &["reflog", "show", "main"]);
+    place.write("project/main", "a file\n");
+    same(&place, &["reflog", "show", "main"]);
+    same(&place, &["reflog", "main"]);
+}

@@ -19,6 +19,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     };
     let name: &[u8] = match &given.rest[..] {
         [] => b"HEAD",
+        [one] if given.dashes.is_none() && call.site.is_directory() && call.is_file_name(one) => {
+            return unavailable("git reflog of what is a ref and a file");
+        }
         [one] if given.dashes.is_none() => one,
         _ => return unavailable("git reflog of paths"),
     };
