@@ -573,3 +573,40 @@ fn a_line_of_a_reflog_may_say_nothing() {
     }
     assert!(natively(&place, &["reflog"]).1.contains("HEAD@{0}: \n"));
 }
+
+#[test]
+fn who_removes_nothing_below_the_top_means_all_that_is_there() {
+    let place = Place::new();
+    for words in [&["rm"][..], &["rm", "--cached"], &["-C", "src", "rm", "-n", "-r"]] {
+        let said = |program: &str| {
+            let mut command = place.command(program);
+            command
+                .current_dir(place.path("project/src"))
+                .args(words)
+                .output()
+                .unwrap()
+        };
+        let (ours, theirs) = (said(PYI), said("git"));
+        assert_eq!((ours.status, ours.stderr), (theirs.status, theirs.stderr), "{words:?}");
+    }
+    same(&place, &["rm"]);
+    same(&place, &["-C", "src", "rm", "-n", "-r"]);
+}
+
+#[test]
+fn words_that_mean_something_else_to_one_command() {
+    let place = Place::new();
+    place.write("project/README.md", "changed\n");
+    place.git(&["stash", "-q"]);
+    for words in [
+        &["stash", "show", "-u"][..],
+        &["stash", "show", "-p"],
+        &["stash", "show"],
+    ] {
+        same(&place, words);
+    }
+    same(&place, &["reflog", "show", "main"]);
+    place.write("project/main", "a file\n");
+    same(&place, &["reflog", "show", "main"]);
+    same(&place, &["reflog", "main"]);
+}

@@ -17,6 +17,9 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     let limit = limit(&given)?;
     let name: &[u8] = match &given.rest[..] {
         [] => b"HEAD",
+        [one] if given.dashes.is_none() && call.site.is_directory() && call.is_file_name(one) => {
+            return unavailable("git reflog of what is a ref and a file");
+        }
         [one] if given.dashes.is_none() => one,
         _ => return unavailable("git reflog of paths"),
     };

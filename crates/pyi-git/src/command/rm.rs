@@ -18,6 +18,10 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         ],
     )?;
     if given.rest.is_empty() {
+        // Below the top, everything here is meant.
+        if !call.prefix.is_empty() {
+            return unavailable("git rm of a whole directory that is not named");
+        }
         return Err(call.die("No pathspec was given. Which files should I remove?"));
     }
     let pathspec = Pathspec::parse(call, &given.rest)?;

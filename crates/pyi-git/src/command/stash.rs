@@ -161,6 +161,10 @@ fn list(call: &mut Call<'_>) -> Run<i32> {
 
 /// What a stash changed of files that were tracked.
 fn show(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
+    if argv.iter().any(|word| word.starts_with(b"-u")) {
+        // To other commands this is a patch, here it is files that were not tracked.
+        return unavailable("git stash show -u");
+    }
     let given = args::parse(call, argv, TABLE)?;
     let mut options = Options::from(call, &given)?;
     if options.formats.is_empty() && !options.nothing {
