@@ -100,10 +100,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     if options.zero {
         return unavailable("git log -z");
     }
-    let limit = match given.last_of(&["#", "max-count"]) {
-        Some(name) => given.number(name)?,
-        None => None,
-    };
+    let limit = given.limit()?;
     let (revisions, paths) = call.revisions_and_paths(&given.rest, given.dashes)?;
     let pathspec = Pathspec::parse(call, &paths)?;
     let first_parent = given.has("first-parent");

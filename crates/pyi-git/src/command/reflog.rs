@@ -13,10 +13,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         _ => argv,
     };
     let given = args::parse(call, argv, &[("#", Takes::Value), ("n|max-count", Takes::Value)])?;
-    let limit = match given.last_of(&["#", "max-count"]) {
-        Some(name) => given.number(name)?,
-        None => None,
-    };
+    let limit = given.limit()?;
     let name: &[u8] = match &given.rest[..] {
         [] => b"HEAD",
         [one] if given.dashes.is_none() && call.site.is_directory() && call.is_file_name(one) => {

@@ -26,10 +26,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             ("all", Takes::Nothing),
         ],
     )?;
-    let limit = match given.last_of(&["#", "max-count"]) {
-        Some(name) => given.number(name)?,
-        None => None,
-    };
+    let limit = given.limit()?;
     let (revisions, paths) = call.revisions_and_paths(&given.rest, given.dashes)?;
     if revisions.is_empty() && !given.has("all") {
         return unavailable("git rev-list without a revision");
