@@ -605,6 +605,19 @@ fn words_that_mean_something_else_to_one_command() {
     ] {
         same(&place, words);
     }
+    same(&place, &["log", "--max-count=x", "-1"]);
+    same(&place, &["branch", "[a-z]", "--format=%(refname)"]);
+    same(&place, &["branch", "--list", "[a-z]*", "--format=%(refname)"]);
+    place.write("project/bytes", "a\0b");
+    place.git(&["add", "-A"]);
+    place.git(&["commit", "-q", "-m", "Bytes"]);
+    fs::set_permissions(place.path("project/bytes"), fs::Permissions::from_mode(0o755)).unwrap();
+    same(&place, &["diff", "--stat"]);
+    same(&place, &["diff", "--stat", "HEAD"]);
+    place.git(&["add", "-A"]);
+    same(&place, &["diff", "--stat", "--cached"]);
+    place.git(&["commit", "-q", "-m", "Mode"]);
+    same(&place, &["show", "--stat"]);
     same(&place, &["reflog", "show", "main"]);
     place.write("project/main", "a file\n");
     same(&place, &["reflog", "show", "main"]);

@@ -46,6 +46,21 @@ impl Given {
         self.options.iter().rev().find_map(|(known, _)| found(known))
     }
 
+    /// How many commits at most: `-<number>` or `--max-count`, whichever came last; the others have to be numbers too.
+    pub(crate) fn limit(&self) -> Run<Option<usize>> {
+        let mut limit = None;
+        for (name, value) in &self.options {
+            if matches!(name.as_str(), "#" | "max-count") {
+                let value = value.as_deref().unwrap_or_default();
+                limit = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                if limit.is_none() {
+                    return unavailable(format!("--{name} {}", String::from_utf8_lossy(value)));
+                }
+            }
+        }
+        Ok(limit)
+    }
+
     /// A number.
     pub(crate) fn number(&self, name: &str) -> Run<Option<usize>> {
         let Some(value) = self.value(name) else {

@@ -58,7 +58,10 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     if given.options.iter().filter(|(name, _)| name == "verbose").count() > 1 {
         return unavailable("git branch -vv");
     }
-    if given.rest.is_empty() || given.has("list") || given.has("format") {
+    if given.has("format") && !given.rest.is_empty() && !given.has("list") {
+        return unavailable("git branch --format of a branch that is to be made");
+    }
+    if given.rest.is_empty() || given.has("list") {
         return list(call, &given);
     }
     if given.has("verbose") || given.has("all") {

@@ -20,14 +20,6 @@ pub(crate) const CHOICES: &[(&str, Takes)] = &[
     ("all", Takes::Nothing),
 ];
 
-/// How many at most, by the option that came last; `None`: all.
-pub(crate) fn limit(given: &Given) -> Run<Option<usize>> {
-    match given.last_of(&["#", "max-count"]) {
-        Some(name) => given.number(name),
-        None => Ok(None),
-    }
-}
-
 /// What [`NUMBERS`] and [`CHOICES`] say of the commits of a walk.
 pub(crate) struct Choice {
     limit: Option<usize>,
@@ -40,7 +32,7 @@ pub(crate) struct Choice {
 impl Choice {
     pub(crate) fn of(given: &Given) -> Run<Self> {
         Ok(Choice {
-            limit: limit(given)?,
+            limit: given.limit()?,
             skip: given.number("skip")?.unwrap_or(0),
             no_merges: given.has("no-merges"),
             only_merges: given.has("merges"),

@@ -1,7 +1,7 @@
 //! `git reflog`: where a ref was.
 
 use super::args;
-use super::choose::{NUMBERS, limit};
+use super::choose::NUMBERS;
 use super::refs::{HEADS, TAGS};
 use super::{Call, Run, unavailable};
 
@@ -14,7 +14,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         _ => argv,
     };
     let given = args::parse(call, argv, NUMBERS)?;
-    let limit = limit(&given)?;
+    let limit = given.limit()?;
     let name: &[u8] = match &given.rest[..] {
         [] => b"HEAD",
         [one] if given.dashes.is_none() && call.site.is_directory() && call.is_file_name(one) => {

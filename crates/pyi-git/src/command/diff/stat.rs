@@ -5,7 +5,7 @@ use super::patch::contents;
 use super::similarity::is_binary;
 use super::{Options, Pair, side_name};
 use crate::command::quote::quoted;
-use crate::command::{Call, Run, say};
+use crate::command::{Call, Run, say, unavailable};
 
 /// One file's numbers.
 pub(crate) struct Stat {
@@ -39,6 +39,10 @@ pub(crate) fn stats(call: &mut Call<'_>, pairs: &[Pair], _options: &Options) -> 
         let same = side_name(call, pair.old.as_ref())? == side_name(call, pair.new.as_ref())?;
         let (old, new) = contents(call, pair)?;
         if is_binary(&old) || is_binary(&new) {
+            if same && !pair.renamed && call.command == "diff" && call.site.is_directory() {
+                // Of a file of the work tree git does not know that its content is the same.
+                return unavailable("a binary file of which only the mode differs");
+            }
             stat.binary = Some(if same { (0, 0) } else { (old.len(), new.len()) });
         } else if !same {
             for change in changes(&old, &new) {
