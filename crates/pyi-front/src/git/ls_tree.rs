@@ -80,6 +80,10 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, _: &Input) -> Native<Ans
         digits,
     };
     let formats = [line.names_only, line.objects_only, line.sizes];
+    // Two words for the same, but not at once.
+    if parsed.is_on("name-only") && parsed.is_on("name-status") {
+        return Err(Reason::new("options"));
+    }
     if formats.iter().filter(|&&on| on).count() > 1 || (line.trees_only && line.recurse) {
         return Err(Reason::new("options"));
     }

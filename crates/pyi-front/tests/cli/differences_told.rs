@@ -606,6 +606,8 @@ fn words_that_mean_something_else_to_one_command() {
         same(&place, words);
     }
     same(&place, &["log", "--max-count=x", "-1"]);
+    same(&place, &["ls-tree", "--name-only", "--name-status", "HEAD"]);
+    same(&place, &["ls-tree", "--name-only", "--name-only", "HEAD"]);
     same(&place, &["branch", "[a-z]", "--format=%(refname)"]);
     same(&place, &["branch", "--list", "[a-z]*", "--format=%(refname)"]);
     place.write("project/bytes", "a\0b");
