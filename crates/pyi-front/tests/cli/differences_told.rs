@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::common::{PYI, Place, same};
+use crate::stale_told::age;
 use crate::work_tree::is_handed_over;
 
 #[test]
@@ -30,7 +31,7 @@ fn a_word_for_several_revisions_names_none_by_itself() {
 }
 
 /// Whether words are answered natively, and with what.
-fn natively(place: &Place, words: &[&str]) -> (bool, String) {
+pub(crate) fn natively(place: &Place, words: &[&str]) -> (bool, String) {
     let output = place.only(words);
     let text = String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned();
     (!is_handed_over(&output), text)
@@ -304,36 +305,6 @@ fn who_goes_elsewhere_forgets_conflicts_that_were_resolved() {
     }
 }
 
-/// All files are others than the index knows, as in a work tree that was copied.
-fn age(place: &Place, names: &[&str]) {
-    for name in names {
-        let path = place.path("project").join(name);
-        let file = fs::File::options().write(true).open(path).unwrap();
-        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
-        file.set_modified(time).unwrap();
-    }
-}
-
-/// Words in equal projects whose files were all touched, by `pyi` natively and by git: what plumbing then says of the files.
-fn same_after_age(make: impl Fn(&Place), words: &[&str]) {
-    let (ours, theirs) = (Place::new(), Place::new());
-    for place in [&ours, &theirs] {
-        make(place);
-        let names = place.git(&["ls-files"]);
-        age(place, &names.lines().collect::<Vec<_>>());
-        assert!(!place.git(&["diff-files"]).is_empty());
-    }
-    let (native, said) = natively(&ours, words);
-    assert!(native, "{words:?}: {said}");
-    let _ = theirs.run("git", words);
-    let unknown = |place: &Place| place.git(&["diff-files"]).lines().count();
-    assert_eq!(unknown(&ours), unknown(&theirs), "{words:?}");
-    assert!(
-        ours.git(&["ls-files", "-s"]) == theirs.git(&["ls-files", "-s"]),
-        "{words:?}"
-    );
-}
-
 #[test]
 fn a_backslash_takes_the_meaning_of_a_star() {
     let place = Place::new();
@@ -345,89 +316,6 @@ fn a_backslash_takes_the_meaning_of_a_star() {
     ] {
         same(&place, words);
     }
-}
-
-/// More files than are all looked at by a command that has nothing to do with them.
-fn many(place: &Place) {
-    for number in 0..200 {
-        place.write(&format!("project/src/{number}.txt"), "text\n");
-    }
-    place.git(&["add", "-A"]);
-    place.git(&["commit", "-q", "-m", "Many"]);
-}
-
-#[test]
-fn what_is_found_out_about_files_is_written_down_where_git_does() {
-    let stage = |place: &Place| {
-        place.write("project/new.txt", "new\n");
-        place.git(&["add", "new.txt"]);
-    };
-    let branch = |place: &Place| {
-        place.git(&["branch", "side", "HEAD~1"]);
-    };
-    let change = |place: &Place| {
-        place.write("project/README.md", "# Project\n\nOne.\nTwo.\nOther\n");
-    };
-    same_after_age(stage, &["commit", "-q", "-m", "New"]);
-    for make in [
-        &(|place: &Place| {
-            many(place);
-            stage(place);
-        }) as &dyn Fn(&Place),
-        &(|place: &Place| {
-            many(place);
-            stage(place);
-            change(place);
-        }),
-    ] {
-        same_after_age(make, &["commit", "-m", "New"]);
-        same_after_age(make, &["commit", "--amend", "-m", "New"]);
-        same_after_age(make, &["stash"]);
-    }
-    let made = |place: &Place| {
-        many(place);
-        branch(place);
-    };
-    for words in [
-        &["checkout", "-q", "side"][..],
-        &["switch", "-q", "side"],
-        &["checkout", "-q", "HEAD"],
-        &["checkout", "-q"],
-        &["checkout", "-q", "-b", "new", "side"],
-        &["checkout", "-q", "-b", "new"],
-        &["checkout", "-b", "new"],
-        &["switch", "-q", "-c", "new"],
-        &["checkout", "-q", "--", "README.md"],
-        &["diff", "HEAD~1"],
-        &["diff", "HEAD~1", "--", "README.md"],
-        &["diff", "HEAD~1", "--", "src"],
-        &["diff", "HEAD~1", "--", "src/0.txt"],
-        &["diff", "--stat", "HEAD"],
-    ] {
-        same_after_age(made, words);
-    }
-    let rules = |place: &Place| {
-        place.write("project/.gitattributes", "*.py diff=python\n");
-        place.git(&["add", "-A"]);
-        place.git(&["commit", "-qm", "Rules"]);
-        place.write("project/README.md", "changed\n");
-    };
-    same_after_age(rules, &["checkout", "HEAD", "--", "README.md"]);
-    same_after_age(rules, &["restore", "README.md"]);
-    // A file that is not as the index has it, but as the revision.
-    let back = |place: &Place| {
-        change(place);
-        place.git(&["commit", "-qam", "Other"]);
-        place.git(&["checkout", "-q", "HEAD~1", "--", "README.md"]);
-        place.git(&["reset", "-q"]);
-    };
-    same_after_age(back, &["diff", "HEAD~1", "--", "README.md"]);
-    same_after_age(back, &["diff", "HEAD", "--", "README.md"]);
-    same_after_age(back, &["diff", "HEAD~1", "--", "README*"]);
-    same_after_age(back, &["diff", "HEAD", "--", "*.md"]);
-    same_after_age(back, &["diff", "HEAD", "--", ".", ":!src"]);
-    same_after_age(back, &["diff", "--", "*.nothing"]);
-    same_after_age(back, &["diff", "--", "*.py"]);
 }
 
 #[test]
@@ -536,24 +424,6 @@ fn a_file_that_is_followed_may_be_a_copy() {
         same(&place, &["log", "--follow", "-p", "--oneline", file]);
     }
     assert!(natively(&place, &["log", "--follow", "--oneline", "README"]).0);
-}
-
-#[test]
-fn what_is_only_tried_writes_no_index() {
-    for words in [
-        &["rm", "-n", "README.md"][..],
-        &["rm", "--dry-run", "-r", "src"],
-        &["mv", "-n", "README.md", "b"],
-    ] {
-        let place = Place::new();
-        age(&place, &["README.md", "src/app.py"]);
-        let before = fs::read(place.path("project/.git/index")).unwrap();
-        let _ = place.pyi(words);
-        assert!(
-            before == fs::read(place.path("project/.git/index")).unwrap(),
-            "{words:?}"
-        );
-    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod python;
 mod router;
 mod scene;
 mod scene_kinds;
+mod stale_told;
 mod store;
 mod suite_told;
 mod usage;
