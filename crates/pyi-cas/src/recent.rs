@@ -215,6 +215,7 @@ mod tests {
         recent.remove_segment(3);
         assert_eq!((recent.get(&id), recent.len()), (None, 0));
     }
+
     #[test]
     fn what_stays_is_found_after_a_segment_is_gone() {
         let recent = Recent::new();

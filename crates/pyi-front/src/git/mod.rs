@@ -150,6 +150,8 @@ pub(crate) struct Input {
     may_stream: bool,
     /// How many bytes of the answer were written while it was made.
     shown_bytes: Cell<u64>,
+    /// Why writing them failed, if it did.
+    show_failure: OnceCell<std::io::Error>,
     /// What stands behind the command.
     words: Vec<OsString>,
 }
@@ -158,9 +160,13 @@ impl Input {
     /// Writes a part of an answer. (A reader who went away ends this process by its signal, as it ends git.)
     fn show(&self, part: &[u8]) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();
-        out.write_all(part).and_then(|()| out.flush())?;
+        let written = out.write_all(part).and_then(|()| out.flush());
         self.shown_bytes.set(self.shown_bytes.get() + part.len() as u64);
-        Ok(())
+        written.map_err(|error| {
+            let kind = error.kind();
+            let _ = self.show_failure.set(error);
+            kind.into()
+        })
     }
 
     fn read(&self) -> Native<&[u8]> {
@@ -209,6 +215,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<u8> {
         whole: OnceCell::new(),
         may_stream: !switch.is_shadow(),
         shown_bytes: Cell::new(0),
+        show_failure: OnceCell::new(),
         words: args.get(parsed.command_at() + 1..).unwrap_or_default().to_vec(),
     };
     match answer(&parsed, &switch, &input) {
@@ -218,6 +225,10 @@ pub(crate) fn run(args: &[OsString]) -> Result<u8> {
             write(&answer)
         }
         Err(reason) => {
+            // How much of it was written is not known, and git could write no more.
+            if let Some(error) = input.show_failure.get() {
+                return Ok(cannot_write("'stdout'", error));
+            }
             let given_back = input.give_back();
             given_back
                 .map_err(|error| Failure::failed(format!("cannot pass the input on: {error}; run `git` itself")))?;
@@ -301,9 +312,14 @@ fn write(answer: &Answer) -> Result<u8> {
     let mut out = std::io::stdout().lock();
     match out.write_all(&answer.out).and_then(|()| out.flush()) {
         Ok(()) => Ok(answer.status),
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "fatal: write failure on standard output: {error}");
-            Ok(128)
-        }
+        Err(error) => Ok(cannot_write("standard output", &error)),
     }
+}
+
+/// Says it as git does, which calls its output one thing while it makes an answer, and another at its end; the exit status.
+fn cannot_write(output: &str, error: &std::io::Error) -> u8 {
+    let text = error.to_string();
+    let why = text.split(" (os error ").next().unwrap_or_default();
+    let _ = writeln!(std::io::stderr(), "fatal: write failure on {output}: {why}");
+    128
 }

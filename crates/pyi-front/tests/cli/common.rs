@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -120,6 +121,18 @@ impl Place {
         let said = self.pyi(args);
         assert!(said.status == 0 && said.err.is_empty(), "{args:?}: {said:?}");
         said.text()
+    }
+
+    /// Gives the repository what a stream of `git fast-import` says.
+    pub(crate) fn fast_import(&self, stream: &str) {
+        let mut import = self
+            .command("git")
+            .args(["fast-import", "--quiet"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        import.stdin.take().unwrap().write_all(stream.as_bytes()).unwrap();
+        assert!(import.wait().unwrap().success());
     }
 
     /// Runs `pyi` where it may not hand over to git.

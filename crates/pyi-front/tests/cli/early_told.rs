@@ -1,7 +1,8 @@
 //! Walks through long histories show what they have before they are at the end.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write};
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
@@ -25,14 +26,7 @@ fn long(commits: usize, header: &str) -> Place {
             writeln!(history, "M 100644 inline a\ndata 8\n{at:08}").unwrap();
         }
     }
-    let mut import = place
-        .command("git")
-        .args(["fast-import", "--quiet"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    import.stdin.take().unwrap().write_all(history.as_bytes()).unwrap();
-    assert!(import.wait().unwrap().success());
+    place.fast_import(&history);
     place.git(&["symbolic-ref", "HEAD", "refs/heads/long"]);
     place
 }
@@ -78,4 +72,25 @@ fn git_goes_on_where_a_walk_gives_up() {
     let words = ["log", "-n", "1999"];
     let ours = place.only(&words);
     assert!(ours.status.success() && String::from_utf8_lossy(&ours.stdout) == place.git(&words));
+}
+
+/// Git is not asked to go on where nothing can be written.
+#[test]
+fn a_full_disk_ends_the_walk() {
+    let place = long(2_000, "");
+    let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let run = |program: &str| {
+        // Git does not know the variable.
+        let mut command = place.command(program);
+        let said = command
+            .env("PYI_GIT_NATIVE", "only")
+            .arg("log")
+            .stdout(full())
+            .output()
+            .unwrap();
+        (said.status.code(), String::from_utf8_lossy(&said.stderr).into_owned())
+    };
+    let ours = run(PYI);
+    assert_eq!(ours, run("git"));
+    assert_eq!(ours.0, Some(128));
 }

@@ -2,9 +2,6 @@
 //!
 //! `PYI_GIT_SEED` and `PYI_GIT_REPOSITORIES` make it run others, and more.
 
-use std::io::Write;
-use std::process::Stdio;
-
 use crate::common::Place;
 use crate::scene::Dice;
 use crate::work_tree::{answer, is_handed_over, number};
@@ -93,19 +90,7 @@ fn histories_are_walked_as_git_walks_them() {
         let seed = number("PYI_GIT_SEED", 1) as u64;
         let mut dice = Dice(0x2545_f491_4f6c_dd1d ^ (seed << 32 | (repository + 1)));
         let place = Place::new();
-        let mut import = place
-            .command("git")
-            .args(["fast-import", "--quiet"])
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        import
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(history(&mut dice).as_bytes())
-            .unwrap();
-        assert!(import.wait().unwrap().success());
+        place.fast_import(&history(&mut dice));
         let names: Vec<String> = (1..=COMMITS)
             .map(|at| place.git(&["rev-parse", &format!("b{at}")]).trim().to_owned())
             .collect();
