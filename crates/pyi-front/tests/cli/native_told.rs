@@ -2,6 +2,7 @@
 //! by one, each beside git on a copy of its own.
 
 use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 use std::process::Command;
 
 use crate::common::{PYI, Place};
@@ -343,4 +344,52 @@ fn remotes_and_versions_are_listed() {
     ] {
         same(&place, words);
     }
+}
+
+/// A commit read all lines of two reflogs to count them: a commit of an agent that had made 3,000 before took twice as long as its first.
+/// Nobody asked what the lines say; here nobody could read them.
+#[test]
+fn a_reflog_is_written_to_and_not_read() {
+    let place = Place::new();
+    let log = |name: &str| place.path("project/.git/logs").join(name);
+    for name in ["HEAD", "refs/heads/main"] {
+        let file = fs::OpenOptions::new().append(true).open(log(name)).unwrap();
+        // A hole: larger than any file of a git directory that is read.
+        file.set_len((1 << 30) + 4096).unwrap();
+    }
+    place.write("project/README.md", "more\n");
+    for words in [&["add", "-A"][..], &["commit", "-q", "-m", "more"]] {
+        let said = place.only(words);
+        assert!(said.status.success(), "{words:?}: {said:?}");
+    }
+    for name in ["HEAD", "refs/heads/main"] {
+        let mut file = fs::File::open(log(name)).unwrap();
+        file.seek(SeekFrom::Start((1 << 30) + 4096)).unwrap();
+        let mut line = String::new();
+        file.read_to_string(&mut line).unwrap();
+        assert!(
+            line.starts_with(place.git(&["rev-parse", "HEAD~1"]).trim()) && line.ends_with("\tcommit: more\n"),
+            "{line:?}"
+        );
+        fs::write(log(name), line).unwrap();
+    }
+    // What was written is seen by what comes after it in the same command, and by git.
+    place.write("project/README.md", "much more\n");
+    same(&place, &["stash", "push", "-m", "kept"]);
+    let said = place.only(&["stash"]);
+    assert!(said.status.success(), "{said:?}");
+    same(&place, &["stash", "pop"]);
+}
+
+/// A reflog that is a pipe would be waited for.
+#[test]
+fn a_reflog_that_is_no_file_is_not_written_to() {
+    let place = Place::new();
+    let log = place.path("project/.git/logs/HEAD");
+    fs::remove_file(&log).unwrap();
+    assert!(Command::new("mkfifo").arg(&log).status().unwrap().success());
+    place.write("project/README.md", "more\n");
+    assert!(place.only(&["add", "-A"]).status.success());
+    let said = place.only(&["commit", "-q", "-m", "more"]);
+    assert!(is_handed_over(&said), "{said:?}");
 }

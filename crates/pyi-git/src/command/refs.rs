@@ -167,6 +167,9 @@ impl Call<'_> {
         let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         let message = words.collect::<Vec<_>>().join(&b' ');
         let line = [format!("{old} {new} ").as_bytes(), &who, b"\t", &message, b"\n"].concat();
+        if self.site.append_log(name, &line)? {
+            return Ok(());
+        }
         let number = self.log_len(name)?;
         self.site.set_admin(&log_name(name, number), Some(line.into()))?;
         let count = format!("{}\n", number + 1).into_bytes();

@@ -367,6 +367,15 @@ pub trait Site {
     /// What the site says.
     fn set_admin(&mut self, name: &[u8], content: Option<Bytes>) -> Result<(), Failure>;
 
+    /// A line goes behind those of a ref's log; false: the site wants it by its number ([`Site::set_admin`]).
+    ///
+    /// # Errors
+    /// What the site says.
+    fn append_log(&mut self, name: &[u8], line: &[u8]) -> Result<bool, Failure> {
+        let _ = (name, line);
+        Ok(false)
+    }
+
     /// A commit with this message is about to be made; perhaps there is nothing to commit.
     ///
     /// # Errors

@@ -316,6 +316,17 @@ impl DiskSite<'_> {
         Ok(())
     }
 
+    /// A line of a reflog that nobody has looked into is written without reading the others: there may be thousands.
+    /// False: it has been read or removed, and its lines are numbered.
+    pub(super) fn append_pending(&mut self, of: &[u8], line: &[u8]) -> Result<bool, Failure> {
+        let count = [b"logs/", of, b"/@"].concat();
+        if self.logs.contains_key(of) || self.pending.admin(&count).is_some() {
+            return Ok(false);
+        }
+        self.set_pending(&appended(of), Some(Bytes::copy_from_slice(line)))?;
+        Ok(true)
+    }
+
     /// A line of a reflog, or how many there are: `<ref>/@<number>`, `<ref>/@`.
     pub(super) fn log_entry(&mut self, name: &[u8]) -> Result<Option<Bytes>, Failure> {
         let Some(at) = name.windows(2).rposition(|pair| pair == b"/@") else {
@@ -334,11 +345,11 @@ impl DiskSite<'_> {
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
                     Err(error) => return Err(Error::io("read", &path, &error).into()),
                 };
-                let lines = text
-                    .split_inclusive(|&byte| byte == b'\n')
-                    .map(Bytes::copy_from_slice)
-                    .collect();
-                let lines: Arc<Vec<Bytes>> = Arc::new(lines);
+                let lines = text.split_inclusive(|&byte| byte == b'\n').map(Bytes::copy_from_slice);
+                let behind = appended(of);
+                let pending = self.pending.admin.iter();
+                let behind = pending.filter_map(|(name, line)| if *name == behind { line.clone() } else { None });
+                let lines: Arc<Vec<Bytes>> = Arc::new(lines.chain(behind).collect());
                 self.logs.insert(of.to_vec(), lines.clone());
                 lines
             }
@@ -349,4 +360,9 @@ impl DiskSite<'_> {
         let number = usize::from_str_radix(&String::from_utf8_lossy(number), 16)?;
         Ok(lines.get(number).cloned())
     }
+}
+
+/// The name of a line that goes behind those of a ref's log, whatever its number.
+fn appended(of: &[u8]) -> Vec<u8> {
+    [b"logs/", of, b"/@+"].concat()
 }

@@ -422,6 +422,10 @@ impl Site for DiskSite<'_> {
         self.set_pending(name, content)
     }
 
+    fn append_log(&mut self, name: &[u8], line: &[u8]) -> Result<bool, Failure> {
+        self.append_pending(name, line)
+    }
+
     fn drafted(&mut self, message: &[u8]) -> Result<(), Failure> {
         self.pending.message = Some(message.to_vec());
         Ok(())

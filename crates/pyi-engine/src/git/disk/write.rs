@@ -191,20 +191,18 @@ impl DiskSite<'_> {
         land(self.git.path(), behind, last)
     }
 
-    /// Nothing that is written as it stands, without a lock, may lead elsewhere.
+    /// Nothing that is written as it stands, without a lock, may lead elsewhere; no log is waited for.
     fn refuse_linked_files(&self, admin: &[(Vec<u8>, Option<Bytes>)]) -> Result<(), Failure> {
         let mut names: Vec<&[u8]> = admin.iter().filter_map(|(name, _)| log_of(name)).collect();
         names.dedup();
         let logs = self.git.path().join("logs");
-        let mut paths: Vec<PathBuf> = names
+        let kind = |path: PathBuf| fs::symlink_metadata(path).ok().map(|found| found.file_type());
+        let mut logs = names
             .into_iter()
-            .map(|name| logs.join(OsStr::from_bytes(name)))
-            .collect();
-        if self.pending.message.is_some() {
-            paths.push(self.git.path().join("COMMIT_EDITMSG"));
-        }
-        let is_link = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
-        if paths.iter().any(is_link) {
+            .filter_map(|name| kind(logs.join(OsStr::from_bytes(name))));
+        let has_message = self.pending.message.is_some();
+        let message = has_message.then(|| kind(self.git.path().join("COMMIT_EDITMSG")));
+        if logs.any(|log| !log.is_file()) || message.flatten().is_some_and(|message| message.is_symlink()) {
             return unsupported("a file that is no file");
         }
         Ok(())
@@ -465,7 +463,7 @@ fn log_of(name: &[u8]) -> Option<&[u8]> {
     rest.get(..rest.windows(2).rposition(|pair| pair == b"/@")?)
 }
 
-/// `logs/<ref>/@<number>`: a line comes, or (the last one) goes; `logs/<ref>/@`: how many there are, or that the log goes.
+/// `logs/<ref>/@<number>` or `@+`: a line comes, or (the last one) goes; `logs/<ref>/@`: how many there are, or that the log goes.
 fn write_log(git: &Path, name: &[u8], content: Option<&Bytes>) -> Result<(), Failure> {
     let Some(of) = log_of(name) else { return Ok(()) };
     let path = git.join("logs").join(OsStr::from_bytes(of));
