@@ -8,6 +8,7 @@
 
 #![cfg_attr(not(test), no_main)]
 
+mod arena;
 mod cli;
 mod commands;
 mod context;
@@ -21,11 +22,15 @@ mod revision;
 mod sandbox_exec;
 mod text;
 
+use arena::Arena;
 use cli::Leading;
 use failure::Result;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::Path;
+
+#[global_allocator]
+static MEMORY: Arena = Arena::new();
 
 /// What the C library calls. The standard library's own beginning reads where the stack stands from `/proc`, and makes another one for what it says when
 /// that overflows: a tenth of what a short command costs.
