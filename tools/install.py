@@ -21,7 +21,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # What the wheel is made of. README.md is left out: it is only the wheel's description.
-SOURCES = ("pyproject.toml", "Cargo.toml", "Cargo.lock", ".cargo", "tools/rustc.sh", "crates", "python")
+LINKING = ("tools/rustc.sh", "tools/link.sh", "tools/first_functions.txt")
+SOURCES = ("pyproject.toml", "Cargo.toml", "Cargo.lock", ".cargo", *LINKING, "crates", "python")
 IGNORED_PARTS = {"__pycache__", "tests", "benches", "target"}
 IGNORED_SUFFIXES = {".so", ".pyc"}
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Cargo runs this in place of rustc (.cargo/config.toml). The program `pyi` is linked statically, where the C library can be: it then starts without a
-# loader, which is a fifth of what a short git command costs (docs/design/014-git-commands.md). Everything else is compiled as it would be.
+# loader, which is a fifth of what a short git command costs (docs/design/014-git-commands.md). When it is optimised, what short commands run stands
+# side by side (tools/link.sh). Everything else is compiled as it would be.
 rustc=$1
 shift
 case " $* " in
@@ -8,6 +9,10 @@ case " $* " in
     if [ -f "$(cc -print-file-name=libc.a 2>/dev/null)" ]; then
         set -- "$@" -C target-feature=+crt-static
     fi
+    case " $* " in
+    *" -C linker="* | *" -Clinker="*) ;; # someone's own
+    *" opt-level=3 "*) set -- "$@" -C linker-flavor=gcc -C "linker=$(dirname "$0")/link.sh" ;;
+    esac
     ;;
 esac
 exec "$rustc" "$@"

@@ -3,6 +3,10 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
+    // What the linker is told is no source that Cargo knows of.
+    for file in ["rustc.sh", "link.sh", "first_functions.txt"] {
+        println!("cargo:rerun-if-changed=../../tools/{file}");
+    }
     if env::var("CARGO_CFG_TARGET_OS")? == "linux" && env::var("CARGO_CFG_TARGET_ENV")? == "gnu" {
         let directory = PathBuf::from(env::var("OUT_DIR")?);
         // The linker finds this script where it looks for libgcc_s.so, and takes the static library that it names.

@@ -1,0 +1,33 @@
+#!/bin/sh
+# Links the program `pyi` (tools/rustc.sh names it to rustc as the linker): functions that short commands run come first, side by side. Each 64 KB of
+# the program that is touched for the first time costs a page fault; a `status` touches fifteen pieces fewer (docs/design/001-the-house.md).
+# The names are those of tools/first_functions.txt. What follows a name in an object file (a hash that depends on where the crate was built)
+# is found there. Without the LLVM linker or nm the order is the linker's
+# own, and nothing else differs.
+list=$(dirname "$0")/first_functions.txt
+case " $* " in
+*" -fuse-ld=lld "*) ;;
+*) exec cc "$@" ;;
+esac
+order=$(mktemp) || exec cc "$@"
+trap 'rm -f "$order"' EXIT
+for word in "$@"; do
+    case $word in
+    *.o | *.rlib | *.a) echo "$word" ;;
+    esac
+done | xargs nm -A --defined-only 2>/dev/null | awk -v list="$list" '
+    BEGIN {
+        while ((getline name < list) > 0) {
+            if (name ~ /^#/) continue
+            rank[name] = ++count
+            if (name !~ /^_(ZN|R)/) print count, name # of the C library: its name as it is
+        }
+    }
+    NF > 2 && $(NF - 1) ~ /^[tTwW]$/ {
+        name = $NF
+        sub(/17h[0-9a-f]+E.*$/, "", name)
+        sub(/\.llvm\.[0-9]+$/, "", name)
+        gsub(/Cs[0-9A-Za-z]+_/, "C_", name)
+        if (name in rank && !($NF in seen)) { seen[$NF] = 1; print rank[name], $NF }
+    }' | sort -n | cut -d " " -f 2 >"$order"
+cc "$@" "-Wl,--symbol-ordering-file=$order" -Wl,--no-warn-symbol-ordering || cc "$@"
