@@ -24,6 +24,7 @@ use std::cell::{Cell, OnceCell};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd};
 
 use pyi_engine::Error;
@@ -276,7 +277,8 @@ fn answer(parsed: &Parsed<'_>, switch: &Switch, input: &Input) -> Native<Answer>
     if listed && !environment::allows_abbreviations() {
         refuse_abbreviations(parsed)?;
     }
-    let repository = GitRepository::open(parsed)?;
+    // Packs stay mapped until the process ends, with the command: each that is unmapped interrupts the processor of whoever looks after the locks.
+    let repository = ManuallyDrop::new(GitRepository::open(parsed)?);
     if repository
         .config()
         .boolean("pyi", Some(b"native"), command.name)

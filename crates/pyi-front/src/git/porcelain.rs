@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io::IsTerminal;
+use std::mem::ManuallyDrop;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
@@ -130,7 +131,8 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
         repository.config().clone(),
         &excludes,
     );
-    let mut site = open.map_err(reason)?;
+    // The process ends with the command: nothing is freed piece by piece before.
+    let mut site = ManuallyDrop::new(open.map_err(reason)?);
     if moves {
         site.compare_by_seconds();
     }
@@ -156,7 +158,7 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
             .any(|word| word.as_bytes().starts_with(b"-F") || word == "--file=-");
     let bytes = if takes_input { input.read()? } else { &[] };
     let prefix = repository.prefix();
-    let outcome = command::run_below(&mut site, prefix, &words, bytes, &environment()).map_err(reason)?;
+    let outcome = command::run_below(&mut *site, prefix, &words, bytes, &environment()).map_err(reason)?;
     if outcome.unavailable {
         return Err(Reason::new("not-done"));
     }

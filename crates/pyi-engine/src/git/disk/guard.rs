@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 /// Locks of one process that are looked after; more are not.
 const HELD_MAX: usize = 64;
 /// What the second process needs, and much to spare.
-const STACK_BYTES: usize = 64 << 10;
+const STACK_BYTES: usize = 16 << 10;
 const MODE: u32 = 0o666;
 /// How often its end is looked for; each look lets others run.
 const LOOKS: usize = 8;
