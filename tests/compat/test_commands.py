@@ -361,3 +361,29 @@ def test_commits_are_served_and_exported_with_what_came_after(pair: Pair, tmp_pa
     parents = real_git(tmp_path / "target.git", "rev-list", "--parents", "-n", "1", "work").stdout.decode().split()
     assert parents == [name, head]
     assert real_git(tmp_path / "target.git", "fsck", "--strict").returncode == 0
+
+
+def test_files_and_directories_of_own_commits_have_short_names(pair: Pair) -> None:
+    """A directory that only the workspace has was known by its whole name alone."""
+    pair.write("src/new/file.txt", b"new\n")
+    pair.git("add", "-A")
+    pair.git("commit", "-q", "-m", "new")
+    for revision in ("HEAD^{tree}", "HEAD:src", "HEAD:src/new", "HEAD:src/new/file.txt"):
+        name = pair.git("rev-parse", revision).decode().strip()
+        for argv in (("cat-file", "-t", name[:12]), ("show", name[:10]), ("rev-parse", name[:8])):
+            pair.git(*argv)
+    pair.git("show", "0123456789")
+    assert not pair.differences, "\n".join(pair.differences)
+    assert not pair.unavailable
+
+
+def test_a_commit_that_is_not_made_takes_back_what_it_staged(tmp_path: Path) -> None:
+    """In a repository without commits the only file was added, removed from disk, and `commit -a` had nothing left."""
+    pair = Pair(tmp_path, {"only.txt": b"1\n"}, commit=False)
+    pair.git("add", "-A")
+    pair.remove("only.txt")
+    pair.git("commit", "-a", "-m", "nothing")
+    for look in (("status", "--porcelain"), ("ls-files", "-s"), ("add", "-Av"), ("ls-files",)):
+        pair.git(*look)
+    assert not pair.differences, "\n".join(pair.differences)
+    assert not pair.unavailable

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use pyi_cas::{Id, IdSet};
+use pyi_git::oid::OidPrefix;
 use pyi_git::{ObjectFormat, Oid};
 
 use super::source::GitSource;
@@ -174,6 +175,19 @@ impl GitMap {
         let entries = self.entries.read();
         let at = entries.by_oid.find(oid_hash(oid), |at| entries.all[at].oid == *oid)?;
         Some(entries.all[at])
+    }
+
+    /// The git objects whose names begin so. O(entries): there is no index for it.
+    pub(crate) fn beginning(&self, format: ObjectFormat, prefix: &OidPrefix) -> Vec<Oid> {
+        let entries = self.entries.read();
+        let begins = |oid: &&Oid| oid.format() == format && prefix.matches(oid.as_bytes());
+        entries
+            .all
+            .iter()
+            .map(|entry| &entry.oid)
+            .filter(begins)
+            .copied()
+            .collect()
     }
 
     /// The git name of a blob or of a directory node. O(1).

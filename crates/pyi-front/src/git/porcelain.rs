@@ -168,8 +168,7 @@ fn run(parsed: &Parsed<'_>, repository: &GitRepository, input: &Input) -> Native
     if name == "commit" && status > 0 && !has_index(repository) {
         return Err(Reason::new("no-index"));
     }
-    // Git takes back what a commit that is not made did to the index.
-    let is_undone = name == "commit" && status > 0 && site.has_staged();
+    let is_undone = outcome.undone && site.has_staged();
     let is_known = !site.has_staged()
         && diagnostics::known(status, &outcome)
             .is_some_and(|words| !diagnostics::are_doubtful(&words, repository.top(), prefix));

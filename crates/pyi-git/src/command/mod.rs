@@ -100,6 +100,8 @@ pub struct Outcome {
     pub status: i32,
     /// Whether this is no answer of git's: the command, or something about it, is not done. Nothing was changed then.
     pub unavailable: bool,
+    /// Whether what the site was told on the way is to be given up: git takes back what a commit that is not made did to the index.
+    pub undone: bool,
 }
 
 /// Why a command ends early.
@@ -219,6 +221,7 @@ pub fn run_below(
         outcome.stderr = format!("pyi: {what} is not available on a virtual workspace yet; {REMEDY}\n").into_bytes();
         return Ok(outcome);
     }
+    outcome.undone = call.command == "commit" && outcome.status > 0;
     outcome.stdout = call.out;
     outcome.stderr = call.err;
     Ok(outcome)

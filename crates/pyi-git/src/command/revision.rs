@@ -246,7 +246,11 @@ impl Call<'_> {
             return unavailable(format!("the revision {}", String::from_utf8_lossy(name)));
         }
         if is_hex && name.len() >= 4 {
-            let found = self.site.with_prefix(&name.to_ascii_lowercase())?;
+            let hex = name.to_ascii_lowercase();
+            let mut found = self.site.with_prefix(&hex)?;
+            if found.is_empty() {
+                found = self.site.with_prefix_anywhere(&hex)?;
+            }
             return match found[..] {
                 [one] => Ok(Some(one)),
                 [] => Ok(None),

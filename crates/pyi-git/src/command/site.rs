@@ -280,6 +280,16 @@ pub trait Site {
     /// What the site says.
     fn with_prefix(&mut self, hex: &[u8]) -> Result<Vec<Oid>, Failure>;
 
+    /// The same among objects that [`Site::with_prefix`] leaves out because a search for them is slow: asked where it found none, for a
+    /// name that somebody typed.
+    ///
+    /// # Errors
+    /// What the site says.
+    fn with_prefix_anywhere(&mut self, hex: &[u8]) -> Result<Vec<Oid>, Failure> {
+        let _ = hex;
+        Ok(Vec::new())
+    }
+
     /// Digits of an abbreviated name, where they are unambiguous.
     ///
     /// # Errors

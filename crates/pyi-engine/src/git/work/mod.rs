@@ -90,7 +90,7 @@ impl Workspace {
             let mut site = WorkSite::new(&self.engine, &start.content)?;
             let outcome = command::run(&mut site, argv, input, env).map_err(engine_error)?;
             site.keep_names();
-            if outcome.unavailable || !site.is_changed() {
+            if outcome.unavailable || outcome.undone || !site.is_changed() {
                 return Ok(outcome);
             }
             if self.take_over(&start, site, keep)? {

@@ -186,6 +186,20 @@ impl WorkSite<'_> {
         self.engine.tree(&imported.row.id)
     }
 
+    /// Files and directories whose git names begin so and that only the store has: up to two. O(objects whose git names are known).
+    pub(super) fn mapped_so(&mut self, hex: &[u8]) -> Result<Vec<Oid>> {
+        let Ok(prefix) = OidPrefix::from_hex(hex) else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        for oid in self.engine.git_map.beginning(self.format, &prefix) {
+            if found.len() < 2 && self.read_object(&oid)?.is_some() {
+                found.push(oid);
+            }
+        }
+        Ok(found)
+    }
+
     /// Objects whose names begin so; of those that only the store has, commits and tags.
     pub(super) fn named_so(&mut self, hex: &[u8]) -> Result<Vec<Oid>> {
         let Ok(prefix) = OidPrefix::from_hex(hex) else {

@@ -342,6 +342,10 @@ impl Site for WorkSite<'_> {
         Ok(self.named_so(hex)?)
     }
 
+    fn with_prefix_anywhere(&mut self, hex: &[u8]) -> Answer<Vec<Oid>> {
+        Ok(self.mapped_so(hex)?)
+    }
+
     fn abbreviation_len(&mut self) -> Answer<usize> {
         let packed = match self.source()? {
             // Where a multi-pack-index counts otherwise, names are as short as they may be.
