@@ -108,6 +108,19 @@ impl Node {
         self.bytes_mut()[at..at + 32].copy_from_slice(&id.0);
     }
 
+    /// Where in the bytes the id of row `index` stands.
+    pub(crate) fn place_of_id(&self, index: usize) -> usize {
+        self.row_at(index)
+    }
+
+    /// Makes the rows dirty again whose content is not stored.
+    pub(crate) fn forget_pending_ids(&mut self) {
+        for at in 0..self.pending.len() {
+            let (row, _) = self.pending[at];
+            self.set_id_at(row as usize, &UNSTORED);
+        }
+    }
+
     pub(crate) fn set_id(&mut self, id: Id) {
         self.id = Some(id);
         SEALED_BYTES.fetch_sub(self.counted_bytes, Ordering::Relaxed);
