@@ -55,17 +55,10 @@ impl<'a> Forest<'a> {
         }
         let mut at = 0;
         while at < forest.dirty.len() {
-            let node = Arc::make_mut(&mut forest.dirty[at].node);
-            let mut below = Vec::new();
-            for row in 0..node.len() {
-                if node.is_dirty_node(row)
-                    && let Some(child) = node.take_child(row)
-                {
-                    below.push((row, child));
-                }
-            }
-            for (row, child) in below {
+            let mut from = 0;
+            while let Some((row, child)) = Arc::make_mut(&mut forest.dirty[at].node).take_dirty_child(from) {
                 forest.push(child, Some((at, row)));
+                from = row + 1;
             }
             at += 1;
         }

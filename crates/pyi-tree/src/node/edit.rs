@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pyi_cas::Id;
 
 use super::{Anchor, Node, Pending, Row, SEALED_BYTES, UNSTORED, put_u32, put_u64};
-use crate::Result;
 use crate::encoding::{HEADER_BYTES, ROW_BYTES, check_name, encode_row, u32_at};
 use crate::seal::Placed;
+use crate::{Mode, Result};
 
 impl Node {
     /// Takes the child of row `index` out of memory, or `None` if it is not there.
@@ -52,9 +52,16 @@ impl Node {
         }
     }
 
-    /// Whether a row has a node that is not stored.
-    pub(crate) fn is_dirty_node(&self, index: usize) -> bool {
-        self.mode(index).has_node() && self.id_at(index) == UNSTORED
+    /// Takes the next child that is not stored out of memory, looking from row `from` on, and says which row's it is. O(rows looked at).
+    pub(crate) fn take_dirty_child(&mut self, from: usize) -> Option<(usize, Arc<Node>)> {
+        let (begin, end) = (self.row_at(from), self.row_at(self.len()));
+        let (rows, _) = self.bytes[begin..end].as_chunks::<ROW_BYTES>();
+        // A row has its id in front and its mode at the end.
+        let is_dirty = |row: &[u8; ROW_BYTES]| {
+            row[..32] == UNSTORED.0 && Mode::from_number(row[ROW_BYTES - 1]).is_ok_and(Mode::has_node)
+        };
+        let mut dirty = rows.iter().enumerate().filter(|(_, row)| is_dirty(row));
+        dirty.find_map(|(at, _)| Some((from + at, self.children.take(from + at)?)))
     }
 
     fn set_u64(&mut self, at: usize, value: u64) {
