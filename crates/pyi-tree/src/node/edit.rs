@@ -72,11 +72,6 @@ impl Node {
         self.set_u64(8, entries);
     }
 
-    fn put_row(&mut self, index: usize, row: &Row, name_end: usize) {
-        let at = self.row_at(index);
-        self.bytes_mut()[at..at + ROW_BYTES].copy_from_slice(&encode_row(row, name_end));
-    }
-
     fn set_pending(&mut self, index: usize, pending: Option<Pending>) {
         let found = self.pending.binary_search_by_key(&(index as u32), |(row, _)| *row);
         match (found, pending) {
@@ -94,19 +89,22 @@ impl Node {
 
     /// Overwrites row `index`. The caller keeps `entries` right on levels above 0.
     pub(crate) fn replace(&mut self, index: usize, row: &Row, child: Option<Arc<Node>>, pending: Option<Pending>) {
-        let old = self.row(index);
-        let name_end = self.name_end(index);
-        self.put_row(index, row, name_end);
+        let (old, name_end, at) = (self.row(index), self.name_end(index), self.row_at(index));
+        let files = self.files() + u64::from(row.files) - u64::from(old.files);
+        let size_bytes = self
+            .size_bytes()
+            .wrapping_add(row.size_bytes)
+            .wrapping_sub(old.size_bytes);
+        let bytes = self.bytes_mut();
+        bytes[at..at + ROW_BYTES].copy_from_slice(&encode_row(row, name_end));
+        put_u64(bytes, 16, files);
+        put_u64(bytes, 24, size_bytes);
         match child {
             Some(child) => self.children.put(index, self.len(), child),
             None if old.mode.has_node() || row.mode.has_node() => self.children.clear(index, self.len()),
             None => {}
         }
         self.set_pending(index, pending);
-        self.add_totals(
-            i64::from(row.files) - i64::from(old.files),
-            row.size_bytes.wrapping_sub(old.size_bytes).cast_signed(),
-        );
     }
 
     /// Gives the dirty row `index` its id.
