@@ -9,24 +9,26 @@ use std::sync::LazyLock;
 use blake3::IncrementCounter;
 use blake3::platform::{Platform, le_bytes_from_words_32, words_from_le_bytes_32};
 
+use crate::chunk::Chunk;
 use crate::id::Id;
+use crate::twin::{self, Next};
 
-const BLOCK_BYTES: usize = 64;
-const CHUNK_BYTES: usize = 1024;
+pub(crate) const BLOCK_BYTES: usize = 64;
+pub(crate) const CHUNK_BYTES: usize = 1024;
 /// A content of less than two full chunks is hashed as a chain with another one beside it; two full ones the crate hashes in one vector.
 pub(crate) const ALONE_BYTES: usize = 2 * CHUNK_BYTES - 1;
 /// Longer contents keep the crate's vectors busy alone.
 const SMALL_CHUNKS: usize = 16;
 pub(crate) const SMALL_BYTES: usize = SMALL_CHUNKS * CHUNK_BYTES;
 
-const CHUNK_START: u8 = 1;
-const CHUNK_END: u8 = 2;
+pub(crate) const CHUNK_START: u8 = 1;
+pub(crate) const CHUNK_END: u8 = 2;
 const PARENT: u8 = 4;
-const ROOT: u8 = 8;
-const DERIVE_KEY_MATERIAL: u8 = 64;
+pub(crate) const ROOT: u8 = 8;
+pub(crate) const DERIVE_KEY_MATERIAL: u8 = 64;
 
 /// A chaining value: what a chunk or a subtree comes to.
-type Words = [u32; 8];
+pub(crate) type Words = [u32; 8];
 
 static PLATFORM: LazyLock<Platform> = LazyLock::new(Platform::detect);
 
@@ -58,32 +60,16 @@ impl Hashing {
         }
     }
 
-    /// A full chunk and one that is not full, a block of each in turns: a block has to wait for the one before it in its
-    /// own chunk only, so that the processor works at two at a time.
+    /// A full chunk and one that is not full, side by side as long as the second one lasts.
     fn two_chunks(&self, first: &[u8], second: &[u8]) -> (Words, Words) {
-        let (mut left, mut right) = (self.key, self.key);
-        let (blocks, _) = first.as_chunks::<BLOCK_BYTES>();
-        let mut rest = second.chunks(BLOCK_BYTES).peekable();
-        for (at, block) in blocks.iter().enumerate() {
-            let begin = if at == 0 { CHUNK_START } else { 0 };
-            let end = if at + 1 == blocks.len() { CHUNK_END } else { 0 };
-            self.platform.compress_in_place(
-                &mut left,
-                block,
-                BLOCK_BYTES as u8,
-                0,
-                DERIVE_KEY_MATERIAL | begin | end,
-            );
-            if let Some(part) = rest.next() {
-                let mut block = [0; BLOCK_BYTES];
-                block[..part.len()].copy_from_slice(part);
-                let end = if rest.peek().is_none() { CHUNK_END } else { 0 };
-                let flags = DERIVE_KEY_MATERIAL | begin | end;
-                self.platform
-                    .compress_in_place(&mut right, &block, part.len() as u8, 1, flags);
+        let (mut left, mut right) = (Chunk::of_several(self, first, 0), Chunk::of_several(self, second, 1));
+        while let Some(next) = left.next(None) {
+            match right.next(None) {
+                Some(other) => twin::compress(self.platform, next, other),
+                None => next.compress(self.platform),
             }
         }
-        (left, right)
+        (*left.value(), *right.value())
     }
 
     /// The digests of contents of at most [`SMALL_BYTES`] each, in order. Whole chunks of different contents are hashed side by side. O(bytes).
@@ -194,18 +180,40 @@ impl Hashing {
     }
 
     fn parent(&self, left: &Words, right: &Words, last: u8) -> Words {
-        let mut block = [0; BLOCK_BYTES];
-        block[..32].copy_from_slice(&le_bytes_from_words_32(left));
-        block[32..].copy_from_slice(&le_bytes_from_words_32(right));
         let mut value = self.key;
-        let flags = DERIVE_KEY_MATERIAL | PARENT | last;
-        self.platform
-            .compress_in_place(&mut value, &block, BLOCK_BYTES as u8, 0, flags);
+        Hashing::next_parent(&mut value, &parent_block(left, right), last).compress(self.platform);
         value
+    }
+
+    /// The block of what two chunks or subtrees came to; `value` is the key before.
+    pub(crate) fn next_parent<'a>(value: &'a mut Words, block: &'a [u8; BLOCK_BYTES], last: u8) -> Next<'a> {
+        Next {
+            value,
+            block,
+            length: BLOCK_BYTES as u8,
+            counter: 0,
+            flags: DERIVE_KEY_MATERIAL | PARENT | last,
+        }
+    }
+
+    pub(crate) fn key(&self) -> Words {
+        self.key
+    }
+
+    pub(crate) fn platform(&self) -> Platform {
+        self.platform
     }
 }
 
-fn digest(value: &Words) -> Id {
+/// What two chunks or subtrees came to, as a block.
+pub(crate) fn parent_block(left: &Words, right: &Words) -> [u8; BLOCK_BYTES] {
+    let mut block = [0; BLOCK_BYTES];
+    block[..32].copy_from_slice(&le_bytes_from_words_32(left));
+    block[32..].copy_from_slice(&le_bytes_from_words_32(right));
+    block
+}
+
+pub(crate) fn digest(value: &Words) -> Id {
     Id(le_bytes_from_words_32(value))
 }
 

@@ -50,10 +50,14 @@ impl Kind {
         }
     }
 
+    pub(crate) fn hashing(self) -> &'static Hashing {
+        &HASHINGS[self as usize - 1]
+    }
+
     /// The id of this content. O(length), about 1.5 us for 1 KB; never fails.
     pub fn id_of(self, content: &[u8]) -> Id {
         if content.len() <= ALONE_BYTES {
-            return HASHINGS[self as usize - 1].alone(content);
+            return self.hashing().alone(content);
         }
         let mut hasher = blake3::Hasher::new_from_context_key(&KEYS[self as usize - 1]);
         hasher.update(content);
@@ -67,14 +71,14 @@ impl Kind {
             return vec![self.id_of(only)];
         }
         if contents.iter().all(|content| content.len() <= SMALL_BYTES) {
-            return HASHINGS[self as usize - 1].small_many(contents);
+            return self.hashing().small_many(contents);
         }
         let small: Vec<&[u8]> = contents
             .iter()
             .copied()
             .filter(|content| content.len() <= SMALL_BYTES)
             .collect();
-        let mut ids = HASHINGS[self as usize - 1].small_many(&small).into_iter();
+        let mut ids = self.hashing().small_many(&small).into_iter();
         let either = |content: &&[u8]| match content.len() {
             0..=SMALL_BYTES => ids.next().unwrap_or_else(|| self.id_of(content)),
             _ => self.id_of(content),

@@ -44,6 +44,13 @@ fn step(workspace: &Workspace, path: &[u8], data: Bytes) {
     workspace.checkpoint("", Value::Null).unwrap();
 }
 
+#[inline(never)]
+fn step_of_many(workspace: &Workspace, edits: &[(Vec<u8>, Bytes)]) {
+    let files = edits.iter().map(|(path, data)| (&path[..], data.clone(), None));
+    workspace.write_many(files).unwrap();
+    workspace.checkpoint("", Value::Null).unwrap();
+}
+
 /// Steps of 100 changes, beside the least that their objects can cost: each level hashed in one call, and one append.
 fn hundred(repository: &Repository, workspace: &Workspace, files: u64, levels: u32, steps: u64) {
     let mut log = tempfile::tempfile_in(std::env::var("PYI_BENCH_DIR").unwrap_or_else(|_| ".".into())).unwrap();
@@ -54,10 +61,7 @@ fn hundred(repository: &Repository, workspace: &Workspace, files: u64, levels: u
             .collect();
         let before = repository.stats().unwrap();
         let begin = Instant::now();
-        workspace
-            .write_many(edits.iter().map(|(path, data)| (&path[..], data.clone(), None)))
-            .unwrap();
-        workspace.checkpoint("", Value::Null).unwrap();
+        step_of_many(workspace, &edits);
         ours.push(begin.elapsed().as_nanos() as u32);
         let after = repository.stats().unwrap();
         let contents: Vec<&[u8]> = edits.iter().map(|(_, data)| &data[..]).collect();

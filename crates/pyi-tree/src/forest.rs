@@ -6,7 +6,8 @@
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
-use pyi_cas::{Id, Kind};
+use bytes::Bytes;
+use pyi_cas::{Id, Kind, Link, ids_of_chain};
 
 use crate::node::UNSTORED;
 use crate::seal::{Placed, Sealer};
@@ -33,8 +34,6 @@ struct Dirty {
     node: Arc<Node>,
     /// The node above in `dirty` and the row there; nothing for a root.
     above: Option<(usize, usize)>,
-    /// Rows whose content got its id here.
-    contents: Vec<usize>,
     id: Id,
     placed: Placed,
 }
@@ -56,17 +55,10 @@ impl<'a> Forest<'a> {
         }
         let mut at = 0;
         while at < forest.dirty.len() {
-            let node = Arc::make_mut(&mut forest.dirty[at].node);
-            let mut below = Vec::new();
-            for row in 0..node.len() {
-                if node.is_dirty_node(row)
-                    && let Some(child) = node.take_child(row)
-                {
-                    below.push((row, child));
-                }
-            }
-            for (row, child) in below {
+            let mut from = 0;
+            while let Some((row, child)) = Arc::make_mut(&mut forest.dirty[at].node).take_dirty_child(from) {
                 forest.push(child, Some((at, row)));
+                from = row + 1;
             }
             at += 1;
         }
@@ -77,7 +69,6 @@ impl<'a> Forest<'a> {
         self.dirty.push(Dirty {
             node,
             above,
-            contents: Vec::new(),
             id: UNSTORED,
             placed: Placed::Known,
         });
@@ -89,6 +80,9 @@ impl<'a> Forest<'a> {
     /// # Errors
     /// `InvalidArgument` if something is too large for the store.
     pub fn seal(&mut self, sealer: &mut Sealer<'_>) -> Result<()> {
+        if self.is_path() {
+            return self.seal_path(sealer);
+        }
         self.seal_contents(sealer)?;
         for level in self.levels().into_iter().rev() {
             let contents: Vec<&[u8]> = self.dirty[level.clone()]
@@ -97,13 +91,72 @@ impl<'a> Forest<'a> {
                 .collect();
             let ids = Kind::Node.ids_of(&contents);
             for (at, id) in level.zip(ids) {
-                let dirty = &mut self.dirty[at];
-                dirty.placed = sealer.node(&dirty.node, &id)?;
-                dirty.id = id;
-                if let Some((above, row)) = dirty.above {
-                    Arc::make_mut(&mut self.dirty[above].node).set_id_at(row, &id);
-                }
+                self.place(at, &id, sealer)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Whether each node but the first stands in the one before it, as after one change.
+    fn is_path(&self) -> bool {
+        let mut above = self.dirty.iter().map(|dirty| dirty.above.map(|(above, _)| above));
+        above.next() == Some(None) && above.enumerate().all(|(before, above)| above == Some(before))
+    }
+
+    /// As [`Forest::seal`] for a path, whose nodes are hashed beside each other as far as they can be.
+    fn seal_path(&mut self, sealer: &mut Sealer<'_>) -> Result<()> {
+        let blob = self.only_blob();
+        if blob.is_none() {
+            self.seal_contents(sealer)?;
+        }
+        let mut links = Vec::with_capacity(self.dirty.len() + 1);
+        links.extend(blob.iter().map(|(_, content)| Link {
+            kind: Kind::Blob,
+            content,
+            hole: None,
+        }));
+        let mut row = blob.as_ref().map(|(row, _)| *row);
+        for dirty in self.dirty.iter().rev() {
+            links.push(Link {
+                kind: Kind::Node,
+                content: dirty.node.bytes(),
+                hole: row.map(|row| dirty.node.place_of_id(row)),
+            });
+            row = dirty.above.map(|(_, row)| row);
+        }
+        let ids = ids_of_chain(&links);
+        let mut of_nodes = &ids[..];
+        if let (Some((row, content)), Some((id, rest)), Some(deepest)) =
+            (blob, ids.split_first(), self.dirty.last_mut())
+        {
+            sealer.blob(id, content)?;
+            Arc::make_mut(&mut deepest.node).set_id_at(row, id);
+            of_nodes = rest;
+        }
+        for (at, id) in (0..self.dirty.len()).rev().zip(of_nodes) {
+            self.place(at, id, sealer)?;
+        }
+        Ok(())
+    }
+
+    /// The new content, and its row in the deepest node, if there is no other in any node.
+    fn only_blob(&self) -> Option<(usize, Bytes)> {
+        let (deepest, others) = self.dirty.split_last()?;
+        let mut pending = deepest.node.pending_rows();
+        let (Some((row, Pending::Blob(content))), None) = (pending.next(), pending.next()) else {
+            return None;
+        };
+        let is_only = others.iter().all(|other| other.node.pending_rows().next().is_none());
+        is_only.then(|| (row, content.clone()))
+    }
+
+    /// Collects a node whose rows all have their ids, and gives it its own.
+    fn place(&mut self, at: usize, id: &Id, sealer: &mut Sealer<'_>) -> Result<()> {
+        let dirty = &mut self.dirty[at];
+        dirty.placed = sealer.node(&dirty.node, id)?;
+        dirty.id = *id;
+        if let Some((above, row)) = dirty.above {
+            Arc::make_mut(&mut self.dirty[above].node).set_id_at(row, id);
         }
         Ok(())
     }
@@ -122,7 +175,7 @@ impl<'a> Forest<'a> {
         let ids = Kind::Blob.ids_of(&contents);
         for (((at, row), content), id) in places.into_iter().zip(blobs).zip(ids) {
             sealer.blob(&id, content)?;
-            self.dirty[at].set_content(row, &id);
+            Arc::make_mut(&mut self.dirty[at].node).set_id_at(row, &id);
         }
         for at in 0..self.dirty.len() {
             let arrays: Vec<(usize, Pending)> = self.dirty[at]
@@ -133,7 +186,7 @@ impl<'a> Forest<'a> {
                 .collect();
             for (row, pending) in arrays {
                 let id = sealer.pending(&pending)?;
-                self.dirty[at].set_content(row, &id);
+                Arc::make_mut(&mut self.dirty[at].node).set_id_at(row, &id);
             }
         }
         Ok(())
@@ -192,24 +245,13 @@ impl<'a> Forest<'a> {
     }
 }
 
-impl Dirty {
-    fn set_content(&mut self, row: usize, id: &Id) {
-        Arc::make_mut(&mut self.node).set_id_at(row, id);
-        self.contents.push(row);
-    }
-}
-
 impl Drop for Forest<'_> {
     fn drop(&mut self) {
         if self.kept {
             return;
         }
         for at in 0..self.dirty.len() {
-            let contents = std::mem::take(&mut self.dirty[at].contents);
-            let node = Arc::make_mut(&mut self.dirty[at].node);
-            for row in contents {
-                node.set_id_at(row, &UNSTORED);
-            }
+            Arc::make_mut(&mut self.dirty[at].node).forget_pending_ids();
             if let Some((above, row)) = self.dirty[at].above {
                 Arc::make_mut(&mut self.dirty[above].node).set_id_at(row, &UNSTORED);
             }

@@ -265,10 +265,14 @@ impl Node {
 
     /// Where `name` stands, or would stand. O(log rows).
     pub fn search(&self, name: &[u8]) -> std::result::Result<usize, usize> {
-        let (mut low, mut high) = (0, self.len());
+        let (rows, names) = self.bytes[HEADER_BYTES..].split_at(ROW_BYTES * self.len());
+        let (rows, _) = rows.as_chunks::<ROW_BYTES>();
+        let end = |row: &[u8; ROW_BYTES]| (u32_at(row, 44) & 0x00ff_ffff) as usize;
+        let (mut low, mut high) = (0, rows.len());
         while low < high {
             let middle = usize::midpoint(low, high);
-            match self.name(middle).cmp(name) {
+            let start = if middle == 0 { 0 } else { end(&rows[middle - 1]) };
+            match names[start..end(&rows[middle])].cmp(name) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
                 std::cmp::Ordering::Equal => return Ok(middle),

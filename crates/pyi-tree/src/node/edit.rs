@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pyi_cas::Id;
 
 use super::{Anchor, Node, Pending, Row, SEALED_BYTES, UNSTORED, put_u32, put_u64};
-use crate::Result;
 use crate::encoding::{HEADER_BYTES, ROW_BYTES, check_name, encode_row, u32_at};
 use crate::seal::Placed;
+use crate::{Mode, Result};
 
 impl Node {
     /// Takes the child of row `index` out of memory, or `None` if it is not there.
@@ -52,9 +52,16 @@ impl Node {
         }
     }
 
-    /// Whether a row has a node that is not stored.
-    pub(crate) fn is_dirty_node(&self, index: usize) -> bool {
-        self.mode(index).has_node() && self.id_at(index) == UNSTORED
+    /// Takes the next child that is not stored out of memory, looking from row `from` on, and says which row's it is. O(rows looked at).
+    pub(crate) fn take_dirty_child(&mut self, from: usize) -> Option<(usize, Arc<Node>)> {
+        let (begin, end) = (self.row_at(from), self.row_at(self.len()));
+        let (rows, _) = self.bytes[begin..end].as_chunks::<ROW_BYTES>();
+        // A row has its id in front and its mode at the end.
+        let is_dirty = |row: &[u8; ROW_BYTES]| {
+            row[..32] == UNSTORED.0 && Mode::from_number(row[ROW_BYTES - 1]).is_ok_and(Mode::has_node)
+        };
+        let mut dirty = rows.iter().enumerate().filter(|(_, row)| is_dirty(row));
+        dirty.find_map(|(at, _)| Some((from + at, self.children.take(from + at)?)))
     }
 
     fn set_u64(&mut self, at: usize, value: u64) {
@@ -63,11 +70,6 @@ impl Node {
 
     pub(crate) fn set_entries(&mut self, entries: u64) {
         self.set_u64(8, entries);
-    }
-
-    fn put_row(&mut self, index: usize, row: &Row, name_end: usize) {
-        let at = self.row_at(index);
-        self.bytes_mut()[at..at + ROW_BYTES].copy_from_slice(&encode_row(row, name_end));
     }
 
     fn set_pending(&mut self, index: usize, pending: Option<Pending>) {
@@ -87,25 +89,41 @@ impl Node {
 
     /// Overwrites row `index`. The caller keeps `entries` right on levels above 0.
     pub(crate) fn replace(&mut self, index: usize, row: &Row, child: Option<Arc<Node>>, pending: Option<Pending>) {
-        let old = self.row(index);
-        let name_end = self.name_end(index);
-        self.put_row(index, row, name_end);
+        let (old, name_end, at) = (self.row(index), self.name_end(index), self.row_at(index));
+        let files = self.files() + u64::from(row.files) - u64::from(old.files);
+        let size_bytes = self
+            .size_bytes()
+            .wrapping_add(row.size_bytes)
+            .wrapping_sub(old.size_bytes);
+        let bytes = self.bytes_mut();
+        bytes[at..at + ROW_BYTES].copy_from_slice(&encode_row(row, name_end));
+        put_u64(bytes, 16, files);
+        put_u64(bytes, 24, size_bytes);
         match child {
             Some(child) => self.children.put(index, self.len(), child),
             None if old.mode.has_node() || row.mode.has_node() => self.children.clear(index, self.len()),
             None => {}
         }
         self.set_pending(index, pending);
-        self.add_totals(
-            i64::from(row.files) - i64::from(old.files),
-            row.size_bytes.wrapping_sub(old.size_bytes).cast_signed(),
-        );
     }
 
     /// Gives the dirty row `index` its id.
     pub(crate) fn set_id_at(&mut self, index: usize, id: &Id) {
         let at = self.row_at(index);
         self.bytes_mut()[at..at + 32].copy_from_slice(&id.0);
+    }
+
+    /// Where in the bytes the id of row `index` stands.
+    pub(crate) fn place_of_id(&self, index: usize) -> usize {
+        self.row_at(index)
+    }
+
+    /// Makes the rows dirty again whose content is not stored.
+    pub(crate) fn forget_pending_ids(&mut self) {
+        for at in 0..self.pending.len() {
+            let (row, _) = self.pending[at];
+            self.set_id_at(row as usize, &UNSTORED);
+        }
     }
 
     pub(crate) fn set_id(&mut self, id: Id) {
