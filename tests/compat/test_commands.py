@@ -369,10 +369,13 @@ def test_files_and_directories_of_own_commits_have_short_names(pair: Pair) -> No
     pair.git("add", "-A")
     pair.git("commit", "-q", "-m", "new")
     for revision in ("HEAD^{tree}", "HEAD:src", "HEAD:src/new", "HEAD:src/new/file.txt"):
-        name = pair.git("rev-parse", revision).decode().strip()
+        name = real_git(pair.directory, "rev-parse", revision).stdout.decode().strip()
         for argv in (("cat-file", "-t", name[:12]), ("show", name[:10]), ("rev-parse", name[:8])):
             pair.git(*argv)
     pair.git("show", "0123456789")
+    pair.git("show", "")
+    pair.git("log", "")
+    pair.git("diff", "")
     assert not pair.differences, "\n".join(pair.differences)
     assert not pair.unavailable
 

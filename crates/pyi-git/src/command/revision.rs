@@ -384,6 +384,9 @@ impl Call<'_> {
     }
 
     fn is_there(&mut self, path: &[u8]) -> Run<bool> {
+        if path.is_empty() {
+            return Ok(false);
+        }
         if path.starts_with(b":") && path != b":/" {
             return unavailable("a pathspec with magic");
         }
