@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::bytes::{decimal, split_once};
 use crate::oid::{ObjectFormat, Oid, hash_object};
-use crate::zlib::{InflateError, Inflater, deflate, store, stored};
+use crate::zlib::{InflateError, Inflater, STORED_EXTRA_BYTES, deflate, store, stored};
 
 /// Longest possible loose header: `commit`, a space, 20 digits and the NUL.
 const MAX_HEADER: usize = 32;
@@ -100,8 +100,8 @@ impl Object {
     }
 }
 
-/// Loose objects of up to this size are stored as they are: half of the least that a file takes on most disks.
-const STORED_MAX_BYTES: usize = 2048;
+/// Loose objects whose file gets no larger than this are stored as they are: the least that a file takes on most disks.
+const STORED_FILE_MAX_BYTES: usize = 4096;
 
 /// What can be wrong with a loose object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -211,7 +211,7 @@ pub fn decode_loose(file: &[u8], limit: u64) -> Result<Object, ObjectError> {
 #[must_use]
 pub fn encode_loose(kind: ObjectKind, content: &[u8]) -> Vec<u8> {
     let head = header(kind, content.len() as u64);
-    if content.len() <= STORED_MAX_BYTES
+    if head.len() + content.len() + STORED_EXTRA_BYTES <= STORED_FILE_MAX_BYTES
         && let Some(file) = store(&[head.as_bytes(), content])
     {
         return file;

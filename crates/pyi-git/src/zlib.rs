@@ -16,7 +16,7 @@ const ADLER_MODULUS: u32 = 65_521;
 /// A stream that says nothing about how it was made, and its only block, of bytes as they are.
 const STORED_START: [u8; 3] = [0x78, 0x01, 0x01];
 /// What such a stream has beside the bytes: its start, their number twice, their checksum.
-const STORED_EXTRA_BYTES: usize = 11;
+pub(crate) const STORED_EXTRA_BYTES: usize = 11;
 
 /// What can be wrong with a zlib stream of known size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

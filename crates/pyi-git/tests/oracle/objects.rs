@@ -72,6 +72,22 @@ fn loose_objects_read_and_write() {
     }
 }
 
+/// What is stored and not deflated takes one block of a disk all the same; git reads both.
+#[test]
+fn an_object_is_deflated_where_that_saves_a_block() {
+    let repo = Repo::new(ObjectFormat::Sha1);
+    for bytes in [0, 1, 4000, 4074, 4075, 4076, 4096, 9000] {
+        let content = b"line\n".repeat(bytes).split_off(4 * bytes);
+        let file = encode_loose(ObjectKind::Blob, &content);
+        assert!(file.len() <= 4096);
+        assert_eq!(file.len() > content.len(), bytes <= 4075, "{bytes}");
+        let oid = hash_object(ObjectFormat::Sha1, ObjectKind::Blob, &content).to_hex();
+        repo.write(&format!(".git/objects/{}/{}", &oid[..2], &oid[2..]), &file);
+        assert_eq!(repo.line(&["cat-file", "-s", &oid]), bytes.to_string());
+    }
+    repo.git(&["fsck", "--strict"]);
+}
+
 #[test]
 fn malformed_loose_objects_are_named() {
     let good = encode_loose(ObjectKind::Blob, b"some content that is long enough to be cut");

@@ -278,11 +278,11 @@ impl DiskSite<'_> {
             if mode == 0o120_000 {
                 return directory.read_link(name);
             }
-            let mut content = Vec::new();
-            directory
-                .file(name)?
-                .take(CONTENT_MAX_BYTES + 1)
-                .read_to_end(&mut content)?;
+            let file = directory.file(name)?;
+            // Without its size a file of 2 KB is read in eight pieces.
+            let size_bytes = file.metadata()?.len().min(CONTENT_MAX_BYTES);
+            let mut content = Vec::with_capacity(usize::try_from(size_bytes).unwrap_or(0) + 1);
+            file.take(CONTENT_MAX_BYTES + 1).read_to_end(&mut content)?;
             Ok(content)
         })();
         self.place = place;

@@ -292,8 +292,9 @@ fn read_rules(directory: &Dir, kind: Option<FileType>) -> Result<Option<Arc<Patt
     use std::io::Read;
     match kind {
         Some(FileType::File) => {
-            let mut text = Vec::new();
             let file = directory.file(b".gitignore")?;
+            let size_bytes = file.metadata()?.len().min(RULES_MAX_BYTES);
+            let mut text = Vec::with_capacity(usize::try_from(size_bytes).unwrap_or(0) + 1);
             file.take(RULES_MAX_BYTES + 1).read_to_end(&mut text)?;
             // Git warns, and reads nothing of it.
             if text.len() as u64 > RULES_MAX_BYTES {
