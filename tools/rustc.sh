@@ -8,11 +8,11 @@ case " $* " in
 *" --crate-name pyi "*" --crate-type bin "*)
     if [ -f "$(cc -print-file-name=libc.a 2>/dev/null)" ]; then
         set -- "$@" -C target-feature=+crt-static
+        case " $* " in
+        *" -C linker="* | *" -Clinker="*) ;; # someone's own
+        *" opt-level=3 "*) set -- "$@" -C linker-flavor=gcc -C "linker=$(dirname "$0")/link.sh" ;;
+        esac
     fi
-    case " $* " in
-    *" -C linker="* | *" -Clinker="*) ;; # someone's own
-    *" opt-level=3 "*) set -- "$@" -C linker-flavor=gcc -C "linker=$(dirname "$0")/link.sh" ;;
-    esac
     ;;
 esac
 exec "$rustc" "$@"

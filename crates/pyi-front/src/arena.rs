@@ -8,7 +8,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 /// Bytes of the region. Only pages that are touched cost anything.
 const SIZE: usize = 4 << 20;
@@ -24,8 +25,8 @@ struct Region(UnsafeCell<[u8; SIZE]>);
 pub(crate) struct Arena {
     region: Region,
     /// Where the last block ends, bytes from the region's start. It only ever stands where a live block ends or where none follows,
-    /// and moves by compare-and-swap: whoever moves it owns the bytes that it moved over. No order with other memory
-    /// is asked for, because a block passes from thread to thread only by ways that have one.
+    /// and moves by compare-and-swap: whoever moves it owns the bytes that it moved over. What was done to a block before it was given back
+    /// happens before what is done by whoever gets the same bytes next.
     end: AtomicUsize,
 }
 
@@ -62,7 +63,7 @@ impl Arena {
             if end > SIZE {
                 return None;
             }
-            match self.end.compare_exchange_weak(last, end, Relaxed, Relaxed) {
+            match self.end.compare_exchange_weak(last, end, Acquire, Relaxed) {
                 // SAFETY: within the region.
                 Ok(_) => return Some(unsafe { self.start().add(start) }),
                 Err(now) => last = now,
@@ -72,7 +73,7 @@ impl Arena {
 
     /// Moves the end of the last block; false when the block that ends at `from` is not the last one.
     fn move_end(&self, from: usize, to: usize) -> bool {
-        to <= SIZE && self.end.compare_exchange(from, to, Relaxed, Relaxed).is_ok()
+        to <= SIZE && self.end.compare_exchange(from, to, AcqRel, Relaxed).is_ok()
     }
 }
 
