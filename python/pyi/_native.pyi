@@ -67,6 +67,7 @@ def open(
     durability: str = "process",
     store: _Directory | None = None,
     cache_bytes: int = ...,
+    trees_bytes: int | None = None,
     cap_bytes: int | None = None,
 ) -> Repository: ...
 

@@ -513,6 +513,24 @@ def test_many_checkpoints_or_none(ws: pyi.Workspace, repo: pyi.Repository) -> No
     assert free.dirty
 
 
+def test_workspaces_whose_trees_do_not_fit_go_on_as_the_others_do(tmp_path: Path) -> None:
+    found = {}
+    for name, trees_bytes in (("none", 0), ("all", None)):
+        with pyi.open(tmp_path / name, trees_bytes=trees_bytes) as repository:
+            base = repository.workspace()
+            base.write_many({f"{n % 5}/{n % 7}/{n}": b"%d" % n for n in range(300)})
+            base.checkpoint()
+            forks = [base.fork() for _ in range(40)]
+            for turn in range(6):
+                for number, fork in enumerate(forks):
+                    fork.write(f"{turn % 5}/{turn % 7}/{turn}", b"%d %d" % (turn, number))
+                    fork.checkpoint()
+            found[name] = [fork.head.tree for fork in forks]
+            assert bytes(forks[3].read("2/2/2")) == b"2 3"
+    assert found["none"] == found["all"]
+    assert len(set(found["all"])) == 40
+
+
 def test_trim_forgets_only_what_the_store_has(repo: pyi.Repository, ws: pyi.Workspace) -> None:
     forks = [ws.fork() for _ in range(30)]
     for number, fork in enumerate(forks):

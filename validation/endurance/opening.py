@@ -14,4 +14,4 @@ _CACHE_BYTES = 1 << 20
 
 def open_store(store: Path) -> pyi.Repository:
     """Open a store with small caches."""
-    return pyi.open(store, cache_bytes=_CACHE_BYTES)
+    return pyi.open(store, cache_bytes=_CACHE_BYTES, trees_bytes=_CACHE_BYTES // 2)

@@ -6,18 +6,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use pyi_cas::{Batch, BlobCache, Bytes, Id, Kind, ObjectStore};
+use pyi_cas::{Batch, Bytes, Id, Kind, ObjectStore};
 use pyi_tree::diff::Side;
 use pyi_tree::journal::JournalTree;
 use pyi_tree::merge::Contents;
 use pyi_tree::{CheckpointRoot, Loader, Pending, StoreLoader, Tree};
 
+use crate::blobs::Blobs;
 use crate::cap::Cap;
 use crate::durability::{Durability, Scratch};
 use crate::git::GitMap;
 use crate::hold::{LastCollection, LastHeld};
 use crate::lease::Leases;
 use crate::recent::Recent;
+use crate::repository::RepositoryOptions;
 use crate::superposition::{Shelf, Watch};
 use crate::warm::Warm;
 use crate::{Error, Result};
@@ -42,7 +44,7 @@ pub(crate) struct Engine {
     _scratch: Option<Scratch>,
     pub(crate) git_dir: Option<PathBuf>,
     pub(crate) git_map: GitMap,
-    blobs: BlobCache,
+    blobs: Blobs,
     recent: Mutex<Recent>,
     batches: Mutex<Vec<Batch>>,
     pub(crate) warm: Warm,
@@ -69,22 +71,21 @@ impl Engine {
         store: Arc<dyn ObjectStore>,
         path: PathBuf,
         git_dir: Option<PathBuf>,
-        cache_bytes: usize,
-        durability: Durability,
+        options: &RepositoryOptions,
         scratch: Option<Scratch>,
     ) -> Self {
         let git_map = GitMap::new(path.join("gitmap"));
         Engine {
             loader: StoreLoader::new(store),
             path,
-            durability,
+            durability: options.durability,
             _scratch: scratch,
             git_dir,
             git_map,
-            blobs: BlobCache::new(cache_bytes),
-            recent: Mutex::new(Recent::new(cache_bytes / 2)),
+            blobs: Blobs::new(options.cache_bytes),
+            recent: Mutex::new(Recent::new(options.cache_bytes / 2)),
             batches: Mutex::new(Vec::new()),
-            warm: Warm::new(cache_bytes / 2),
+            warm: Warm::new(options.trees_bytes),
             leases: Leases::new(),
             superpositions: Shelf::default(),
             watch: Watch::default(),
@@ -151,7 +152,7 @@ impl Engine {
                 "blob {id} is missing from the store; run `pyi scrub`"
             )));
         };
-        self.blobs.insert(id, content.clone());
+        self.blobs.keep_read(id, content.clone());
         Ok(content)
     }
 
@@ -175,7 +176,7 @@ impl Engine {
     }
 
     pub(crate) fn remember_blob(&self, id: &Id, content: &Bytes) {
-        self.blobs.insert(id, content.clone());
+        self.blobs.keep_written(id, content.clone());
     }
 
     /// The content behind a row.

@@ -6,6 +6,7 @@
 
 mod absorb;
 mod backup;
+mod blobs;
 mod cap;
 mod checkpoint;
 mod closure;
@@ -25,6 +26,7 @@ mod keep;
 mod lease;
 mod live;
 pub mod locate;
+mod machine;
 mod mark;
 mod memory;
 mod over;

@@ -10,7 +10,7 @@ use crate::repository::{Repository, RepositoryOptions};
 use crate::{Error, Result};
 
 impl Repository {
-    /// A repository over an open store, whatever its files are on. Of the options only `durability` and `cache_bytes` count. What the engine
+    /// A repository over an open store, whatever its files are on. Of the options only `durability`, `cache_bytes` and `trees_bytes` count. What the engine
     /// derives (git's names, caches of directories) stands at the store's path on the real file system, if anywhere. O(1).
     ///
     /// # Errors
@@ -22,14 +22,7 @@ impl Repository {
             ));
         }
         let path = store.directory().to_path_buf();
-        let engine = Engine::new(
-            Arc::new(store),
-            path,
-            None,
-            options.cache_bytes,
-            options.durability,
-            None,
-        );
+        let engine = Engine::new(Arc::new(store), path, None, options, None);
         Ok(Repository {
             engine: Arc::new(engine),
         })

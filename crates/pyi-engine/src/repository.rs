@@ -38,6 +38,10 @@ pub struct RepositoryOptions {
     pub durability: Durability,
     /// Memory for contents that were read or written lately, in bytes; half as much again for recent checkpoints.
     pub cache_bytes: usize,
+    /// Memory for the trees of workspaces that made checkpoints, in bytes. Above it, those that made none for the longest time let go
+    /// of theirs and load it again when they go on, which makes their next step two or three times as long. `None`: a 64th of the
+    /// memory that this process may use, but at least 16 MiB and at most 256 MiB.
+    pub trees_bytes: Option<usize>,
 }
 
 impl Default for RepositoryOptions {
@@ -48,6 +52,7 @@ impl Default for RepositoryOptions {
             cap_bytes: None,
             durability: Durability::default(),
             cache_bytes: 32 << 20,
+            trees_bytes: None,
         }
     }
 }
@@ -129,14 +134,7 @@ impl Repository {
         if is_new {
             hide_from_git(&store_dir)?;
         }
-        let engine = Engine::new(
-            Arc::new(store),
-            store_dir,
-            place.git_dir,
-            options.cache_bytes,
-            options.durability,
-            None,
-        );
+        let engine = Engine::new(Arc::new(store), store_dir, place.git_dir, options, None);
         let repository = Repository {
             engine: Arc::new(engine),
         };
@@ -167,8 +165,7 @@ impl Repository {
                 Arc::new(MemoryStore::new()),
                 scratch.path(),
                 git_dir,
-                options.cache_bytes,
-                Durability::Memory,
+                options,
                 Some(scratch),
             )),
         })

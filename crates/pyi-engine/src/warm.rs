@@ -5,7 +5,7 @@
 //! again when they go on.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
@@ -17,10 +17,25 @@ use crate::workspace::Workspace;
 /// So many workspaces that made the latest checkpoints always stay warm.
 const ALWAYS_WARM: usize = 16;
 
+/// What trees may take of the memory that this process may use: so much of it, and within these bounds.
+const MEMORY_SHARE: u64 = 64;
+const BUDGET_MIN_BYTES: usize = 16 << 20;
+const BUDGET_MAX_BYTES: usize = 256 << 20;
+
+fn budget_of_machine() -> usize {
+    let share = crate::machine::memory_bytes().unwrap_or(0) / MEMORY_SHARE;
+    usize::try_from(share).map_or(BUDGET_MAX_BYTES, |share| {
+        share.clamp(BUDGET_MIN_BYTES, BUDGET_MAX_BYTES)
+    })
+}
+
 /// Workspaces in the order of their latest checkpoints.
 pub(crate) struct Warm {
     order: Mutex<Order>,
-    budget_bytes: usize,
+    /// What was asked for.
+    given_bytes: Option<usize>,
+    /// What follows from the machine.
+    found_bytes: OnceLock<usize>,
 }
 
 struct Order {
@@ -33,20 +48,29 @@ struct Order {
 const SWEEP_MIN: usize = 1024;
 
 impl Warm {
-    /// Above `budget_bytes` of nodes made by checkpoints, workspaces cool down.
-    pub(crate) fn new(budget_bytes: usize) -> Self {
+    /// Above `budget_bytes` of nodes made by checkpoints, workspaces cool down; `None`: by the machine's memory.
+    pub(crate) fn new(budget_bytes: Option<usize>) -> Self {
         Warm {
             order: Mutex::new(Order {
                 queue: VecDeque::new(),
                 sweep_at: SWEEP_MIN,
             }),
-            budget_bytes,
+            given_bytes: budget_bytes,
+            found_bytes: OnceLock::new(),
+        }
+    }
+
+    fn is_over(&self, used_bytes: usize) -> bool {
+        match self.given_bytes {
+            Some(budget_bytes) => used_bytes > budget_bytes,
+            // Most processes need not know what the machine has, which takes longer to find out than a step does.
+            None => used_bytes > BUDGET_MIN_BYTES && used_bytes > *self.found_bytes.get_or_init(budget_of_machine),
         }
     }
 
     /// Notes that `workspace` made a checkpoint, and lets others cool down if there is too much in memory. O(1) as a rule.
     pub(crate) fn used(&self, workspace: &Weak<Workspace>) {
-        let over = pyi_tree::sealed_bytes() > self.budget_bytes;
+        let over = self.is_over(pyi_tree::sealed_bytes());
         let mut lock = self.order.lock();
         let Order { queue: order, sweep_at } = &mut *lock;
         if !order.back().is_some_and(|last| last.ptr_eq(workspace)) {
@@ -135,5 +159,21 @@ impl Workspace {
         let held = Arc::new(head.with(snapshot));
         crate::commit::adopt(&mut content, held);
         content.git_directory = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_is_what_was_asked_for_or_follows_from_the_machine() {
+        let given = Warm::new(Some(5));
+        assert!(!given.is_over(5) && given.is_over(6));
+        let found = Warm::new(None);
+        assert!(!found.is_over(BUDGET_MIN_BYTES));
+        assert!(found.found_bytes.get().is_none(), "nobody needed to know");
+        assert!(found.is_over(BUDGET_MAX_BYTES + 1));
+        assert!((BUDGET_MIN_BYTES..=BUDGET_MAX_BYTES).contains(&budget_of_machine()));
     }
 }

@@ -23,7 +23,8 @@ pub(crate) struct Repository {
 
 /// Opens the repository for a work tree, git directory, other directory or store.
 #[pyfunction]
-#[pyo3(signature = (path, *, create = true, durability = "process", store = None, cache_bytes = 32 << 20, cap_bytes = None))]
+#[allow(clippy::too_many_arguments)]
+#[pyo3(signature = (path, *, create = true, durability = "process", store = None, cache_bytes = 32 << 20, trees_bytes = None, cap_bytes = None))]
 pub(crate) fn open(
     py: Python<'_>,
     path: Directory,
@@ -31,6 +32,7 @@ pub(crate) fn open(
     durability: &str,
     store: Option<Directory>,
     cache_bytes: usize,
+    trees_bytes: Option<usize>,
     cap_bytes: Option<u64>,
 ) -> PyResult<Repository> {
     if cap_bytes == Some(0) {
@@ -44,6 +46,7 @@ pub(crate) fn open(
         store: store.map(|store| store.0),
         cap_bytes,
         cache_bytes,
+        trees_bytes,
     };
     let inner = work(py, || EngineRepository::open(&path.0, &options))?;
     Ok(Repository { inner })

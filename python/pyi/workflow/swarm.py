@@ -168,7 +168,8 @@ def swarm(
             gone afterwards: thousands of checkpoints of a load test are nothing to leave in somebody's repository.
         record: Where to write the record; a temporary file, gone afterwards, unless given.
         verify: Let a fresh process compare the store with the record at the end.
-        cache_bytes: The engine's cache, if `repo` is a path. Small, so that what is measured is the agents' memory.
+        cache_bytes: The engine's cache, if `repo` is a path, and half as much for trees. Small, so that what is
+            measured is the agents' memory.
         on_event: Called now and then with a `SwarmEvent`.
 
     Returns:
@@ -199,7 +200,9 @@ def swarm(
             git = GitSource.discover(repo, rev)
             kept = None if place is None else str(place)
             where = place if place is not None else home / "store"
-            repository = stack.enter_context(_native.open(git.path, store=where, cache_bytes=cache_bytes))
+            repository = stack.enter_context(
+                _native.open(git.path, store=where, cache_bytes=cache_bytes, trees_bytes=cache_bytes // 2)
+            )
             workspace = git.import_into(repository)
             tree = BaseTree.from_git(git.path, git.commit)
         stored = int(repository.stats()["bytes_stored"])

@@ -47,6 +47,7 @@ fn open(store: &Path) -> Repository {
     let options = RepositoryOptions {
         store: Some(store.join("store")),
         cache_bytes: 1 << 20,
+        trees_bytes: Some(1 << 19),
         ..RepositoryOptions::default()
     };
     Repository::open(store, &options).unwrap()

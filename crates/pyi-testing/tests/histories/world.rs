@@ -93,6 +93,7 @@ fn open_as(process: Process) -> Checked<(Process, Repository)> {
         .map_err(|error| format!("does not open: {error:?}"))?;
     let options = RepositoryOptions {
         cache_bytes: 1 << 18,
+        trees_bytes: Some(1 << 17),
         ..RepositoryOptions::default()
     };
     Ok((process, Repository::over(store, &options).map_err(told)?))

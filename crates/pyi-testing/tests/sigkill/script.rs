@@ -202,6 +202,7 @@ pub fn open(
     let options = RepositoryOptions {
         durability,
         cache_bytes: 1 << 20,
+        trees_bytes: Some(1 << 19),
         ..RepositoryOptions::default()
     };
     Repository::over(store, &options)
