@@ -46,6 +46,8 @@ pub struct OpenOptions {
     pub ref_log_limit_bytes: u64,
     /// Segments are filled with zeros so far ahead, so that flushes are quick; 0: not at all, until somebody waits for the power class.
     pub write_ahead_bytes: u64,
+    /// A writer that is busy fills the system's cache with pages of its segment in steps of so many bytes (not flushed); 0: not at all.
+    pub page_ahead_bytes: u64,
     /// Seal on a thread beside the commit. Off where a test needs every step in order.
     pub background_seal: bool,
 }
@@ -58,6 +60,7 @@ impl Default for OpenOptions {
             segment_limit_bytes: 64 << 20,
             ref_log_limit_bytes: 4 << 20,
             write_ahead_bytes: 0,
+            page_ahead_bytes: 256 << 10,
             background_seal: true,
         }
     }
@@ -120,7 +123,8 @@ impl FileStore {
         // Who cannot write the control file cannot tell others of a commit, so it only reads.
         let read_only = options.read_only || !control.as_ref().is_some_and(|control| control.is_writable());
         let boot = Boot::look(vfs.as_ref(), directory)?;
-        let shared = Shared::new(Arc::clone(&vfs), segments, format.store, control, boot.tag());
+        let mut shared = Shared::new(Arc::clone(&vfs), segments, format.store, control, boot.tag());
+        shared.page_ahead_bytes = options.page_ahead_bytes;
         shared
             .write_ahead_bytes
             .store(options.write_ahead_bytes, Ordering::Relaxed);

@@ -125,6 +125,8 @@ pub(crate) struct Shared {
     pub(crate) number_floor: AtomicU64,
     /// So far ahead of the end the segments written here are filled with zeros; 0: not at all.
     pub(crate) write_ahead_bytes: AtomicU64,
+    /// Pages that a batch is likely to need are put into the system's cache by so many bytes at once; 0: not at all.
+    pub(crate) page_ahead_bytes: u64,
     /// Contents that deltas were read against lately.
     pub(crate) bases: BlobCache,
 }
@@ -144,6 +146,7 @@ impl Shared {
             boot_tag,
             number_floor: AtomicU64::new(0),
             write_ahead_bytes: AtomicU64::new(0),
+            page_ahead_bytes: 0,
             vfs,
             directory,
             store,

@@ -24,6 +24,10 @@ pub(crate) struct Writer {
     end: u64,
     /// Up to here the file is filled with zeros that are durable.
     ahead: u64,
+    /// Up to here there are pages in the system's cache.
+    cached: u64,
+    /// Where this writer began.
+    begin: u64,
     /// Records before it.
     records: u64,
     /// Slot in the control file; `None` if there was none left.
@@ -237,6 +241,8 @@ impl Writer {
             file,
             end,
             ahead: end,
+            cached: end,
+            begin: end,
             records,
             slot,
             generation: shared.vfs.process_generation(),
@@ -258,8 +264,9 @@ impl Writer {
         let bytes = batch.finish(self.end);
         let size = bytes.len() as u64;
         self.fill_ahead(shared, size);
+        self.fill_cache(shared, size);
         if let Err(error) = write_all(self.file.as_ref(), bytes, self.end) {
-            self.ahead = self.end;
+            (self.ahead, self.cached) = (self.end, self.end);
             // The next batch goes to the same place. Torn bytes behind it must not be taken for records, so they are cut;
             // where that fails, or where readers know no bound (no slot) and may have read them already, the segment
             // is left as it is: what is whole in it stays valid for whoever adopts it.
@@ -342,10 +349,26 @@ impl Writer {
         }
     }
 
+    /// Lets the system's cache have the next pages before they are written to, many in one call: a batch that had to get a page or two by
+    /// itself took two or three times as long. Only for writers that have written as much already, so that a store that sees a change now
+    /// and then stays small. Zeros, not flushed; where it fails (the disk is full) the batch tells.
+    fn fill_cache(&mut self, shared: &Shared, size: u64) {
+        let step = shared.page_ahead_bytes;
+        let (from, need) = (self.cached.max(self.ahead).max(self.end), self.end + size);
+        // Without a slot nothing tells readers where the records end.
+        if need <= from || need < self.begin + step || size >= step || self.slot.is_none() {
+            return;
+        }
+        let to = need.next_multiple_of(step);
+        if write_all(self.file.as_ref(), &vec![0u8; (to - from) as usize], from).is_ok() {
+            self.cached = to;
+        }
+    }
+
     /// Cuts off what was filled ahead. Best effort: zeros behind the last record say nothing.
     fn cut_ahead(&mut self) {
-        if self.ahead > self.end && self.file.set_len(self.end).is_ok() {
-            self.ahead = self.end;
+        if self.ahead.max(self.cached) > self.end && self.file.set_len(self.end).is_ok() {
+            (self.ahead, self.cached) = (self.end, self.end);
         }
     }
 

@@ -8,7 +8,7 @@ use pyi_cas::{Id, IdTable};
 use crate::engine::Snapshot;
 
 /// One that is to go waits for so many others: taking cold memory apart goes better in one go, and most checkpoints need not wait for it.
-const GONE_AT_ONCE: usize = 32;
+const GONE_AT_ONCE: usize = 128;
 
 /// Recent checkpoints by id: first in, first out, with a second chance for those that were used; bounded by the bytes that each of them
 /// added.

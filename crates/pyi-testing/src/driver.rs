@@ -54,6 +54,7 @@ impl Driver {
             segment_limit_bytes: 4_000,
             ref_log_limit_bytes: 700,
             write_ahead_bytes: 0,
+            page_ahead_bytes: 512,
             background_seal: false,
         }
     }

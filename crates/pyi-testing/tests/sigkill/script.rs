@@ -188,6 +188,7 @@ pub fn limits() -> OpenOptions {
         segment_limit_bytes: 6_000,
         ref_log_limit_bytes: 1_500,
         write_ahead_bytes: 0,
+        page_ahead_bytes: 1_000,
         background_seal: false,
     }
 }
