@@ -1,4 +1,4 @@
-"""Agents that each change one file of 1 KB and checkpoint: as fast as they can, or each step when it is due.
+"""Agents that each change one of eight files of 1 KB and checkpoint: as fast as they can, or each step when it is due.
 
 `python -m validation.crowd STORE FILES AGENTS SEED` is a crowd in a process of its own: it says `ready`, then reads
 orders as JSON lines. It says when it is prepared for one, is told when to begin, and answers with what came of it.
@@ -30,6 +30,8 @@ __all__ = ["Crowd", "Order", "Team", "Took"]
 _SPIN_NS = 150_000
 # What is not done so long after the end of a load was too much for it.
 _GRACE_NS = 1_000_000_000
+# Files that an agent edits, in turns. Of 191 recorded runs of agents nine in ten edited no more, half of them two.
+_OWN_FILES = 8
 _PATIENCE_SECONDS = 120
 # Time for all to hear when to begin, and to start their threads.
 _SOONEST_SECONDS = 0.05
@@ -116,7 +118,9 @@ class _Worker:
         head = b"%s %d\n" % (self._mark, number)
         start = number * 7919 % (len(self._pool) - workloads.EDIT_BYTES)
         data = head + self._pool[start : start + workloads.EDIT_BYTES - len(head)]
-        return number % len(self.agents), self._paths[number % len(self._paths)], data
+        turn, agent = divmod(number, len(self.agents))
+        path = self._paths[(agent * _OWN_FILES + turn % _OWN_FILES) % len(self._paths)]
+        return agent, path, data
 
     def save(self, count: int) -> None:
         """Let the next so many agents write, and save them: one by itself, more of them by one call."""

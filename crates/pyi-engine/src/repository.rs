@@ -39,8 +39,8 @@ pub struct RepositoryOptions {
     /// Memory for contents that were read or written lately, in bytes; half as much again for recent checkpoints.
     pub cache_bytes: usize,
     /// Memory for the trees of workspaces that made checkpoints, in bytes. Above it, those that made none for the longest time let go
-    /// of theirs and load it again when they go on, which makes their next step two or three times as long. `None`: a 64th of the
-    /// memory that this process may use, but at least 16 MiB and at most 256 MiB.
+    /// of theirs and load it again when they go on, which makes their next step two or three times as long. `None`: a 32nd of the
+    /// memory that this process may use, but at least 16 MiB and at most 512 MiB.
     pub trees_bytes: Option<usize>,
 }
 

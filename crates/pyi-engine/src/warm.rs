@@ -18,9 +18,9 @@ use crate::workspace::Workspace;
 const ALWAYS_WARM: usize = 16;
 
 /// What trees may take of the memory that this process may use: so much of it, and within these bounds.
-const MEMORY_SHARE: u64 = 64;
+const MEMORY_SHARE: u64 = 32;
 const BUDGET_MIN_BYTES: usize = 16 << 20;
-const BUDGET_MAX_BYTES: usize = 256 << 20;
+const BUDGET_MAX_BYTES: usize = 512 << 20;
 
 fn budget_of_machine() -> usize {
     let share = crate::machine::memory_bytes().unwrap_or(0) / MEMORY_SHARE;

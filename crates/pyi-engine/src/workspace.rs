@@ -293,12 +293,17 @@ impl Workspace {
         read(&self.engine, &self.files()?, path)
     }
 
-    /// As [`Workspace::read`], but only if it takes no look at the store: `None` if something of it is not in memory.
+    /// As [`Workspace::read`], but only if it takes no look at the store and no waiting: `None` if something of it is not in memory, or
+    /// somebody is at the workspace.
     ///
     /// # Errors
     /// As [`Workspace::read`].
     pub fn read_from_memory(&self, path: &[u8]) -> Result<Option<Bytes>> {
-        read_from_memory(&self.engine, &self.files()?, path)
+        self.engine.open()?;
+        match self.content.try_lock() {
+            Some(content) => read_from_memory(&self.engine, &content.files, path),
+            None => Ok(None),
+        }
     }
 
     /// The repository that this workspace belongs to.

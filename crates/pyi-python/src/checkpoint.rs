@@ -78,7 +78,7 @@ impl Checkpoint {
     }
 
     /// Goes through everything below `directory` but the directories themselves.
-    #[pyo3(signature = (directory = PathArg(Vec::new())))]
+    #[pyo3(signature = (directory = PathArg::default()))]
     fn walk(&self, py: Python<'_>, directory: PathArg) -> PyResult<Walk> {
         let walk = work(py, || self.inner.walk(&directory.0))?;
         Ok(Walk::new(walk, self.inner.repository()))

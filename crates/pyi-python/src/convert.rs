@@ -1,5 +1,6 @@
 //! Between Python's objects and the engine's: paths, data, values, ids.
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -23,18 +24,22 @@ const COPY_MAX_BYTES: usize = 16 << 10;
 /// Data above this is taken in with the GIL released.
 pub(crate) const SMALL_BYTES: usize = 16 << 10;
 
-/// A path: `str` (surrogateescape) or `bytes`.
-pub(crate) struct PathArg(pub(crate) Vec<u8>);
+/// A path: `str` (surrogateescape) or `bytes`; as a rule the memory of the object that was given.
+#[derive(Default)]
+pub(crate) struct PathArg<'a>(pub(crate) Cow<'a, [u8]>);
 
-impl<'a, 'py> FromPyObject<'a, 'py> for PathArg {
+impl<'a, 'py> FromPyObject<'a, 'py> for PathArg<'a> {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         if let Ok(text) = object.cast::<PyString>() {
-            return Ok(PathArg(encode(&text)?));
+            return match object.extract::<&'a str>() {
+                Ok(text) => Ok(PathArg(Cow::Borrowed(text.as_bytes()))),
+                Err(_) => Ok(PathArg(Cow::Owned(encode(&text)?))),
+            };
         }
-        if let Ok(bytes) = object.cast::<PyBytes>() {
-            return Ok(PathArg(bytes.as_bytes().to_vec()));
+        if let Ok(bytes) = object.extract::<&'a [u8]>() {
+            return Ok(PathArg(Cow::Borrowed(bytes)));
         }
         Err(PyTypeError::new_err(format!(
             "a path is str or bytes, not {}",
@@ -43,11 +48,19 @@ impl<'a, 'py> FromPyObject<'a, 'py> for PathArg {
     }
 }
 
-/// The bytes of a `str`, lone surrogates as the bytes they stand for.
-fn encode(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
-    if let Ok(text) = text.to_str() {
-        return Ok(text.as_bytes().to_vec());
+/// As [`PathArg`], with memory of its own.
+pub(crate) struct PathBytes(pub(crate) Vec<u8>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for PathBytes {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        PathArg::extract(object).map(|path| PathBytes(path.0.into_owned()))
     }
+}
+
+/// The bytes of a `str` with lone surrogates, which become the bytes they stand for.
+fn encode(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
     // SAFETY: `text` is a live str object and both strings are NUL-terminated; a new reference or null comes back.
     let encoded = unsafe {
         Bound::from_owned_ptr_or_err(

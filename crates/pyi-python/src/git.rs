@@ -4,7 +4,7 @@ use pyi_engine::git::{ENVIRONMENT, Environment, Outcome};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::convert::PathArg;
+use crate::convert::PathBytes;
 
 /// What a git command answered.
 #[pyclass(frozen, module = "pyi._native")]
@@ -43,7 +43,7 @@ pub(crate) fn environment(py: Python<'_>, given: Option<Bound<'_, PyAny>>) -> Py
     let mut environment = Environment::new();
     if let Some(given) = given {
         for pair in given.call_method0("items")?.try_iter()? {
-            let (name, value): (PathArg, PathArg) = pair?.extract()?;
+            let (name, value): (PathBytes, PathBytes) = pair?.extract()?;
             environment.insert(name.0, value.0);
         }
         return Ok(environment);
@@ -51,7 +51,7 @@ pub(crate) fn environment(py: Python<'_>, given: Option<Bound<'_, PyAny>>) -> Py
     let process = py.import("os")?.getattr("environ")?;
     for name in ENVIRONMENT {
         let value = process.call_method1("get", (name,))?;
-        if let Some(value) = value.extract::<Option<PathArg>>()? {
+        if let Some(value) = value.extract::<Option<PathBytes>>()? {
             environment.insert(name.as_bytes().to_vec(), value.0);
         }
     }

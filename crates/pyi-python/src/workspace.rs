@@ -9,7 +9,8 @@ use pyo3::types::{PyDict, PyEllipsis, PyString};
 
 use crate::checkpoint::{Checkpoint, Log, Walk};
 use crate::convert::{
-    Count, Data, Directory, PathArg, SMALL_BYTES, Text, checkpoint_id, content, text, value_from, version, window,
+    Count, Data, Directory, PathArg, PathBytes, SMALL_BYTES, Text, checkpoint_id, content, text, value_from, version,
+    window,
 };
 use crate::entry::{Change, Entry, MergeConflict, MergeResult};
 use crate::errors::{invalid, short, work};
@@ -76,7 +77,7 @@ impl Workspace {
     fn git(
         &self,
         py: Python<'_>,
-        argv: Vec<PathArg>,
+        argv: Vec<PathBytes>,
         input: Option<Data>,
         env: Option<Bound<'_, PyAny>>,
     ) -> PyResult<GitResult> {
@@ -156,11 +157,7 @@ impl Workspace {
         offset: Count,
         size: Option<Count>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let known = match self.inner.is_busy() {
-            true => None,
-            false => short(self.inner.read_from_memory(&path.0))?,
-        };
-        let found = match known {
+        let found = match short(self.inner.read_from_memory(&path.0))? {
             Some(found) => found,
             None => work(py, || self.inner.read(&path.0))?,
         };
@@ -171,7 +168,7 @@ impl Workspace {
     fn read_many<'py>(&self, py: Python<'py>, paths: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let paths = paths
             .try_iter()?
-            .map(|path| path?.extract::<PathArg>())
+            .map(|path| path?.extract::<PathBytes>())
             .collect::<PyResult<Vec<_>>>()?;
         let found = work(py, || {
             paths
@@ -201,7 +198,7 @@ impl Workspace {
     fn write_many(&self, py: Python<'_>, files: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut parsed: Vec<(Vec<u8>, Data)> = Vec::new();
         for pair in files.call_method0("items")?.try_iter()? {
-            let (path, data): (PathArg, Data) = pair?.extract()?;
+            let (path, data): (PathBytes, Data) = pair?.extract()?;
             parsed.push((path.0, data));
         }
         work(py, || {
@@ -219,7 +216,7 @@ impl Workspace {
 
     /// Makes a symlink; nothing may stand at `path`.
     fn symlink(&self, py: Python<'_>, path: PathArg, target: PathArg) -> PyResult<()> {
-        work(py, || self.inner.symlink(&path.0, Bytes::from(target.0)))
+        work(py, || self.inner.symlink(&path.0, Bytes::from(target.0.into_owned())))
     }
 
     /// Takes away a file, or a directory with all that is below it.
@@ -245,7 +242,7 @@ impl Workspace {
     }
 
     /// The entries of a directory, sorted.
-    #[pyo3(signature = (directory = PathArg(Vec::new())))]
+    #[pyo3(signature = (directory = PathArg::default()))]
     fn list(&self, py: Python<'_>, directory: PathArg) -> PyResult<Vec<Entry>> {
         let entries = work(py, || self.inner.list(&directory.0))?;
         let repository = self.inner.repository();
@@ -256,7 +253,7 @@ impl Workspace {
     }
 
     /// Goes through everything below `directory` but the directories themselves.
-    #[pyo3(signature = (directory = PathArg(Vec::new())))]
+    #[pyo3(signature = (directory = PathArg::default()))]
     fn walk(&self, py: Python<'_>, directory: PathArg) -> PyResult<Walk> {
         let walk = work(py, || self.inner.walk(&directory.0))?;
         Ok(Walk::new(walk, self.inner.repository()))
