@@ -248,6 +248,64 @@ fn a_forked_child_takes_a_segment_of_its_own() {
     assert!(open(directory.path()).stats().unwrap().damage.is_empty());
 }
 
+/// A child gives the writer up that it inherited, and who gives up a writer cuts off what was filled ahead; but the segment is the parent's, who has
+/// written more since.
+#[test]
+fn a_forked_child_cuts_nothing_off_its_parents_segment() {
+    for (write_ahead_bytes, page_ahead_bytes) in [(0, 4_000), (4_000, 0)] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open_with(
+            directory.path(),
+            pyi_cas::OpenOptions {
+                segment_limit_bytes: 1 << 20,
+                write_ahead_bytes,
+                page_ahead_bytes,
+                ..options()
+            },
+        );
+        let length = || {
+            let names = files(&directory.path().join("segments"), "seg");
+            std::fs::metadata(&names[0]).unwrap().len()
+        };
+        let mut ids: Vec<_> = (0..20).map(|i| put(&store, &content(i, 1000))).collect();
+        let filled = length();
+        let mut pipe = [0; 2];
+        // SAFETY: `pipe` has room for two descriptors.
+        assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
+        // SAFETY: the child only reads from the pipe and uses the store, which takes no lock that another thread of this test could hold, and
+        // leaves with `_exit`.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let works = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let mut byte = 0_u8;
+                // SAFETY: reads one byte into one byte.
+                assert_eq!(unsafe { libc::read(pipe[0], (&raw mut byte).cast(), 1) }, 1);
+                put(&store, b"the child's");
+                store.close().unwrap();
+            }));
+            // SAFETY: ends the child without running the parent's destructors.
+            unsafe { libc::_exit(i32::from(works.is_err())) };
+        }
+        ids.extend((20..22).map(|i| put(&store, &content(i, 1000))));
+        let mut status = 0;
+        // SAFETY: writes one byte of one, waits for the child that was just forked, and closes what this test opened.
+        unsafe {
+            assert_eq!(libc::write(pipe[1], [1_u8].as_ptr().cast(), 1), 1);
+            assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
+            libc::close(pipe[0]);
+            libc::close(pipe[1]);
+        }
+        assert_eq!(status, 0);
+        let fresh = open(directory.path());
+        for (i, id) in ids.iter().enumerate() {
+            assert!(fresh.get(Kind::Blob, id).unwrap().is_some(), "{i} {page_ahead_bytes}");
+        }
+        assert!(fresh.stats().unwrap().damage.is_empty());
+        store.close().unwrap();
+        assert!(length() < filled, "it was filled ahead");
+    }
+}
+
 #[test]
 fn a_forked_child_does_not_hold_the_lock_of_a_dead_parent() {
     let directory = tempfile::tempdir().unwrap();
