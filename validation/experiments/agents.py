@@ -104,7 +104,7 @@ class _Burst:
 @contextmanager
 def _team(lab: Lab, tree: Tree, agents: int, way: _Way) -> Iterator[tuple[Team, Path]]:
     """Give a fresh store and the agents on it: every window finds the same, and gigabytes are gone after each."""
-    # A writer waits for the disk while there is much on its way there; what the window before wrote is not this one's.
+    # What the window before wrote, and the disk has not taken yet, is not this one's load.
     os.sync()
     with lab.directory("agents") as place:
         with pyi.open(place, durability=workloads.DURABILITY) as repository:

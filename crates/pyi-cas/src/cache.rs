@@ -50,6 +50,11 @@ impl BlobCache {
         self.budget
     }
 
+    /// Whether a content of this size is kept at all. O(1).
+    pub fn takes(&self, size_bytes: usize) -> bool {
+        size_bytes <= self.budget / 8 && size_bytes + ENTRY_BYTES <= self.budget
+    }
+
     /// Bytes in use, including what entries cost beside their contents. O(1).
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
@@ -73,7 +78,7 @@ impl BlobCache {
     /// Keeps an object's content (checked against its id by the caller), making room for it. O(1) amortized.
     pub fn insert(&self, id: &Id, content: Bytes) {
         let cost = content.len() + ENTRY_BYTES;
-        if content.len() > self.budget / 8 || cost > self.budget {
+        if !self.takes(content.len()) {
             return;
         }
         let home = self.shard(id);

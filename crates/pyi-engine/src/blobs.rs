@@ -4,11 +4,9 @@ use pyi_cas::{BlobCache, Bytes, Id};
 
 /// What the contents that were written have of the whole budget.
 const WRITTEN_SHARE: usize = 8;
-/// A cache refuses what is larger than such a share of its budget.
-const LARGEST_SHARE: usize = 8;
 
-/// Two caches, as most contents that are written are not read again: in one that is as large as those which are would be, each would be
-/// long out of the processor's caches when its memory is used for the next one. What is read moves to the large one.
+/// Two caches, so that what is only written pushes out nothing that is read, and its memory is still in the processor's caches when the next
+/// content gets it. What is read moves to the large one.
 pub(crate) struct Blobs {
     read: BlobCache,
     written: BlobCache,
@@ -40,8 +38,8 @@ impl Blobs {
 
     /// Keeps what went to the store. O(1) amortized.
     pub(crate) fn keep_written(&self, id: &Id, content: Bytes) {
-        let is_large = content.len() > self.written.budget() / LARGEST_SHARE;
-        let cache = if is_large { &self.read } else { &self.written };
+        let takes = self.written.takes(content.len());
+        let cache = if takes { &self.written } else { &self.read };
         cache.insert(id, content);
     }
 

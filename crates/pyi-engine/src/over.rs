@@ -10,8 +10,8 @@ use crate::repository::{Repository, RepositoryOptions};
 use crate::{Error, Result};
 
 impl Repository {
-    /// A repository over an open store, whatever its files are on. Of the options only `durability`, `cache_bytes` and `trees_bytes` count. What the engine
-    /// derives (git's names, caches of directories) stands at the store's path on the real file system, if anywhere. O(1).
+    /// A repository over an open store, whatever its files are on. Of the options only `durability`, `cache_bytes` and
+    /// `trees_bytes` count. What the engine derives (git's names, caches of directories) stands at the store's path on the real file system, if anywhere. O(1).
     ///
     /// # Errors
     /// `InvalidArgument` for [`Durability::Memory`]: the store is on a disk.

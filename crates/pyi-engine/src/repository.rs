@@ -36,10 +36,11 @@ pub struct RepositoryOptions {
     pub cap_bytes: Option<u64>,
     /// What an acknowledged change survives. [`Durability::Memory`]: nothing is read or written where the store would be.
     pub durability: Durability,
-    /// Memory for contents that were read or written lately, in bytes; half as much again for recent checkpoints.
+    /// Memory for contents that were read or written lately, in bytes, an eighth of it for what was only written; half as much again for
+    /// recent checkpoints.
     pub cache_bytes: usize,
     /// Memory for the trees of workspaces that made checkpoints, in bytes. Above it, those that made none for the longest time let go
-    /// of theirs and load it again when they go on, which makes their next step two or three times as long. `None`: a 32nd of the
+    /// of theirs and load it again when they go on, which makes that step nearly twice as long. `None`: a 32nd of the
     /// memory that this process may use, but at least 16 MiB and at most 512 MiB.
     pub trees_bytes: Option<usize>,
 }
