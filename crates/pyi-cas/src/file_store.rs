@@ -400,7 +400,11 @@ impl ObjectStore for FileStore {
         let writer = self.ready(&mut guard, batch.size_bytes() as u64)?;
         match writer.append(&self.shared, batch) {
             Ok(committed) => {
+                let order = writer.order();
                 drop(guard);
+                if let Some(order) = order {
+                    order.fill();
+                }
                 batch.clear();
                 Ok(committed)
             }

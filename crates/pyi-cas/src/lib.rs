@@ -61,6 +61,7 @@ mod merged_index;
 mod numbered;
 mod os;
 mod output;
+mod pages;
 mod peers;
 mod prefix;
 mod reading;
@@ -83,6 +84,7 @@ mod store;
 mod survey;
 mod twin;
 mod vfs;
+mod window;
 mod writer;
 
 pub use batch::Batch;
@@ -112,4 +114,4 @@ pub use splice::Splice;
 pub use store::{
     Committed, Guard, ObjectStore, RangeChange, RefOutcome, RefRange, RefStore, RefTransaction, StoreStats,
 };
-pub use vfs::{Mapped, OpenMode, SharedWords, Vfs, VfsFile};
+pub use vfs::{Mapped, OpenMode, SharedWords, Vfs, VfsFile, Window};

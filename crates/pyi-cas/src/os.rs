@@ -14,7 +14,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use memmap2::{Mmap, MmapOptions, MmapRaw};
 
 use crate::fork;
-use crate::vfs::{Mapped, OpenMode, SharedWords, Vfs, VfsFile};
+use crate::vfs::{Mapped, OpenMode, SharedWords, Vfs, VfsFile, Window};
+use crate::window::OsWindow;
 
 /// The operating system's files.
 #[derive(Clone, Copy, Default, Debug)]
@@ -235,6 +236,11 @@ impl VfsFile for OsFile {
         // SAFETY: sealed indexes are replaced by rename and never changed in place, so the bytes stay as they are.
         let map = unsafe { MmapOptions::new().map(self.ours()?)? };
         Ok(Arc::new(MappedFile(map)))
+    }
+
+    fn window(&self, from: u64, to: u64) -> Option<Box<dyn Window>> {
+        let window = OsWindow::of(self.ours().ok()?, from, to)?;
+        Some(Box::new(window))
     }
 
     fn map_shared(&self, length: usize) -> io::Result<Arc<dyn SharedWords>> {

@@ -82,6 +82,12 @@ pub trait VfsFile: Send + Sync + fmt::Debug {
     fn is_locked(&self) -> io::Result<bool>;
     /// Maps the whole file to read. The file is not changed in place while it is mapped.
     fn map_readonly(&self) -> io::Result<Arc<dyn Mapped>>;
+    /// Maps the pages from that of `from` up to `to`, all of which have just been written, to be written to further without a call. Only the caller
+    /// writes there, and it lets go of the window before the file is cut. `None` where that cannot be done, or not without danger.
+    fn window(&self, from: u64, to: u64) -> Option<Box<dyn Window>> {
+        let _ = (from, to);
+        None
+    }
     /// Maps the first `length` bytes as words that all processes share; stores need a handle that can write.
     fn map_shared(&self, length: usize) -> io::Result<Arc<dyn SharedWords>>;
 }
@@ -90,6 +96,13 @@ pub trait VfsFile: Send + Sync + fmt::Debug {
 pub trait Mapped: Send + Sync {
     /// The bytes.
     fn bytes(&self) -> &[u8];
+}
+
+/// A part of a file that is written to without a call.
+pub trait Window: Send + Sync {
+    /// Puts bytes at an offset of the file, all of them, as [`VfsFile::write_at`] does; 0 where they have to be written by a call, as they lie
+    /// outside or the window is too old. O(bytes).
+    fn put(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
 }
 
 /// Words of a mapped file, shared with other processes.

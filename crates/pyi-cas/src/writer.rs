@@ -8,11 +8,12 @@ use std::sync::atomic::Ordering;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::fork;
+use crate::pages::{Order, Pages};
 use crate::record::SEGMENT_MAX_BYTES;
 use crate::segment::{HeaderState, SEGMENT_HEADER_BYTES, check_header, encode_header, scan};
 use crate::shared::{Segment, Shared};
 use crate::store::Committed;
-use crate::vfs::{OpenMode, VfsFile, write_all, write_whole};
+use crate::vfs::{OpenMode, VfsFile, Window, write_all, write_whole};
 use crate::{index, recent::Location};
 
 /// The segment that this store appends to.
@@ -26,6 +27,12 @@ pub(crate) struct Writer {
     ahead: u64,
     /// Up to here there are pages in the system's cache.
     cached: u64,
+    /// Those pages.
+    window: Option<Box<dyn Window>>,
+    /// Where further ones come from.
+    pages: Arc<Pages>,
+    /// Somebody was asked for them.
+    ordered: bool,
     /// Where this writer began.
     begin: u64,
     /// Records before it.
@@ -238,10 +245,13 @@ impl Writer {
         segment.marks.raise_committed(end);
         Writer {
             segment,
+            pages: Pages::new(Arc::clone(&file), shared.page_ahead_bytes, end),
             file,
             end,
             ahead: end,
             cached: end,
+            window: None,
+            ordered: false,
             begin: end,
             records,
             slot,
@@ -264,12 +274,14 @@ impl Writer {
         let bytes = batch.finish(self.end);
         let size = bytes.len() as u64;
         self.fill_ahead(shared, size);
-        self.fill_cache(shared, size);
-        if let Err(error) = write_all(self.file.as_ref(), bytes, self.end) {
-            (self.ahead, self.cached) = (self.end, self.end);
+        self.ready_pages(size);
+        let put = self.window.as_ref().map_or(Ok(0), |window| window.put(bytes, self.end));
+        let written = put.and_then(|put| write_all(self.file.as_ref(), &bytes[put..], self.end + put as u64));
+        if let Err(error) = written {
             // The next batch goes to the same place. Torn bytes behind it must not be taken for records, so they are cut;
             // where that fails, or where readers know no bound (no slot) and may have read them already, the segment
             // is left as it is: what is whole in it stays valid for whoever adopts it.
+            self.forget_pages();
             let keep = self.slot.is_some() && self.file.set_len(self.end).is_ok();
             return Err(Failure {
                 error: Error::storage("write", shared.segment_path(self.segment.number), error),
@@ -307,6 +319,7 @@ impl Writer {
 
     /// Appends so many records that were finished for this place. On an error the writer must not be used any more. One write.
     pub(crate) fn append_raw(&mut self, shared: &Shared, bytes: &[u8], records: u64) -> Result<()> {
+        self.pages.lock().claim(self.end + bytes.len() as u64);
         write_all(self.file.as_ref(), bytes, self.end)
             .map_err(|error| Error::storage("write", shared.segment_path(self.segment.number), error))?;
         self.committed(shared, bytes.len() as u64, records);
@@ -331,6 +344,7 @@ impl Writer {
         if step == 0 || need <= self.ahead {
             return;
         }
+        let mut filled = self.pages.lock();
         // A young segment may stay small.
         let step = step.min(from.next_power_of_two()).max(WRITE_AHEAD_MIN_BYTES);
         let to = need + step;
@@ -343,38 +357,64 @@ impl Writer {
             }
             at += part.len() as u64;
         }
+        filled.claim(to);
         match self.file.sync_data() {
             Ok(()) => self.ahead = to,
             Err(_) => shared.note_failed(&self.segment),
         }
     }
 
-    /// Lets the system's cache have the next pages before they are written to, many in one call: a batch that had to get a page or two by
-    /// itself took two or three times as long. Only for writers that have written as much already, so that a store that sees a change now
-    /// and then stays small. Zeros, not flushed; where it fails (the disk is full) the batch tells.
-    fn fill_cache(&mut self, shared: &Shared, size: u64) {
-        let step = shared.page_ahead_bytes;
-        let (from, need) = (self.cached.max(self.ahead).max(self.end), self.end + size);
-        // Without a slot nothing tells readers where the records end.
-        if need <= from || need < self.begin + step || size >= step || self.slot.is_none() {
+    /// Sees that the next batch finds pages, or that nobody fills the place where it goes. Only writers that have written as much already get
+    /// pages, so that a store that sees a change now and then stays small.
+    fn ready_pages(&mut self, size: u64) {
+        let (step, need) = (self.pages.step(), self.end + size);
+        if need <= self.cached.max(self.ahead) {
             return;
         }
-        let to = need.next_multiple_of(step);
-        if write_all(self.file.as_ref(), &vec![0u8; (to - from) as usize], from).is_ok() {
-            self.cached = to;
+        let mut filled = self.pages.lock();
+        self.window = None;
+        // Without a slot nothing tells readers where the records end.
+        let busy = need >= self.begin + step && size < step.min(SMALL_BATCH_BYTES) && self.slot.is_some();
+        let pages = if busy {
+            self.pages.take(&mut filled, self.end, need)
+        } else {
+            None
+        };
+        match pages {
+            Some((to, window)) => (self.cached, self.window, self.ordered) = (to, window, false),
+            None => filled.claim(need),
         }
     }
 
+    /// Pages that whoever appended should fill once it has let go of the writer, so that those who come next need not wait.
+    pub(crate) fn order(&mut self) -> Option<Order> {
+        let left = self.cached.checked_sub(self.end)?;
+        if self.ordered || left > self.pages.step() / 2 || self.window.is_none() {
+            return None;
+        }
+        self.ordered = true;
+        Some(self.pages.order(self.end, self.cached))
+    }
+
+    /// What was filled ahead is no longer counted on.
+    fn forget_pages(&mut self) {
+        self.window = None;
+        (self.ahead, self.cached) = (self.end, self.end);
+        self.pages.lock().cut(self.end);
+    }
+
     /// Cuts off what was filled ahead. Best effort: zeros behind the last record say nothing.
-    fn cut_ahead(&mut self) {
-        if self.ahead.max(self.cached) > self.end && self.file.set_len(self.end).is_ok() {
-            (self.ahead, self.cached) = (self.end, self.end);
+    fn end_pages(&mut self) {
+        let filled_to = self.pages.lock().end();
+        if filled_to > self.end {
+            self.forget_pages();
+            let _ = self.file.set_len(self.end);
         }
     }
 
     /// Gives the segment back, so that others see it as any other writer's; it can be adopted again.
     pub(crate) fn release(mut self) {
-        self.cut_ahead();
+        self.end_pages();
         let mut tail = self.segment.tail.lock();
         tail.own = false;
         tail.scanned = tail.scanned.max(self.end);
@@ -392,6 +432,8 @@ impl Writer {
     }
 }
 
+/// Pages are filled ahead for smaller batches than this: a large one is better written once, not twice.
+const SMALL_BATCH_BYTES: u64 = 32 << 10;
 /// The least that a segment is filled ahead.
 const WRITE_AHEAD_MIN_BYTES: u64 = 256 << 10;
 /// A segment with so many records is full, however small they are: until it is sealed, every process that has the store open keeps

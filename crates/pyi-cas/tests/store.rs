@@ -455,6 +455,46 @@ fn a_zeroed_control_file_is_only_a_lost_hint() {
     }
 }
 
+/// Pages behind the end of a segment are filled with zeros by one thread while others append.
+#[test]
+fn zeros_that_are_filled_ahead_go_over_no_record() {
+    for (segment_limit_bytes, write_ahead_bytes) in [(1 << 20, 0), (60_000, 0), (300_000, 20_000)] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open_with(
+            directory.path(),
+            OpenOptions {
+                segment_limit_bytes,
+                write_ahead_bytes,
+                page_ahead_bytes: 3_000,
+                ..options()
+            },
+        );
+        let ids = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..6)
+                .map(|thread| {
+                    let store = &store;
+                    scope.spawn(move || {
+                        let size = |i: usize| if i % 50 == 7 { 9_000 } else { i * 13 % 700 };
+                        let name = |i: usize| thread * 1_000 + i;
+                        let all = (0..400).map(|i| (name(i), size(i), put(store, &content(name(i), size(i)))));
+                        all.collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        store.close().unwrap();
+        let store = open(directory.path());
+        for (i, size, id) in ids {
+            assert_eq!(store.get(Kind::Blob, &id).unwrap().unwrap(), content(i, size), "{i}");
+        }
+        assert!(store.stats().unwrap().damage.is_empty());
+    }
+}
+
 #[test]
 fn threads_of_several_stores_never_miss_what_is_committed() {
     let directory = tempfile::tempdir().unwrap();

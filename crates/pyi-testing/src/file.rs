@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pyi_cas::{Mapped, OpenMode, SharedWords, VfsFile};
+use pyi_cas::{Mapped, OpenMode, SharedWords, VfsFile, Window};
 
 use crate::disk::Inner;
 use crate::fault::{Fault, Operation};
@@ -173,6 +173,17 @@ impl VfsFile for File {
         })
     }
 
+    fn window(&self, from: u64, to: u64) -> Option<Box<dyn Window>> {
+        let file = File {
+            process: self.process.clone(),
+            path: self.path.clone(),
+            handle: self.process.disk.with(Inner::new_handle),
+            append_end: AtomicU64::new(0),
+            ..*self
+        };
+        Some(Box::new(Pages { file, from, to }))
+    }
+
     fn map_shared(&self, length: usize) -> io::Result<Arc<dyn SharedWords>> {
         self.call(Operation::MapShared, |inner, _| {
             let view = inner.state.file(self.node)?.map_shared(length);
@@ -185,6 +196,27 @@ impl VfsFile for File {
 impl Drop for File {
     fn drop(&mut self) {
         self.process.disk.with(|inner| inner.unlock(self.node, self.handle));
+    }
+}
+
+/// Pages that are mapped to be written to. A handle of its own, as a mapping outlives the descriptor.
+struct Pages {
+    file: File,
+    from: u64,
+    to: u64,
+}
+
+impl Window for Pages {
+    fn put(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let end = offset + bytes.len() as u64;
+        if offset < self.from || end > self.to {
+            return Ok(0);
+        }
+        self.file.call(Operation::Write, |inner, fault| {
+            let length = inner.state.file(self.file.node)?.len() as u64;
+            assert!(end <= length, "SIGBUS: {end} in a mapped file of {length} bytes");
+            self.file.put(inner, fault, bytes, Some(offset))
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use pyi_cas::{Mapped, OpenMode, OsFs, SharedWords, Vfs, VfsFile};
+use pyi_cas::{Mapped, OpenMode, OsFs, SharedWords, Vfs, VfsFile, Window};
 
 use crate::fault::Operation;
 
@@ -254,7 +254,31 @@ impl VfsFile for MortalFile {
         self.call(Operation::MapReadonly, |file| file.map_readonly())
     }
 
+    fn window(&self, from: u64, to: u64) -> Option<Box<dyn Window>> {
+        let window = self.file.window(from, to)?;
+        Some(Box::new(MortalWindow {
+            window,
+            path: self.path.clone(),
+            life: Arc::clone(&self.life),
+        }))
+    }
+
     fn map_shared(&self, length: usize) -> io::Result<Arc<dyn SharedWords>> {
         self.call(Operation::MapShared, |file| file.map_shared(length))
+    }
+}
+
+/// A part of a file that is written to without a call, which counts as one.
+struct MortalWindow {
+    window: Box<dyn Window>,
+    path: PathBuf,
+    life: Arc<Life>,
+}
+
+impl Window for MortalWindow {
+    fn put(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let half = || drop(self.window.put(&bytes[..bytes.len() / 2], offset));
+        let whole = || self.window.put(bytes, offset);
+        self.life.call(Operation::Write, &self.path, whole, half)
     }
 }
