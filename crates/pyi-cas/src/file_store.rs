@@ -24,6 +24,7 @@ use crate::id::{Id, to_hex};
 use crate::kind::Kind;
 use crate::merge::merge_if_due;
 use crate::prefix::HexPrefix;
+use crate::retired::Retired;
 use crate::segment::Damage;
 use crate::session::{Pin, Section, Sessions};
 use crate::shared::Shared;
@@ -31,7 +32,7 @@ use crate::sparing::{Collector, Found};
 use crate::store::{Committed, ObjectStore, RefStore, StoreStats};
 use crate::survey;
 use crate::vfs::Vfs;
-use crate::writer::{Retired, Writer};
+use crate::writer::Writer;
 
 /// How a store is opened.
 #[derive(Clone, Debug)]

@@ -72,6 +72,7 @@ mod ref_history;
 mod reflog;
 mod refstate;
 mod restore;
+mod retired;
 mod rewrite;
 mod scrub;
 mod sealed;
@@ -84,7 +85,7 @@ mod store;
 mod survey;
 mod twin;
 mod vfs;
-mod window;
+mod write_map;
 mod writer;
 
 pub use batch::Batch;
@@ -114,4 +115,4 @@ pub use splice::Splice;
 pub use store::{
     Committed, Guard, ObjectStore, RangeChange, RefOutcome, RefRange, RefStore, RefTransaction, StoreStats,
 };
-pub use vfs::{Mapped, OpenMode, SharedWords, Vfs, VfsFile, Window};
+pub use vfs::{Mapped, OpenMode, SharedWords, Vfs, VfsFile, WriteMap};

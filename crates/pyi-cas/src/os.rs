@@ -14,8 +14,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use memmap2::{Mmap, MmapOptions, MmapRaw};
 
 use crate::fork;
-use crate::vfs::{Mapped, OpenMode, SharedWords, Vfs, VfsFile, Window};
-use crate::window::OsWindow;
+use crate::vfs::{Mapped, OpenMode, SharedWords, Vfs, VfsFile, WriteMap};
+use crate::write_map::OsWriteMap;
 
 /// The operating system's files.
 #[derive(Clone, Copy, Default, Debug)]
@@ -238,9 +238,9 @@ impl VfsFile for OsFile {
         Ok(Arc::new(MappedFile(map)))
     }
 
-    fn window(&self, from: u64, to: u64) -> Option<Box<dyn Window>> {
-        let window = OsWindow::of(self.ours().ok()?, from, to)?;
-        Some(Box::new(window))
+    fn map_pages(&self, from: u64, to: u64) -> Option<Box<dyn WriteMap>> {
+        let map = OsWriteMap::of(self.ours().ok()?, from, to)?;
+        Some(Box::new(map))
     }
 
     fn map_shared(&self, length: usize) -> io::Result<Arc<dyn SharedWords>> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::vfs::{VfsFile, Window, write_all};
+use crate::vfs::{VfsFile, WriteMap, write_all};
 
 /// The pages of one segment.
 pub(crate) struct Pages {
@@ -23,7 +23,7 @@ pub(crate) struct Filled {
     /// Up to here; what begins there is nobody's.
     to: u64,
     /// The pages up to there, if nobody took them.
-    window: Option<Box<dyn Window>>,
+    map: Option<Box<dyn WriteMap>>,
     /// Nothing is filled any more.
     over: bool,
 }
@@ -44,7 +44,7 @@ impl Pages {
             step,
             filled: Mutex::new(Filled {
                 to: end,
-                window: None,
+                map: None,
                 over: false,
             }),
         })
@@ -70,20 +70,20 @@ impl Pages {
 
     /// The pages for what goes from `end` to `need`, and where they end: those that were filled meanwhile, or else new ones. `None` where the disk
     /// is full; what is written next says so.
-    pub(crate) fn take(&self, filled: &mut Filled, end: u64, need: u64) -> Option<(u64, Option<Box<dyn Window>>)> {
+    pub(crate) fn take(&self, filled: &mut Filled, end: u64, need: u64) -> Option<(u64, Option<Box<dyn WriteMap>>)> {
         if filled.to < need && !self.fill(filled, end, need.next_multiple_of(self.step)) {
             return None;
         }
-        Some((filled.to, filled.window.take()))
+        Some((filled.to, filled.map.take()))
     }
 
     fn fill(&self, filled: &mut Filled, end: u64, to: u64) -> bool {
         let zeros = vec![0u8; (to - filled.to) as usize];
-        filled.window = None;
+        filled.map = None;
         let done = write_all(self.file.as_ref(), &zeros, filled.to).is_ok();
         if done {
             filled.to = to;
-            filled.window = self.file.window(end, to);
+            filled.map = self.file.map_pages(end, to);
         }
         done
     }
@@ -94,20 +94,20 @@ impl Filled {
     pub(crate) fn claim(&mut self, to: u64) {
         if to > self.to {
             self.to = to;
-            self.window = None;
+            self.map = None;
         }
     }
 
     /// What was filled behind that is about to be cut off, or is written over.
     pub(crate) fn cut(&mut self, to: u64) {
         self.to = to;
-        self.window = None;
+        self.map = None;
     }
 
     /// The segment is somebody else's from now on. Returns up to where it was filled.
     pub(crate) fn end(&mut self) -> u64 {
         self.over = true;
-        self.window = None;
+        self.map = None;
         self.to
     }
 }

@@ -83,8 +83,8 @@ pub trait VfsFile: Send + Sync + fmt::Debug {
     /// Maps the whole file to read. The file is not changed in place while it is mapped.
     fn map_readonly(&self) -> io::Result<Arc<dyn Mapped>>;
     /// Maps the pages from that of `from` up to `to`, all of which have just been written, to be written to further without a call. Only the caller
-    /// writes there, and it lets go of the window before the file is cut. `None` where that cannot be done, or not without danger.
-    fn window(&self, from: u64, to: u64) -> Option<Box<dyn Window>> {
+    /// writes there, and it lets go of the mapping before the file is cut. `None` where that cannot be done, or not without danger.
+    fn map_pages(&self, from: u64, to: u64) -> Option<Box<dyn WriteMap>> {
         let _ = (from, to);
         None
     }
@@ -99,9 +99,9 @@ pub trait Mapped: Send + Sync {
 }
 
 /// A part of a file that is written to without a call.
-pub trait Window: Send + Sync {
+pub trait WriteMap: Send + Sync {
     /// Puts bytes at an offset of the file, all of them, as [`VfsFile::write_at`] does; 0 where they have to be written by a call, as they lie
-    /// outside or the window is too old. O(bytes).
+    /// outside or the mapping is too old. O(bytes).
     fn put(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
 }
 

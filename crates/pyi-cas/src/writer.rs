@@ -7,14 +7,14 @@ use std::sync::atomic::Ordering;
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::fork;
 use crate::pages::{Order, Pages};
+use crate::recent::Location;
 use crate::record::SEGMENT_MAX_BYTES;
+use crate::retired::Retired;
 use crate::segment::{HeaderState, SEGMENT_HEADER_BYTES, check_header, encode_header, scan};
 use crate::shared::{Segment, Shared};
 use crate::store::Committed;
-use crate::vfs::{OpenMode, VfsFile, Window, write_all, write_whole};
-use crate::{index, recent::Location};
+use crate::vfs::{OpenMode, VfsFile, WriteMap, write_all};
 
 /// The segment that this store appends to.
 pub(crate) struct Writer {
@@ -28,7 +28,7 @@ pub(crate) struct Writer {
     /// Up to here there are pages in the system's cache.
     cached: u64,
     /// Those pages.
-    window: Option<Box<dyn Window>>,
+    map: Option<Box<dyn WriteMap>>,
     /// Where further ones come from.
     pages: Arc<Pages>,
     /// Somebody was asked for them.
@@ -41,12 +41,6 @@ pub(crate) struct Writer {
     slot: Option<usize>,
     /// Process generation in which the lock was taken.
     pub(crate) generation: u64,
-}
-
-/// A segment that nobody appends to any more, with its lock.
-pub(crate) struct Retired {
-    pub(crate) number: u64,
-    pub(crate) file: Arc<dyn VfsFile>,
 }
 
 impl Writer {
@@ -250,7 +244,7 @@ impl Writer {
             end,
             ahead: end,
             cached: end,
-            window: None,
+            map: None,
             ordered: false,
             begin: end,
             records,
@@ -275,7 +269,7 @@ impl Writer {
         let size = bytes.len() as u64;
         self.fill_ahead(shared, size);
         self.ready_pages(size);
-        let put = self.window.as_ref().map_or(Ok(0), |window| window.put(bytes, self.end));
+        let put = self.map.as_ref().map_or(Ok(0), |map| map.put(bytes, self.end));
         let written = put.and_then(|put| write_all(self.file.as_ref(), &bytes[put..], self.end + put as u64));
         if let Err(error) = written {
             // The next batch goes to the same place. Torn bytes behind it must not be taken for records, so they are cut;
@@ -372,7 +366,7 @@ impl Writer {
             return;
         }
         let mut filled = self.pages.lock();
-        self.window = None;
+        self.map = None;
         // Without a slot nothing tells readers where the records end.
         let busy = need >= self.begin + step && size < step.min(SMALL_BATCH_BYTES) && self.slot.is_some();
         let pages = if busy {
@@ -381,7 +375,7 @@ impl Writer {
             None
         };
         match pages {
-            Some((to, window)) => (self.cached, self.window, self.ordered) = (to, window, false),
+            Some((to, map)) => (self.cached, self.map, self.ordered) = (to, map, false),
             None => filled.claim(need),
         }
     }
@@ -389,7 +383,7 @@ impl Writer {
     /// Pages that whoever appended should fill once it has let go of the writer, so that those who come next need not wait.
     pub(crate) fn order(&mut self) -> Option<Order> {
         let left = self.cached.checked_sub(self.end)?;
-        if self.ordered || left > self.pages.step() / 2 || self.window.is_none() {
+        if self.ordered || left > self.pages.step() / 2 || self.map.is_none() {
             return None;
         }
         self.ordered = true;
@@ -398,7 +392,7 @@ impl Writer {
 
     /// What was filled ahead is no longer counted on.
     fn forget_pages(&mut self) {
-        self.window = None;
+        self.map = None;
         (self.ahead, self.cached) = (self.end, self.end);
         self.pages.lock().cut(self.end);
     }
@@ -474,67 +468,4 @@ enum Adoption {
     Left,
     /// Somebody else's.
     None,
-}
-
-impl Retired {
-    /// Removes unfinished indexes of sealers that died; the lock says that none of them lives. Best effort.
-    fn remove_debris(&self, shared: &Shared) {
-        let unfinished = format!("{:016x}.tmp-", self.number);
-        for name in shared.vfs.list(&shared.directory).unwrap_or_default() {
-            if name.starts_with(&unfinished) {
-                let _ = shared.vfs.remove(&shared.directory.join(name));
-            }
-        }
-    }
-
-    /// Writes the sorted index. The segment and its name are flushed first: who sees an index takes the segment for durable. If it fails the
-    /// segment stays unsealed and somebody else seals it. O(bytes), a few flushes.
-    pub(crate) fn seal(self, shared: &Shared) -> Result<()> {
-        let path = shared.segment_path(self.number);
-        let failed = |operation| move |error| Error::storage(operation, shared.segment_path(self.number), error);
-        // A fork need not wait for the flushes below, so no lock is taken there: it could be held in the child for ever.
-        let segment = {
-            let _gate = fork::enter_unless(&shared.awaits_sealing);
-            shared.segment_numbered(self.number)
-        };
-        let header = check_header(
-            self.file.as_ref(),
-            self.number,
-            &shared.store,
-            &path.display().to_string(),
-        )?;
-        let result = scan(self.file.as_ref(), SEGMENT_HEADER_BYTES, u64::MAX).map_err(failed("read"))?;
-        if segment.as_ref().is_some_and(|segment| shared.is_failed(segment)) {
-            return Ok(());
-        }
-        let damaged = result.gaps.len() as u64 + u64::from(header == HeaderState::Damaged);
-        if damaged == 0 && self.file.len().map_err(failed("read"))? > result.end {
-            // What a writer left that died in its write, or filled ahead.
-            self.file.set_len(result.end).map_err(failed("cut the torn tail of"))?;
-        }
-        if let Err(error) = self.file.sync_data() {
-            if let Some(segment) = &segment {
-                shared.note_failed(segment);
-            }
-            return Err(failed("flush")(error));
-        }
-        shared.flush_name(segment.as_deref())?;
-        let index_path = shared.index_path(self.number);
-        let bytes = index::encode_index(self.number, &result, damaged);
-        self.remove_debris(shared);
-        write_whole(shared.vfs.as_ref(), &index_path, &bytes, true)
-            .map_err(|error| Error::storage("write", &index_path, error))?;
-        let _gate = fork::enter_unless(&shared.awaits_sealing);
-        if let Some(segment) = shared.adopt_into_table(self.number)? {
-            for (offset, length) in &result.gaps {
-                shared.report_damage(self.number, *offset, *length);
-            }
-            shared.map_index(&segment)?;
-        }
-        if let Some(control) = &shared.control {
-            control.free_segment(self.number);
-        }
-        shared.announce_segments();
-        Ok(())
-    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pyi_cas::{Mapped, OpenMode, SharedWords, VfsFile, Window};
+use pyi_cas::{Mapped, OpenMode, SharedWords, VfsFile, WriteMap};
 
 use crate::disk::Inner;
 use crate::fault::{Fault, Operation};
@@ -173,7 +173,7 @@ impl VfsFile for File {
         })
     }
 
-    fn window(&self, from: u64, to: u64) -> Option<Box<dyn Window>> {
+    fn map_pages(&self, from: u64, to: u64) -> Option<Box<dyn WriteMap>> {
         let file = File {
             process: self.process.clone(),
             path: self.path.clone(),
@@ -206,7 +206,7 @@ struct Pages {
     to: u64,
 }
 
-impl Window for Pages {
+impl WriteMap for Pages {
     fn put(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let end = offset + bytes.len() as u64;
         if offset < self.from || end > self.to {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use pyi_cas::{Mapped, OpenMode, OsFs, SharedWords, Vfs, VfsFile, Window};
+use pyi_cas::{Mapped, OpenMode, OsFs, SharedWords, Vfs, VfsFile, WriteMap};
 
 use crate::fault::Operation;
 
@@ -254,10 +254,10 @@ impl VfsFile for MortalFile {
         self.call(Operation::MapReadonly, |file| file.map_readonly())
     }
 
-    fn window(&self, from: u64, to: u64) -> Option<Box<dyn Window>> {
-        let window = self.file.window(from, to)?;
-        Some(Box::new(MortalWindow {
-            window,
+    fn map_pages(&self, from: u64, to: u64) -> Option<Box<dyn WriteMap>> {
+        let map = self.file.map_pages(from, to)?;
+        Some(Box::new(MortalMap {
+            map,
             path: self.path.clone(),
             life: Arc::clone(&self.life),
         }))
@@ -269,16 +269,16 @@ impl VfsFile for MortalFile {
 }
 
 /// A part of a file that is written to without a call, which counts as one.
-struct MortalWindow {
-    window: Box<dyn Window>,
+struct MortalMap {
+    map: Box<dyn WriteMap>,
     path: PathBuf,
     life: Arc<Life>,
 }
 
-impl Window for MortalWindow {
+impl WriteMap for MortalMap {
     fn put(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let half = || drop(self.window.put(&bytes[..bytes.len() / 2], offset));
-        let whole = || self.window.put(bytes, offset);
+        let half = || drop(self.map.put(&bytes[..bytes.len() / 2], offset));
+        let whole = || self.map.put(bytes, offset);
         self.life.call(Operation::Write, &self.path, whole, half)
     }
 }

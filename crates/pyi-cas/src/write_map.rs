@@ -3,7 +3,7 @@
 //!
 //! A page in the system's cache survives the death of the process however it was written to, and a flush of the file takes it along
 //! (mmap(2), `MAP_SHARED`; fsync(2)). What a call would say as an error, though (the disk is full, the file system has gone read-only), a
-//! mapping says with a signal that ends the process. So a window covers only what was just written by a call, on file systems where a page
+//! mapping says with a signal that ends the process. So a mapping covers only what was just written by a call, on file systems where a page
 //! that is dirty needs nothing more; its pages are asked for by a call that answers; and it is trusted for a second, while the system writes
 //! dirty pages back after thirty. Whatever else comes is written by a call.
 
@@ -15,13 +15,13 @@ use std::time::Duration;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use crate::fork;
-use crate::vfs::Window;
+use crate::vfs::WriteMap;
 
-/// How long a window is used.
+/// How long a mapping is used.
 const TRUSTED: Duration = Duration::from_secs(1);
 
 /// Mapped pages of a file of the system's.
-pub(crate) struct OsWindow {
+pub(crate) struct OsWriteMap {
     map: MmapRaw,
     /// Where in the file they begin.
     begin: u64,
@@ -31,9 +31,9 @@ pub(crate) struct OsWindow {
     generation: u64,
 }
 
-impl OsWindow {
+impl OsWriteMap {
     /// The pages from the one of `from` up to `to`, which is within the file. `None` where the file system or the system cannot do it.
-    pub(crate) fn of(file: &File, from: u64, to: u64) -> Option<OsWindow> {
+    pub(crate) fn of(file: &File, from: u64, to: u64) -> Option<OsWriteMap> {
         if !is_trusted(file) {
             return None;
         }
@@ -44,7 +44,7 @@ impl OsWindow {
             .map_raw(file)
             .ok()?;
         map.advise(Advice::PopulateWrite).ok()?;
-        Some(OsWindow {
+        Some(OsWriteMap {
             map,
             begin,
             trusted_until: now() + TRUSTED,
@@ -53,7 +53,7 @@ impl OsWindow {
     }
 }
 
-impl Window for OsWindow {
+impl WriteMap for OsWriteMap {
     fn put(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let at = offset.checked_sub(self.begin).and_then(|at| usize::try_from(at).ok());
         let Some(at) = at.filter(|at| at.checked_add(bytes.len()).is_some_and(|end| end <= self.map.len())) else {
@@ -64,7 +64,7 @@ impl Window for OsWindow {
         }
         // SAFETY: the bytes fit in behind `at`, which is a multiple of 8 (checked above) from the begin of a page; the mapping lives as long as
         // `self` and was made to be written to. Nobody has a reference into it: the pages are only read through the file. That the file is not
-        // cut meanwhile is what `VfsFile::window` asks for.
+        // cut meanwhile is what `VfsFile::map_pages` asks for.
         unsafe { copy_forward(bytes, self.map.as_mut_ptr().add(at)) };
         Ok(bytes.len())
     }
@@ -107,7 +107,7 @@ fn page_bytes() -> Option<u64> {
 /// The time since the system started, to some milliseconds: read in a tenth of the time that the exact one takes.
 fn now() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` outlives the call. It cannot fail with this clock; if it did, no window would ever grow old.
+    // SAFETY: `time` outlives the call. It cannot fail with this clock; if it did, no mapping would ever grow old.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, std::ptr::from_mut(&mut time)) };
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
@@ -120,35 +120,35 @@ mod tests {
 
     use super::*;
 
-    /// A file of zeros where tests of this crate put theirs, and a window on its last pages; `None` on file systems that get none.
-    fn file(from: u64) -> (File, Option<OsWindow>) {
+    /// A file of zeros where tests of this crate put theirs, and a mapping of its last pages; `None` on file systems that get none.
+    fn file(from: u64) -> (File, Option<OsWriteMap>) {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&[0; 20_000], 0).unwrap();
-        let window = OsWindow::of(&file, from, 20_000);
-        assert_eq!(window.is_some(), is_trusted(&file));
-        (file, window)
+        let map = OsWriteMap::of(&file, from, 20_000);
+        assert_eq!(map.is_some(), is_trusted(&file));
+        (file, map)
     }
 
     #[test]
-    fn what_is_put_into_a_window_stands_in_the_file() {
-        let (file, Some(window)) = file(9_000) else { return };
+    fn what_is_put_into_a_mapping_stands_in_the_file() {
+        let (file, Some(map)) = file(9_000) else { return };
         let mut expected = vec![0; 20_000];
         for (offset, length) in [(9_000, 3), (9_008, 5_000), (19_992, 8), (8_192, 808), (14_008, 17)] {
             let bytes = vec![length as u8 | 1; length];
-            assert_eq!(window.put(&bytes, offset as u64).unwrap(), length);
+            assert_eq!(map.put(&bytes, offset as u64).unwrap(), length);
             expected[offset..offset + length].copy_from_slice(&bytes);
         }
-        drop(window);
+        drop(map);
         let mut read = vec![0; 20_000];
         file.read_exact_at(&mut read, 0).unwrap();
         assert!(read == expected);
     }
 
     #[test]
-    fn nothing_is_put_beside_a_window() {
-        let (file, Some(window)) = file(9_000) else { return };
+    fn nothing_is_put_beside_a_mapping() {
+        let (file, Some(map)) = file(9_000) else { return };
         for offset in [0, 8_184, 9_001, 20_000 - 2, 20_000, 1 << 40, u64::MAX] {
-            assert_eq!(window.put(b"abc", offset).unwrap(), 0, "{offset}");
+            assert_eq!(map.put(b"abc", offset).unwrap(), 0, "{offset}");
         }
         let mut read = vec![1; 20_001];
         assert_eq!(file.read_at(&mut read, 0).unwrap(), 20_000);
@@ -156,13 +156,13 @@ mod tests {
     }
 
     #[test]
-    fn an_old_window_is_not_used() {
-        let (_file, Some(mut window)) = file(0) else { return };
-        window.trusted_until = now().checked_sub(Duration::from_secs(1)).unwrap();
-        assert_eq!(window.put(b"abc", 0).unwrap(), 0);
-        window.trusted_until = now() + TRUSTED;
-        assert_eq!(window.put(b"abc", 0).unwrap(), 3);
-        window.generation += 1;
-        assert_eq!(window.put(b"abc", 0).unwrap(), 0, "another process");
+    fn an_old_mapping_is_not_used() {
+        let (_file, Some(mut map)) = file(0) else { return };
+        map.trusted_until = now().checked_sub(Duration::from_secs(1)).unwrap();
+        assert_eq!(map.put(b"abc", 0).unwrap(), 0);
+        map.trusted_until = now() + TRUSTED;
+        assert_eq!(map.put(b"abc", 0).unwrap(), 3);
+        map.generation += 1;
+        assert_eq!(map.put(b"abc", 0).unwrap(), 0, "another process");
     }
 }
