@@ -568,9 +568,10 @@ def test_another_store(project: Path, tmp_path: Path) -> None:
 
 def test_an_agent_may_use_its_workspace_by_name(project: Path) -> None:
     """`PYI_WORKSPACE` invites it: what the agent checkpointed itself stays in the history, and the race goes on."""
-    agent = 'echo "$PYI_CANDIDATE" > mine && pyi capture "$PYI_WORKSPACE" . -m own && echo more >> mine'
+    agent = 'echo "$PYI_CANDIDATE" > mine && pyi capture "$PYI_WORKSPACE" . -m own 2> said && echo more >> mine'
     result = pyi.race(project, agent, 2, test="test $PYI_CANDIDATE = 1", keep=True)
     assert result.winner == 1
+    assert git(project, "show", f"{result.branch}:said") == ""
     assert git(project, "show", f"{result.branch}:mine") == "1\nmore\n"
     with pyi.open(project) as repo:
         messages = [checkpoint.message for checkpoint in repo.workspace(at=result.candidates[1].checkpoint).log()]

@@ -2,8 +2,9 @@
 
 use pyi_cas::{BlobCache, Bytes, Id};
 
-/// What the contents that were written have of the whole budget.
+/// What the contents that were only written have: an eighth of the budget, and no more than a core's own cache has room for beside its work.
 const WRITTEN_SHARE: usize = 8;
+const WRITTEN_MAX_BYTES: usize = 512 << 10;
 
 /// Two caches, so that what is only written pushes out nothing that is read, and its memory is still in the processor's caches when the next
 /// content gets it. What is read moves to the large one.
@@ -14,7 +15,7 @@ pub(crate) struct Blobs {
 
 impl Blobs {
     pub(crate) fn new(budget_bytes: usize) -> Blobs {
-        let written_bytes = budget_bytes / WRITTEN_SHARE;
+        let written_bytes = (budget_bytes / WRITTEN_SHARE).min(WRITTEN_MAX_BYTES);
         Blobs {
             read: BlobCache::new(budget_bytes - written_bytes),
             written: BlobCache::new(written_bytes),

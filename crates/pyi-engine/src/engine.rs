@@ -236,12 +236,14 @@ impl Engine {
             root,
         });
         let cost = snapshot.files.root().memory_bytes() + SNAPSHOT_BYTES;
-        self.remember(snapshot.clone(), cost);
+        let gone = self.recent.lock().insert_missed(snapshot.clone(), cost);
+        drop(gone);
         Ok(snapshot)
     }
 
+    /// Keeps a checkpoint that was just made, as long as there is room. O(1) amortized.
     pub(crate) fn remember(&self, snapshot: Arc<Snapshot>, cost_bytes: usize) {
-        let gone = self.recent.lock().insert(snapshot, cost_bytes);
+        let gone = self.recent.lock().insert_made(snapshot, cost_bytes);
         // Taking nodes apart that nobody looked at for long takes a while: not while others wait for the lock.
         drop(gone);
     }

@@ -36,8 +36,8 @@ pub struct RepositoryOptions {
     pub cap_bytes: Option<u64>,
     /// What an acknowledged change survives. [`Durability::Memory`]: nothing is read or written where the store would be.
     pub durability: Durability,
-    /// Memory for contents that were read or written lately, in bytes, an eighth of it for what was only written; half as much again for
-    /// recent checkpoints.
+    /// Memory for contents that were read or written lately, in bytes, up to 512 KiB of it for what was only written; half as much again for
+    /// recent checkpoints, as a rule 1 MiB of it for those that were only made.
     pub cache_bytes: usize,
     /// Memory for the trees of workspaces that made checkpoints, in bytes. Above it, those that made none for the longest time let go
     /// of theirs and load it again when they go on, which makes that step nearly twice as long. `None`: a 32nd of the
