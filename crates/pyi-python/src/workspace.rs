@@ -282,11 +282,11 @@ impl Workspace {
 
     /// A copy of the present content, uncheckpointed changes included; with a name, one that other processes can open.
     #[pyo3(signature = (name = None))]
-    fn fork(&self, py: Python<'_>, name: Option<&str>) -> PyResult<Workspace> {
+    fn fork(&self, py: Python<'_>, name: Option<Text>) -> PyResult<Workspace> {
         let inner = match name {
             None if !self.inner.is_busy() && !self.inner.has_touched() => short(self.inner.fork())?,
             None => work(py, || self.inner.fork())?,
-            Some(name) => work(py, || self.inner.fork_named(name))?,
+            Some(name) => work(py, || self.inner.fork_named(&name.0))?,
         };
         Ok(Workspace { inner })
     }
@@ -359,13 +359,13 @@ impl Workspace {
     /// Moves a branch to the head by compare-and-swap. By default it must be where this workspace came from; with None it must
     /// not exist.
     #[pyo3(signature = (branch, *, expect = Expected::Default), text_signature = "(self, branch, *, expect=...)")]
-    fn publish(&self, py: Python<'_>, branch: &str, expect: Expected<'_>) -> PyResult<()> {
+    fn publish(&self, py: Python<'_>, branch: Text, expect: Expected<'_>) -> PyResult<()> {
         let expect = match expect {
             Expected::Default => Expect::Origin,
             Expected::Absent => Expect::Absent,
             Expected::Is(checkpoint) => Expect::Is(checkpoint_id(&checkpoint, &self.inner.repository())?),
         };
-        work(py, || self.inner.publish(branch, expect))
+        work(py, || self.inner.publish(&branch.0, expect))
     }
 
     /// Writes the present content into a directory (absent or empty), with a private git directory that borrows the source's objects.

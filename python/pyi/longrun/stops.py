@@ -8,7 +8,24 @@ from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-__all__ = ["Stops"]
+from pyi.errors import InvalidArgument
+
+__all__ = ["Stops", "catchable"]
+
+
+def catchable(numbers: Sequence[int]) -> tuple[int, ...]:
+    """Return the signals, all of which a program can catch: a loop that took over half of them would keep those.
+
+    Raises:
+        InvalidArgument: One is no signal, or one of those that nobody can catch.
+    """
+    found = tuple(numbers)
+    for number in found:
+        if not isinstance(number, int):
+            raise TypeError(f"stop_signals: signals such as signal.SIGTERM, not {type(number).__name__}")
+        if number not in signal.valid_signals() or number in {signal.SIGKILL, signal.SIGSTOP}:
+            raise InvalidArgument(f"stop_signals: {number!r} is no signal that can be caught; leave it out")
+    return found
 
 
 class Stops:
