@@ -486,10 +486,24 @@ def test_a_base_of_another_store_is_refused(repo: pyi.Repository, tmp_path: Path
     with pyi.open(tmp_path / "elsewhere") as other:
         base = other.workspace()
         base.checkpoint()
+        with pytest.raises(pyi.NotFound):
+            pyi.session(repo, "it", base=base)
+        base.write("theirs", "x")
         with pytest.raises(pyi.InvalidArgument, match="another repository"):
             pyi.session(repo, "it", base=base)
         assert other.workspaces() == []
         assert repo.workspaces() == []
+
+
+def test_a_base_that_was_opened_through_another_object(repo: pyi.Repository, tmp_path: Path) -> None:
+    with pyi.open(tmp_path / "store") as same:
+        base = same.workspace()
+        base.write("a", "x")
+        base.checkpoint()
+        with pyi.session(repo, "it", base=base) as session:
+            assert session.workspace.exists("a")
+    with pyi.session(repo, "it") as session:
+        assert list(session.steps(range(2))) == [0, 1]
 
 
 def test_names_that_are_none(repo: pyi.Repository) -> None:

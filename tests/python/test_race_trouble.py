@@ -400,3 +400,61 @@ def test_a_hangup_is_an_interruption(project: Path, tmp_path: Path, scratch_spac
     assert process.returncode == 128 + signal.SIGHUP
     assert errors.splitlines()[-1] == "error: interrupted; `pyi race --resume` goes on"
     assert list(scratch_space.glob("pyi-*")) == []
+
+
+# What functions do
+
+
+@pytest.mark.parametrize("timeout", [None, 60.0])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_function_that_exits_is_a_result_of_its_candidate(
+    tmp_path: Path, is_async: bool, timeout: float | None
+) -> None:
+    """`sys.exit` in a plain function ended the whole race; in a coroutine it ended the event loop, and the race waited
+    for ever."""
+
+    def plain(ws: pyi.Workspace) -> None:
+        if ws.name is not None and ws.name.endswith("/0"):
+            sys.exit(3)
+        ws.write("done", "x")
+
+    async def coroutine(ws: pyi.Workspace) -> None:
+        plain(ws)
+
+    with pyi.open(tmp_path / "store") as repo:
+        ws = repo.workspace()
+        ws.checkpoint()
+        ws.publish("main")
+        agent = coroutine if is_async else plain
+        result = pyi.race(repo, agent, 3, test=lambda ws: ws.exists("done"), onto="won", timeout=timeout)
+        assert [one.status for one in result.candidates] == [Status.ERROR, Status.PASSED, Status.PASSED]
+        assert "SystemExit(3)" in result.candidates[0].tail
+        report = pyi.swarm(repo, [coroutine if is_async else plain, lambda _: sys.exit(4)])
+        assert report.agents == 2
+        assert list(report.failures) == [1]
+        assert "SystemExit(4)" in report.failures[1]
+
+
+def test_a_generator_function_is_no_agent(tmp_path: Path) -> None:
+    """A call of it runs nothing, and every candidate passed."""
+
+    def agent(ws: pyi.Workspace) -> Any:
+        ws.write("done", "x")
+        yield
+
+    with pyi.open(tmp_path / "store") as repo:
+        ws = repo.workspace()
+        ws.checkpoint()
+        ws.publish("main")
+        result = pyi.race(repo, agent, 2, onto="won")
+        assert not result
+        assert [one.status for one in result.candidates] == [Status.ERROR, Status.ERROR]
+        assert "yield" in result.candidates[0].tail
+
+
+def test_a_swarm_of_what_cannot_be_called(tmp_path: Path) -> None:
+    """A command was taken for a list of agents, one for each of its letters, and the report said that all was right."""
+    with pyi.open(tmp_path / "store") as repo:
+        for agents in ("true", b"true", [5], [print, "true"], None, 1.5):
+            with pytest.raises(TypeError, match="callables"):
+                pyi.swarm(repo, agents)  # type: ignore[arg-type]

@@ -63,7 +63,17 @@ impl Superposition {
             let workspace = checkpoint.repository().workspace_at(*checkpoint.id())?;
             Ok((ready, workspace))
         })?;
-        if verify.call1((Workspace { inner },))?.is_truthy()? {
+        let verdict = verify.call1((Workspace { inner },))?;
+        if verdict.hasattr("__await__")? {
+            // A coroutine is true, whatever it would have said: every candidate would pass unseen.
+            if let Ok(close) = verdict.getattr("close") {
+                close.call0()?;
+            }
+            return Err(invalid(
+                "verify is async: give a plain function, such as lambda ws: asyncio.run(check(ws)), in a thread without a loop",
+            ));
+        }
+        if verdict.is_truthy()? {
             return Ok(Some(ready));
         }
         work(py, || self.inner.reject(i))?;

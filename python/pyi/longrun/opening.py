@@ -53,8 +53,8 @@ def session(
     Raises:
         Conflict: The session is running, in this process or another.
         InvalidArgument: The name is no good name, a limit makes no sense, a generator cannot be kept, a signal cannot
-            be caught, or the base is a workspace of another repository.
-        NotFound: No such base.
+            be caught, or the base is a workspace with changes that was not opened through `repo`.
+        NotFound: No such base in this repository.
         StorageError: The session's lock cannot be had.
 
     Cost: O(log checkpoints) reads; for a new session one checkpoint and one fork.
@@ -113,12 +113,14 @@ def _start(repository: Repository, base: str | Workspace | Checkpoint | None) ->
     if base is None:
         return repository.workspace()
     if isinstance(base, Workspace):
-        if not repository._owns(base):
+        if repository._owns(base):
+            return base.fork()
+        if base.dirty:
             raise InvalidArgument(
-                "the base is a workspace of another repository: give one that was opened through this one, or a"
-                " checkpoint of it"
+                "the base is a workspace of another repository, or opened through another object, and has changes:"
+                " give a checkpoint of it"
             )
-        return base.fork()
+        return repository.workspace(at=base.head)  # of another store: NotFound
     if isinstance(base, str) and base in repository.branches():
         return repository.workspace(base)
     return repository.workspace(at=base)

@@ -83,9 +83,12 @@ impl Repository {
         let (source, from) = match base {
             // Candidates of another store: a collapse would move a branch to what this one does not have.
             Version::Workspace(workspace) if !workspace.is_in(self) => {
-                return Err(Error::invalid(
-                    "the base is a workspace of another repository; give one of this repository, or a checkpoint of it",
-                ));
+                if workspace.is_dirty() || workspace.repository().path() != self.path() {
+                    return Err(Error::invalid(
+                        "the base is a workspace of another repository, or opened through another object and not checkpointed; give one of this repository, or a checkpoint of it",
+                    ));
+                }
+                (self.workspace_at(*workspace.head().id())?, Some(workspace))
             }
             Version::Workspace(workspace) => (workspace.fork()?, Some(workspace)),
             Version::Checkpoint(checkpoint) => (self.workspace_at(*checkpoint.id())?, None),
