@@ -562,3 +562,19 @@ def test_arguments_that_are_not_equal_to_themselves(repo: pyi.Repository) -> Non
     assert calls == [3]
     with pytest.raises(pyi.Conflict):
         once([float("nan"), 2.0], 3)
+
+
+def test_a_worker_that_was_forked_in_a_step_heeds_sigterm(repo: pyi.Repository) -> None:
+    """It had the loop's handler, which only notes the signal: `Process.terminate()` and `join()` waited for ever."""
+    before = signal.getsignal(signal.SIGTERM)
+    with pyi.session(repo, "it") as session:
+        for _ in session.steps(range(2)):
+            child = os.fork()
+            if child == 0:
+                try:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                finally:
+                    os._exit(7)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+        assert session.done == 2
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -458,3 +461,44 @@ def test_a_swarm_of_what_cannot_be_called(tmp_path: Path) -> None:
         for agents in ("true", b"true", [5], [print, "true"], None, 1.5):
             with pytest.raises(TypeError, match="callables"):
                 pyi.swarm(repo, agents)  # type: ignore[arg-type]
+
+
+def test_a_coroutine_that_does_not_heed_its_end_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The race waited until it ended by itself."""
+    monkeypatch.setattr("pyi.workflow.calls._JOIN_S", 0.1)
+    over = threading.Event()
+
+    async def stubborn(_: pyi.Workspace) -> None:
+        while not over.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+    with pyi.open(tmp_path / "store") as repo:
+        ws = repo.workspace()
+        ws.checkpoint()
+        ws.publish("main")
+        result = pyi.race(repo, stubborn, 1, onto="won", timeout=0.1)
+        over.set()
+    assert [one.status for one in result.candidates] == [Status.TIMEOUT]
+
+
+@pytest.mark.parametrize("seconds", ["inf", "1e300", "3e6"])
+def test_times_beyond_what_the_kernel_counts(project: Path, seconds: str) -> None:
+    """A limit of more than 24 days was an OverflowError with its traceback, once the test had been started."""
+    done = pyi_race(
+        *(str(project), "-n", "1", "--agent", NUMBERED, "--test", "true", "--onto", "long"),
+        *("--timeout", seconds, "--checkpoint-every", seconds),
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert git(project, "rev-parse", "pyi/long")
+
+
+def test_limits_that_make_no_sense_in_python(tmp_path: Path) -> None:
+    with pyi.open(tmp_path / "store") as repo:
+        for wrong in ({"timeout": 0}, {"timeout": float("nan")}, {"checkpoint_every_s": -1}, {"jobs": 0}):
+            with pytest.raises(pyi.InvalidArgument, match=next(iter(wrong))):
+                pyi.race(repo, lambda _: None, 1, **wrong)  # type: ignore[arg-type]
+        for wrong in ({"onto": 5}, {"include": "path"}):
+            with pytest.raises(TypeError, match=next(iter(wrong))):
+                pyi.race(repo, lambda _: None, 1, **wrong)  # type: ignore[arg-type]
+        assert repo.workspaces() == []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import weakref
 from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -40,6 +42,7 @@ class Stops:
         self._previous: dict[int, Any] = {}
         self.received: int | None = None
         """The last signal that came, if one did."""
+        _ALL.add(self)
 
     def __enter__(self) -> Self:
         """Take them over."""
@@ -56,6 +59,10 @@ class Stops:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give back those that nobody else took meanwhile."""
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Do that; idempotent."""
         if threading.current_thread() is threading.main_thread():
             for number, previous in self._previous.items():
                 if signal.getsignal(number) == self._note:
@@ -77,3 +84,15 @@ class Stops:
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self.received = number
+
+
+_ALL: weakref.WeakSet[Stops] = weakref.WeakSet()
+
+
+def _give_back_all() -> None:
+    for stops in list(_ALL):
+        stops.give_back()
+
+
+# Whoever forks a worker in a step ends it by SIGTERM (`Process.terminate`), and waits for ever if it only notes that.
+os.register_at_fork(after_in_child=_give_back_all)

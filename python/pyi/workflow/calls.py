@@ -131,8 +131,8 @@ async def _within(awaitable: Awaitable[Any], timeout: float | None) -> Any:
     done, _ = await asyncio.wait({task}, timeout=timeout)
     if not done:
         task.cancel()
-        await asyncio.wait({task})
-        if task.cancelled():
+        await asyncio.wait({task}, timeout=_JOIN_S)
+        if not task.done() or task.cancelled():  # one that does not heed it is left behind, as a plain function is
             raise Timeout
     return task.result()
 
