@@ -145,6 +145,17 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Count {
     }
 }
 
+/// The pairs of a mapping.
+pub(crate) fn items<'py>(what: &str, mapping: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if !mapping.hasattr("items")? {
+        return Err(PyTypeError::new_err(format!(
+            "{what}: a mapping, not {}",
+            mapping.get_type()
+        )));
+    }
+    mapping.call_method0("items")
+}
+
 /// A number that a `float` can hold: an `int` may be too large for one.
 #[derive(Clone, Copy)]
 pub(crate) struct Number(pub(crate) f64);
