@@ -11,7 +11,7 @@ by all event loops of the process; they are not those of ``asyncio.to_thread``, 
 takes microseconds and is called as it is.
 
 A task that is cancelled stops waiting; the call that it made goes on, and what it does is done. Whether a
-checkpoint was made all the same, ``ws.head`` tells.
+checkpoint was made all the same, ``ws.head`` tells. A call that no thread had begun yet is not made.
 """
 
 from __future__ import annotations
@@ -74,9 +74,20 @@ def _executor() -> ThreadPoolExecutor:
 
 
 async def run(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Call any function in one of the threads: what this module has no name for."""
+    """Call any function in one of the threads: what this module has no name for.
+
+    Raises what the function raises; of a ``StopIteration``, which no coroutine can raise, a ``RuntimeError``.
+    """
     call = partial(contextvars.copy_context().run, function, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_executor(), call)
+    return await asyncio.get_running_loop().run_in_executor(_executor(), _finished, call)
+
+
+def _finished(call: Callable[[], _T]) -> _T:
+    try:
+        return call()
+    except StopIteration as error:
+        # asyncio cannot hand it on, and the task would wait for ever.
+        raise RuntimeError("the function raised StopIteration; next(iterator, None) returns None instead") from error
 
 
 async def wait(sp: Superposition, timeout: float | None = None) -> Checkpoint | None:
@@ -188,6 +199,6 @@ async def wait_durable(saved: Checkpoint) -> None:
     await run(saved.wait_durable)
 
 
-async def collapse(sp: Superposition, i: int, *, onto: str = "main") -> Checkpoint:
-    """``Superposition.collapse``."""
-    return await run(sp.collapse, i, onto=onto)
+async def collapse(sp: Superposition, i: int, *, onto: str | Workspace = "main", **options: Any) -> Checkpoint:
+    """``Superposition.collapse``; ``verify`` is called in another thread."""
+    return await run(sp.collapse, i, onto=onto, **options)

@@ -89,6 +89,7 @@ class State(MutableMapping[str, Any]):
         numpy = _numpy()
         if not isinstance(array, numpy.ndarray):
             raise InvalidArgument(f"only a NumPy array can be adopted, not {type(array).__name__}; assign it")
+        _check_mask(array)
         _check_dtype(array.dtype)
         if not (array.flags.c_contiguous and array.flags.writeable):
             raise InvalidArgument("only a writable, C-contiguous array can be adopted; assign it, or adopt a copy")
@@ -145,6 +146,12 @@ def _arrow() -> Any:
     except ImportError as error:
         raise InvalidArgument("this is a data frame: install pyarrow (pip install 'pyi[arrow]')") from error
     return pyarrow
+
+
+def _check_mask(array: Any) -> None:
+    masked = sys.modules.get("numpy.ma")
+    if masked is not None and isinstance(array, masked.MaskedArray):
+        raise InvalidArgument("a masked array would lose its mask: store array.data and array.mask under two keys")
 
 
 def _check_dtype(dtype: Any) -> None:
@@ -222,6 +229,7 @@ _LARGE_BYTES: Final = 65_536
 def _store_array(core: StateCore, key: str, array: Any) -> None:
     import numpy
 
+    _check_mask(array)
     _check_dtype(array.dtype)
     flat: Any = numpy.ascontiguousarray(array).reshape(-1)
     flat = flat.view("u1") if flat.size else b""

@@ -107,3 +107,54 @@ def test_every_function_is_one_of_the_api() -> None:
     for name in set(aio.__all__) - {"run", "open"}:
         assert inspect.iscoroutinefunction(getattr(aio, name))
         assert any(hasattr(each, name) for each in classes), name
+
+
+def test_a_function_that_raises_stop_iteration_ends_the_task() -> None:
+    """asyncio cannot hand a StopIteration to a task: the task waited for ever."""
+
+    async def first_of_none() -> None:
+        with pytest.raises(RuntimeError, match="next"):
+            await asyncio.wait_for(aio.run(next, iter(())), 60)
+
+    asyncio.run(first_of_none())
+
+
+def test_a_cancelled_call_goes_on_if_it_was_begun_and_is_not_made_if_not() -> None:
+    begun, done, made = threading.Semaphore(0), threading.Event(), []
+
+    def busy(number: int) -> None:
+        begun.release()
+        assert done.wait(60)
+        made.append(number)
+
+    async def cancel() -> None:
+        running = [asyncio.create_task(aio.run(busy, number)) for number in range(aio._THREADS)]
+        for _ in running:
+            await asyncio.to_thread(begun.acquire)
+        waiting = asyncio.create_task(aio.run(made.append, -1))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        running[0].cancel()
+        assert isinstance((await asyncio.gather(waiting, return_exceptions=True))[0], asyncio.CancelledError)
+        done.set()
+        await asyncio.gather(*running, return_exceptions=True)
+        while len(made) < aio._THREADS:
+            await asyncio.sleep(0)
+
+    asyncio.run(cancel())
+    assert sorted(made) == list(range(aio._THREADS))
+
+
+def test_a_collapse_takes_what_superposition_collapse_takes(tmp_path: Path) -> None:
+    async def decide() -> None:
+        with pyi.open(tmp_path / "store") as repo:
+            base = repo.workspace()
+            base.checkpoint()
+            base.publish("main")
+            sp = repo.superpose("main", 2)
+            with pytest.raises(pyi.Conflict, match="failed its check"):
+                await aio.collapse(sp, 0, verify=lambda _: False)
+            outcome = await aio.collapse(sp, 1, onto=base, verify=lambda _: True)
+            assert base.head == outcome
+
+    asyncio.run(decide())

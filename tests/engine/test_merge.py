@@ -421,3 +421,21 @@ def test_git_says_the_same(repo: pyi.Repository, tmp_path: Path, moves: bool) ->
     assert differing == 0
     # What moved is found by likeness, of which git has its own measure; such a case is one in thousands.
     assert looser + stricter <= (count // 200 if moves else 0)
+
+
+def test_a_file_that_is_called_as_keys_of_the_state_are(repo: pyi.Repository) -> None:
+    """What clashed in a file `state:x` was settled by writing the bytes under the key `x` of the state, and not to
+    the file; beside a clash in that key it was not listed at all."""
+    start = repo.workspace()
+    start.write("state:x", "0")
+    start.checkpoint()
+    ours, theirs = start.fork(), start.fork()
+    ours.write("state:x", "1")
+    theirs.write("state:x", "2")
+    assert [found.path for found in ours.merge(theirs).conflicts] == ["state:x"]
+    before = ours.checkpoint()
+    with pytest.raises(pyi.InvalidArgument, match="state:"):
+        ours.merge(theirs, conflicts="keep")
+    assert not ours.dirty
+    assert ours.head == before
+    assert ours.conflicts == []

@@ -379,3 +379,30 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
         check_full_disk(mount / "store", done, errno.ENOSPC)
     finally:
         subprocess.run(["umount", "--lazy", str(mount)], check=True)
+
+
+def test_numbers_and_mappings_that_are_none(repo: pyi.Repository, tmp_path: Path) -> None:
+    """They were an OverflowError or an AttributeError, which no clause for pyi.PyiError or TypeError hears."""
+    ws = repo.workspace()
+    for mode in (-1, 0o600, 2**40, 2**70):
+        with pytest.raises(pyi.InvalidArgument):
+            ws.write("x", "", mode=mode)
+    for given in (None, 5, [("x", "")]):
+        with pytest.raises(TypeError, match="mapping"):
+            ws.write_many(given)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="mapping"):
+        ws.git("status", env=["A=1"])  # type: ignore[arg-type]
+    assert not ws.dirty
+    for wrong in ({"heads": -1}, {"cap_bytes": -1}, {"age": 10**400}, {"history": 2**64}):
+        with pytest.raises(pyi.InvalidArgument):
+            repo.retention(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(pyi.InvalidArgument):
+        pyi.open(tmp_path / "other", cache_bytes=-1)
+    for call in (lambda: repo.backup(5), lambda: repo.backup(None), lambda: repo.scrub(repair_from=5)):
+        with pytest.raises(TypeError, match="place"):
+            call()
+    with pytest.raises(pyi.InvalidArgument, match="NUL"):
+        repo.backup("a\0b")
+    repo.backup(tmp_path / "backup")
+    with pytest.raises(pyi.InvalidArgument, match="positions"):
+        pyi.restore_backup(tmp_path / "backup", tmp_path / "back", at=-1)

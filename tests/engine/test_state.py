@@ -486,3 +486,15 @@ def test_contents_are_shared_with_objects_that_never_change(ws: pyi.Workspace) -
     ws.write("changing", changing)
     changing[0] = 0
     assert bytes(ws.read("changing")) == b"y" * 100_000
+
+
+def test_a_masked_array_is_refused(repo: pyi.Repository) -> None:
+    """It was stored without its mask, and what had been masked came back as numbers."""
+    ws = repo.workspace()
+    masked = np.ma.array([1.0, 2.0], mask=[False, True])
+    for store in (lambda: ws.state.__setitem__("k", masked), lambda: ws.state.adopt("k", masked)):
+        with pytest.raises(pyi.InvalidArgument, match="mask"):
+            store()
+    assert "k" not in ws.state
+    ws.state["k"] = masked.data
+    assert ws.state["k"].tolist() == [1.0, 2.0]

@@ -451,3 +451,130 @@ def test_saves_between_loops_count_once_wherever_it_crashes(repo: pyi.Repository
             program(crash)
     assert program(None) == expected
     assert program(None) == expected
+
+
+def test_two_loops_that_were_made_before_either_began(repo: pyi.Repository) -> None:
+    """`zip(session.steps(...), session.steps(...))` made both before it began one: they ran at once, and their steps
+    counted for each other, so that a run that went on began in the wrong place."""
+    with pyi.session(repo, "it") as session:
+        with pytest.raises(pyi.InvalidArgument, match="one loop"):
+            list(zip(session.steps(range(3)), session.steps(range(3)), strict=True))
+        assert session.done == 0
+    with (
+        pyi.session(repo, "one") as one,
+        pyi.session(repo, "two") as two,
+        pytest.raises(pyi.InvalidArgument, match="global_generators"),
+    ):
+        list(zip(one.steps(range(3)), two.steps(range(3)), strict=True))
+    with pyi.session(repo, "it") as session:
+        assert list(session.steps(range(3))) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, 0, 999, -1])
+def test_signals_that_nobody_can_catch(repo: pyi.Repository, number: int) -> None:
+    """They were an OSError in the first step, and SIGTERM, which had been taken over before, was never given back."""
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(pyi.InvalidArgument, match="stop_signals"):
+        pyi.session(repo, "it", stop_signals=[signal.SIGTERM, number])
+    assert signal.getsignal(signal.SIGTERM) is before
+    with pyi.session(repo, "it") as session:
+        assert list(session.steps(range(2))) == [0, 1]
+
+
+def test_a_base_of_another_store_is_refused(repo: pyi.Repository, tmp_path: Path) -> None:
+    """The session was begun in the other store, and the next run, which did not find it here, began anew."""
+    with pyi.open(tmp_path / "elsewhere") as other:
+        base = other.workspace()
+        base.checkpoint()
+        with pytest.raises(pyi.NotFound):
+            pyi.session(repo, "it", base=base)
+        base.write("theirs", "x")
+        with pytest.raises(pyi.InvalidArgument, match="another repository"):
+            pyi.session(repo, "it", base=base)
+        assert other.workspaces() == []
+        assert repo.workspaces() == []
+
+
+def test_a_base_that_was_opened_through_another_object(repo: pyi.Repository, tmp_path: Path) -> None:
+    with pyi.open(tmp_path / "store") as same:
+        base = same.workspace()
+        base.write("a", "x")
+        base.checkpoint()
+        with pyi.session(repo, "it", base=base) as session:
+            assert session.workspace.exists("a")
+    with pyi.session(repo, "it") as session:
+        assert list(session.steps(range(2))) == [0, 1]
+
+
+def test_names_that_are_none(repo: pyi.Repository) -> None:
+    with pyi.session(repo, "it") as session:
+        assert len(list(session.steps(range(3)))) == 3
+        for name, kind in {"": pyi.InvalidArgument, "\udcff": pyi.InvalidArgument, 5: TypeError}.items():
+            with pytest.raises(kind):
+                session.fork_at(1, name)  # type: ignore[arg-type]
+            with pytest.raises(kind):
+                pyi.session(repo, name)  # type: ignore[arg-type]
+    for name in (".", ".."):  # the file of its lock was a directory: a StorageError
+        with pytest.raises(pyi.InvalidArgument, match="name"):
+            pyi.session(repo, name)
+
+
+def test_no_way_into_what_the_session_keeps(repo: pyi.Repository) -> None:
+    key = "pyi.session/random/python"
+    with pyi.session(repo, "it") as session:
+        for _ in session.steps(range(1)):
+            for call in (
+                lambda: session.state.pickle(key, 1),
+                lambda: session.state.array(key),
+                lambda: session.state.adopt(key, None),
+            ):
+                with pytest.raises(pyi.InvalidArgument, match="belong to the session"):
+                    call()
+            with pytest.raises(TypeError):
+                session.state[5] = 1  # type: ignore[index]
+
+
+def test_a_function_that_returns_out_of_its_loop_is_told_how_to_end_it(repo: pyi.Repository) -> None:
+    @pyi.resumable(repo)
+    def first_even(session: pyi.Session) -> int:
+        for step in session.steps(range(1, 9)):
+            if step % 2 == 0:
+                return step
+        return -1
+
+    with pytest.raises(pyi.InvalidArgument, match=r"stop\(\)"):
+        first_even()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_arguments_that_are_not_equal_to_themselves(repo: pyi.Repository) -> None:
+    """NaN is not equal to NaN: the second call was a Conflict, with the arguments that the first one had."""
+    np = pytest.importorskip("numpy")
+    calls = []
+
+    @pyi.resumable(repo)
+    def once(session: pyi.Session, limits: list[float], count: int) -> int:
+        calls.append(count)
+        return len(list(session.steps(range(count))))
+
+    assert once([float("nan"), 1.0], np.int64(3)) == 3
+    assert once([float("nan"), 1.0], 3) == 3
+    assert calls == [3]
+    with pytest.raises(pyi.Conflict):
+        once([float("nan"), 2.0], 3)
+
+
+def test_a_worker_that_was_forked_in_a_step_heeds_sigterm(repo: pyi.Repository) -> None:
+    """It had the loop's handler, which only notes the signal: `Process.terminate()` and `join()` waited for ever."""
+    before = signal.getsignal(signal.SIGTERM)
+    with pyi.session(repo, "it") as session:
+        for _ in session.steps(range(2)):
+            child = os.fork()
+            if child == 0:
+                try:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                finally:
+                    os._exit(7)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+        assert session.done == 2
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -400,3 +403,102 @@ def test_a_hangup_is_an_interruption(project: Path, tmp_path: Path, scratch_spac
     assert process.returncode == 128 + signal.SIGHUP
     assert errors.splitlines()[-1] == "error: interrupted; `pyi race --resume` goes on"
     assert list(scratch_space.glob("pyi-*")) == []
+
+
+# What functions do
+
+
+@pytest.mark.parametrize("timeout", [None, 60.0])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_function_that_exits_is_a_result_of_its_candidate(
+    tmp_path: Path, is_async: bool, timeout: float | None
+) -> None:
+    """`sys.exit` in a plain function ended the whole race; in a coroutine it ended the event loop, and the race waited
+    for ever."""
+
+    def plain(ws: pyi.Workspace) -> None:
+        if ws.name is not None and ws.name.endswith("/0"):
+            sys.exit(3)
+        ws.write("done", "x")
+
+    async def coroutine(ws: pyi.Workspace) -> None:
+        plain(ws)
+
+    with pyi.open(tmp_path / "store") as repo:
+        ws = repo.workspace()
+        ws.checkpoint()
+        ws.publish("main")
+        agent = coroutine if is_async else plain
+        result = pyi.race(repo, agent, 3, test=lambda ws: ws.exists("done"), onto="won", timeout=timeout)
+        assert [one.status for one in result.candidates] == [Status.ERROR, Status.PASSED, Status.PASSED]
+        assert "SystemExit(3)" in result.candidates[0].tail
+        report = pyi.swarm(repo, [coroutine if is_async else plain, lambda _: sys.exit(4)])
+        assert report.agents == 2
+        assert list(report.failures) == [1]
+        assert "SystemExit(4)" in report.failures[1]
+
+
+def test_a_generator_function_is_no_agent(tmp_path: Path) -> None:
+    """A call of it runs nothing, and every candidate passed."""
+
+    def agent(ws: pyi.Workspace) -> Any:
+        ws.write("done", "x")
+        yield
+
+    with pyi.open(tmp_path / "store") as repo:
+        ws = repo.workspace()
+        ws.checkpoint()
+        ws.publish("main")
+        result = pyi.race(repo, agent, 2, onto="won")
+        assert not result
+        assert [one.status for one in result.candidates] == [Status.ERROR, Status.ERROR]
+        assert "yield" in result.candidates[0].tail
+
+
+def test_a_swarm_of_what_cannot_be_called(tmp_path: Path) -> None:
+    """A command was taken for a list of agents, one for each of its letters, and the report said that all was right."""
+    with pyi.open(tmp_path / "store") as repo:
+        for agents in ("true", b"true", [5], [print, "true"], None, 1.5):
+            with pytest.raises(TypeError, match="callables"):
+                pyi.swarm(repo, agents)  # type: ignore[arg-type]
+
+
+def test_a_coroutine_that_does_not_heed_its_end_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The race waited until it ended by itself."""
+    monkeypatch.setattr("pyi.workflow.calls._JOIN_S", 0.1)
+    over = threading.Event()
+
+    async def stubborn(_: pyi.Workspace) -> None:
+        while not over.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+    with pyi.open(tmp_path / "store") as repo:
+        ws = repo.workspace()
+        ws.checkpoint()
+        ws.publish("main")
+        result = pyi.race(repo, stubborn, 1, onto="won", timeout=0.1)
+        over.set()
+    assert [one.status for one in result.candidates] == [Status.TIMEOUT]
+
+
+@pytest.mark.parametrize("seconds", ["inf", "1e300", "3e6"])
+def test_times_beyond_what_the_kernel_counts(project: Path, seconds: str) -> None:
+    """A limit of more than 24 days was an OverflowError with its traceback, once the test had been started."""
+    done = pyi_race(
+        *(str(project), "-n", "1", "--agent", NUMBERED, "--test", "true", "--onto", "long"),
+        *("--timeout", seconds, "--checkpoint-every", seconds),
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert git(project, "rev-parse", "pyi/long")
+
+
+def test_limits_that_make_no_sense_in_python(tmp_path: Path) -> None:
+    with pyi.open(tmp_path / "store") as repo:
+        for wrong in ({"timeout": 0}, {"timeout": float("nan")}, {"checkpoint_every_s": -1}, {"jobs": 0}):
+            with pytest.raises(pyi.InvalidArgument, match=next(iter(wrong))):
+                pyi.race(repo, lambda _: None, 1, **wrong)  # type: ignore[arg-type]
+        for wrong in ({"onto": 5}, {"include": "path"}):
+            with pytest.raises(TypeError, match=next(iter(wrong))):
+                pyi.race(repo, lambda _: None, 1, **wrong)  # type: ignore[arg-type]
+        assert repo.workspaces() == []

@@ -185,6 +185,13 @@ pub(crate) fn keep(
     versions: [&Tree; 3],
 ) -> Result<()> {
     for found in &files.conflicts {
+        if found.path.starts_with(STATE) {
+            // It would be taken for a key of the state, and settled there.
+            let path = String::from_utf8_lossy(&found.path);
+            return Err(Error::invalid(format!(
+                "{path:?}: a file whose path begins with \"state:\" clashes, which cannot be kept; settle it in a fork of the other side and merge that"
+            )));
+        }
         add(kept, &found.path, found, versions, engine)?;
         show(engine, &mut files.tree, found)?;
     }

@@ -314,6 +314,12 @@ impl Workspace {
         }
     }
 
+    /// Whether it was opened through `repository` or a clone of it: only then are both of one store for sure.
+    #[must_use]
+    pub fn is_in(&self, repository: &Repository) -> bool {
+        Arc::ptr_eq(&self.engine, &repository.engine)
+    }
+
     /// The target of a symlink.
     ///
     /// # Errors

@@ -145,6 +145,34 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Count {
     }
 }
 
+/// The pairs of a mapping.
+pub(crate) fn items<'py>(what: &str, mapping: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if !mapping.hasattr("items")? {
+        return Err(PyTypeError::new_err(format!(
+            "{what}: a mapping, not {}",
+            mapping.get_type()
+        )));
+    }
+    mapping.call_method0("items")
+}
+
+/// A number that a `float` can hold: an `int` may be too large for one.
+#[derive(Clone, Copy)]
+pub(crate) struct Number(pub(crate) f64);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Number {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        object.extract::<f64>().map(Number).map_err(|error| {
+            if error.is_instance_of::<PyOverflowError>(object.py()) {
+                return invalid("an int that is too large for a float: a finite number below 2**1023 is meant");
+            }
+            error
+        })
+    }
+}
+
 /// Data to write: anything with the buffer protocol, or `str` as UTF-8. Large contents are not copied before [`Data::bytes`] is called,
 /// which needs no GIL.
 pub(crate) enum Data {
@@ -517,7 +545,7 @@ pub(crate) fn checkpoint_id(object: &Bound<'_, PyAny>, repository: &pyi_engine::
     }
     if let Ok(text) = object.cast::<PyString>() {
         return repository
-            .checkpoint(text.to_str()?)
+            .checkpoint(&Text::extract(text.as_borrowed().as_any().as_borrowed())?.0)
             .map(|found| *found.id())
             .map_err(|error| raise(&error));
     }
@@ -528,9 +556,13 @@ pub(crate) fn checkpoint_id(object: &Bound<'_, PyAny>, repository: &pyi_engine::
 }
 
 /// A time span in seconds from Python.
-pub(crate) fn seconds(what: &str, seconds: Option<f64>) -> PyResult<Option<Duration>> {
-    let Some(seconds) = seconds else { return Ok(None) };
-    Duration::try_from_secs_f64(seconds)
-        .map(Some)
-        .map_err(|_| invalid(format!("{what}={seconds}: seconds, a number of at least 0")))
+pub(crate) fn seconds(what: &str, seconds: Option<Number>) -> PyResult<Option<Duration>> {
+    let Some(Number(seconds)) = seconds else {
+        return Ok(None);
+    };
+    Duration::try_from_secs_f64(seconds).map(Some).map_err(|_| {
+        invalid(format!(
+            "{what}={seconds:?}: seconds, a finite number of at least 0 and below 2**64"
+        ))
+    })
 }

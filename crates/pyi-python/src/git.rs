@@ -4,7 +4,7 @@ use pyi_engine::git::{ENVIRONMENT, Environment, Outcome};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::convert::PathBytes;
+use crate::convert::{PathBytes, items};
 
 /// What a git command answered.
 #[pyclass(frozen, module = "pyi._native")]
@@ -42,7 +42,7 @@ impl GitResult {
 pub(crate) fn environment(py: Python<'_>, given: Option<Bound<'_, PyAny>>) -> PyResult<Environment> {
     let mut environment = Environment::new();
     if let Some(given) = given {
-        for pair in given.call_method0("items")?.try_iter()? {
+        for pair in items("env", &given)?.try_iter()? {
             let (name, value): (PathBytes, PathBytes) = pair?.extract()?;
             environment.insert(name.0, value.0);
         }

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::checkpoint::Checkpoint;
-use crate::convert::{Count, Directory, Text, checkpoint_id, seconds, value_from, version};
+use crate::convert::{Count, Directory, Number, Text, checkpoint_id, seconds, value_from, version};
 use crate::errors::{invalid, work};
 use crate::maintenance;
 use crate::retention::{Changes, GcReport, Given, Operation, Retention};
@@ -24,17 +24,21 @@ pub(crate) struct Repository {
 /// Opens the repository for a work tree, git directory, other directory or store.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)]
-#[pyo3(signature = (path, *, create = true, durability = "process", store = None, cache_bytes = 32 << 20, trees_bytes = None, cap_bytes = None))]
+#[pyo3(
+    signature = (path, *, create = true, durability = "process", store = None, cache_bytes = Count(32 << 20), trees_bytes = None, cap_bytes = None),
+    text_signature = "(path, *, create=True, durability='process', store=None, cache_bytes=33554432, trees_bytes=None, cap_bytes=None)"
+)]
 pub(crate) fn open(
     py: Python<'_>,
     path: Directory,
     create: bool,
     durability: &str,
     store: Option<Directory>,
-    cache_bytes: usize,
-    trees_bytes: Option<usize>,
-    cap_bytes: Option<u64>,
+    cache_bytes: Count,
+    trees_bytes: Option<Count>,
+    cap_bytes: Option<Count>,
 ) -> PyResult<Repository> {
+    let cap_bytes = cap_bytes.map(|bytes| bytes.0);
     if cap_bytes == Some(0) {
         return Err(invalid(
             "cap_bytes=0: no store is that small; None leaves the cap as it is",
@@ -45,8 +49,8 @@ pub(crate) fn open(
         durability: durability_named(durability)?,
         store: store.map(|store| store.0),
         cap_bytes,
-        cache_bytes,
-        trees_bytes,
+        cache_bytes: cache_bytes.size(),
+        trees_bytes: trees_bytes.map(Count::size),
     };
     let inner = work(py, || EngineRepository::open(&path.0, &options))?;
     Ok(Repository { inner })
@@ -128,15 +132,19 @@ impl Repository {
 
     /// Imports the commit that `rev` names from a git repository, as a checkpoint and a new branch. `history` is "lazy" (older commits
     /// stay in the source) or "full" (each becomes a checkpoint).
-    #[pyo3(signature = (source, rev = "HEAD", branch = "main", *, history = "lazy"))]
+    #[pyo3(
+        signature = (source, rev = Text("HEAD".to_owned()), branch = Text("main".to_owned()), *, history = "lazy"),
+        text_signature = "(self, source, rev='HEAD', branch='main', *, history='lazy')"
+    )]
     fn import_git(
         &self,
         py: Python<'_>,
         source: Directory,
-        rev: &str,
-        branch: &str,
+        rev: Text,
+        branch: Text,
         history: &str,
     ) -> PyResult<Workspace> {
+        let (rev, branch) = (rev.0.as_str(), branch.0.as_str());
         let history = match history {
             "lazy" => History::Lazy,
             "full" => History::Full,
@@ -148,18 +156,18 @@ impl Repository {
     }
 
     /// Imports a directory (all but `.git` and the store), as a checkpoint and a new branch.
-    #[pyo3(signature = (directory, branch = "main"))]
-    fn import_dir(&self, py: Python<'_>, directory: Directory, branch: &str) -> PyResult<Workspace> {
+    #[pyo3(signature = (directory, branch = Text("main".to_owned())), text_signature = "(self, directory, branch='main')")]
+    fn import_dir(&self, py: Python<'_>, directory: Directory, branch: Text) -> PyResult<Workspace> {
         Ok(Workspace {
-            inner: work(py, || self.inner.import_dir(&directory.0, branch))?,
+            inner: work(py, || self.inner.import_dir(&directory.0, &branch.0))?,
         })
     }
 
     /// An unnamed workspace at the head of a branch, or at the checkpoint `at`.
-    #[pyo3(signature = (branch = "main", *, at = None))]
-    fn workspace(&self, py: Python<'_>, branch: &str, at: Option<&Bound<'_, PyAny>>) -> PyResult<Workspace> {
+    #[pyo3(signature = (branch = Text("main".to_owned()), *, at = None), text_signature = "(self, branch='main', *, at=None)")]
+    fn workspace(&self, py: Python<'_>, branch: Text, at: Option<&Bound<'_, PyAny>>) -> PyResult<Workspace> {
         let inner = match at {
-            None => work(py, || self.inner.workspace(branch))?,
+            None => work(py, || self.inner.workspace(&branch.0))?,
             Some(at) => {
                 let id = checkpoint_id(at, &self.inner)?;
                 work(py, || self.inner.workspace_at(id))?
@@ -169,16 +177,16 @@ impl Repository {
     }
 
     /// A named workspace to read, at its last checkpoint: its owner keeps it until something is written through this handle.
-    fn view_workspace(&self, py: Python<'_>, name: &str) -> PyResult<Workspace> {
+    fn view_workspace(&self, py: Python<'_>, name: Text) -> PyResult<Workspace> {
         Ok(Workspace {
-            inner: work(py, || self.inner.view_workspace(name))?,
+            inner: work(py, || self.inner.view_workspace(&name.0))?,
         })
     }
 
     /// A named workspace, at its last checkpoint. Takes the lease: its owner until now can read on and write no more.
-    fn open_workspace(&self, py: Python<'_>, name: &str) -> PyResult<Workspace> {
+    fn open_workspace(&self, py: Python<'_>, name: Text) -> PyResult<Workspace> {
         Ok(Workspace {
-            inner: work(py, || self.inner.open_workspace(name))?,
+            inner: work(py, || self.inner.open_workspace(&name.0))?,
         })
     }
 
@@ -188,8 +196,8 @@ impl Repository {
     }
 
     /// Gives up the name of a workspace, or of a superposition together with those of its candidates.
-    fn drop(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        work(py, || self.inner.drop_name(name))
+    fn drop(&self, py: Python<'_>, name: Text) -> PyResult<()> {
+        work(py, || self.inner.drop_name(&name.0))
     }
 
     /// All branches: name to checkpoint id.
@@ -200,19 +208,19 @@ impl Repository {
 
     /// Deletes a branch; with `expect` only if it is at that checkpoint.
     #[pyo3(signature = (name, *, expect = Expected::Default), text_signature = "(self, name, *, expect=...)")]
-    fn delete_branch(&self, py: Python<'_>, name: &str, expect: Expected<'_>) -> PyResult<()> {
+    fn delete_branch(&self, py: Python<'_>, name: Text, expect: Expected<'_>) -> PyResult<()> {
         let expect = match expect {
             Expected::Default => None,
             Expected::Absent => return Err(invalid("expect=None: a branch that does not exist cannot be deleted")),
             Expected::Is(checkpoint) => Some(checkpoint_id(&checkpoint, &self.inner)?),
         };
-        work(py, || self.inner.delete_branch(name, expect))
+        work(py, || self.inner.delete_branch(&name.0, expect))
     }
 
     /// A checkpoint by its id or an unambiguous prefix of at least 8 digits.
-    fn get_checkpoint(&self, py: Python<'_>, id: &str) -> PyResult<Checkpoint> {
+    fn get_checkpoint(&self, py: Python<'_>, id: Text) -> PyResult<Checkpoint> {
         Ok(Checkpoint {
-            inner: work(py, || self.inner.checkpoint(id))?,
+            inner: work(py, || self.inner.checkpoint(&id.0))?,
         })
     }
 
@@ -222,13 +230,13 @@ impl Repository {
         &self,
         py: Python<'_>,
         base: &Bound<'_, PyAny>,
-        n: usize,
-        weights: Option<Vec<f64>>,
-        ttl: Option<f64>,
-        name: Option<&str>,
+        n: Count,
+        weights: Option<Vec<Number>>,
+        ttl: Option<Number>,
+        name: Option<Text>,
     ) -> PyResult<Superposition> {
         let branch = if is_text(base) {
-            self.inner.branch(base.extract()?).ok()
+            self.inner.branch(&base.extract::<Text>()?.0).ok()
         } else {
             None
         };
@@ -236,17 +244,24 @@ impl Repository {
             Some(id) => Version::Id(id),
             None => version(base, &self.inner)?,
         };
-        let ttl = seconds("ttl", ttl)?;
+        let weights = weights.map(|weights| weights.iter().map(|weight| weight.0).collect());
+        let (n, ttl) = (n.size(), seconds("ttl", ttl)?);
+        let name = name.as_ref().map(|name| name.0.as_str());
         Ok(Superposition {
             inner: work(py, || self.inner.superpose(&base, n, weights, ttl, name))?,
         })
     }
 
     /// A named superposition, reattached.
-    fn superposition(&self, py: Python<'_>, name: &str) -> PyResult<Superposition> {
+    fn superposition(&self, py: Python<'_>, name: Text) -> PyResult<Superposition> {
         Ok(Superposition {
-            inner: work(py, || self.inner.superposition(name))?,
+            inner: work(py, || self.inner.superposition(&name.0))?,
         })
+    }
+
+    /// Whether a workspace was opened through this very object.
+    fn _owns(&self, workspace: &Workspace) -> bool {
+        workspace.inner.is_in(&self.inner)
     }
 
     /// The names of all living named superpositions, sorted.
@@ -301,12 +316,12 @@ impl Repository {
     fn retention(
         &self,
         py: Python<'_>,
-        age: Given<f64>,
-        heads: Given<u64>,
-        history: Given<Option<u64>>,
-        per_day: Given<Option<u32>>,
-        weight: Given<Option<f64>>,
-        cap_bytes: Given<Option<u64>>,
+        age: Given<Number>,
+        heads: Given<Count>,
+        history: Given<Option<Count>>,
+        per_day: Given<Option<Count>>,
+        weight: Given<Option<Number>>,
+        cap_bytes: Given<Option<Count>>,
     ) -> PyResult<Retention> {
         let changes = Changes {
             age,

@@ -7,7 +7,7 @@ use pyi_engine::{RefMove as EngineMove, Retention as EngineRetention};
 use pyo3::prelude::*;
 use pyo3::types::PyEllipsis;
 
-use crate::convert::seconds;
+use crate::convert::{Count, Number, seconds};
 use crate::errors::invalid;
 
 /// What a collection leaves of what is not named.
@@ -36,6 +36,13 @@ impl<'a, 'py, T: FromPyObject<'a, 'py>> FromPyObject<'a, 'py> for Given<T> {
 }
 
 impl<T> Given<T> {
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Given<U> {
+        match self {
+            Given::Left => Given::Left,
+            Given::As(value) => Given::As(change(value)),
+        }
+    }
+
     fn put(self, to: &mut T) -> bool {
         match self {
             Given::Left => false,
@@ -49,12 +56,12 @@ impl<T> Given<T> {
 
 /// The arguments of `retention()`.
 pub(crate) struct Changes {
-    pub(crate) age: Given<f64>,
-    pub(crate) heads: Given<u64>,
-    pub(crate) history: Given<Option<u64>>,
-    pub(crate) per_day: Given<Option<u32>>,
-    pub(crate) weight: Given<Option<f64>>,
-    pub(crate) cap_bytes: Given<Option<u64>>,
+    pub(crate) age: Given<Number>,
+    pub(crate) heads: Given<Count>,
+    pub(crate) history: Given<Option<Count>>,
+    pub(crate) per_day: Given<Option<Count>>,
+    pub(crate) weight: Given<Option<Number>>,
+    pub(crate) cap_bytes: Given<Option<Count>>,
 }
 
 impl Changes {
@@ -65,11 +72,21 @@ impl Changes {
             to.age = seconds("age", Some(age))?.unwrap_or(Duration::ZERO);
             any = true;
         }
-        any |= self.heads.put(&mut to.heads);
-        any |= self.history.put(&mut to.history);
-        any |= self.per_day.put(&mut to.per_day);
-        any |= self.weight.put(&mut to.weight);
-        any |= self.cap_bytes.put(&mut to.cap_bytes);
+        any |= self.heads.map(|heads| heads.0).put(&mut to.heads);
+        any |= self
+            .history
+            .map(|history| history.map(|count| count.0))
+            .put(&mut to.history);
+        let per_day = |count: Count| u32::try_from(count.0).unwrap_or(u32::MAX);
+        any |= self.per_day.map(|count| count.map(per_day)).put(&mut to.per_day);
+        any |= self
+            .weight
+            .map(|weight| weight.map(|weight| weight.0))
+            .put(&mut to.weight);
+        any |= self
+            .cap_bytes
+            .map(|cap| cap.map(|bytes| bytes.0))
+            .put(&mut to.cap_bytes);
         if to.cap_bytes == Some(0) {
             return Err(invalid("cap_bytes=0: no store is that small; None is no cap"));
         }

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use crate::checkpoint::Checkpoint;
-use crate::convert::seconds;
+use crate::convert::{Count, Number, Text, seconds};
 use crate::errors::{invalid, raise, short, work};
 use crate::workspace::Workspace;
 
@@ -36,7 +36,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for OntoArg {
             return Ok(OntoArg::Workspace(Arc::clone(&workspace.get().inner)));
         }
         if let Ok(branch) = object.cast::<PyString>() {
-            return Ok(OntoArg::Branch(branch.to_str()?.to_owned()));
+            return Ok(OntoArg::Branch(Text::extract(branch.as_any().as_borrowed())?.0));
         }
         Err(PyTypeError::new_err(format!(
             "onto is the name of a branch or a Workspace, not {}",
@@ -63,7 +63,17 @@ impl Superposition {
             let workspace = checkpoint.repository().workspace_at(*checkpoint.id())?;
             Ok((ready, workspace))
         })?;
-        if verify.call1((Workspace { inner },))?.is_truthy()? {
+        let verdict = verify.call1((Workspace { inner },))?;
+        if verdict.hasattr("__await__")? {
+            // A coroutine is true, whatever it would have said: every candidate would pass unseen.
+            if let Ok(close) = verdict.getattr("close") {
+                close.call0()?;
+            }
+            return Err(invalid(
+                "verify is async: give a plain function, such as lambda ws: asyncio.run(check(ws)), in a thread without a loop",
+            ));
+        }
+        if verdict.is_truthy()? {
             return Ok(Some(ready));
         }
         work(py, || self.inner.reject(i))?;
@@ -129,35 +139,35 @@ impl Superposition {
 
     /// Adds a workspace as a candidate (weight 1 by default); its number.
     #[pyo3(signature = (ws, weight = None))]
-    fn add(&self, py: Python<'_>, ws: &Bound<'_, Workspace>, weight: Option<f64>) -> PyResult<usize> {
+    fn add(&self, py: Python<'_>, ws: &Bound<'_, Workspace>, weight: Option<Number>) -> PyResult<usize> {
         let workspace = Arc::clone(&ws.get().inner);
-        work(py, || self.inner.add(workspace, weight.unwrap_or(1.0)))
+        work(py, || self.inner.add(workspace, weight.map_or(1.0, |weight| weight.0)))
     }
 
     /// Gives a candidate another weight.
-    fn weigh(&self, py: Python<'_>, i: usize, weight: f64) -> PyResult<()> {
-        work(py, || self.inner.weigh(i, weight))
+    fn weigh(&self, py: Python<'_>, i: Count, weight: Number) -> PyResult<()> {
+        work(py, || self.inner.weigh(i.size(), weight.0))
     }
 
     /// Gives a candidate, or all that live, another time to live (seconds; by default that of the superposition).
     #[pyo3(signature = (i = None, *, ttl = None))]
-    fn renew(&self, py: Python<'_>, i: Option<usize>, ttl: Option<f64>) -> PyResult<()> {
+    fn renew(&self, py: Python<'_>, i: Option<Count>, ttl: Option<Number>) -> PyResult<()> {
         let ttl = seconds("ttl", ttl)?;
-        work(py, || self.inner.renew(i, ttl))
+        work(py, || self.inner.renew(i.map(Count::size), ttl))
     }
 
     /// Notes that a candidate failed a check: it is never chosen.
-    fn reject(&self, py: Python<'_>, i: usize) -> PyResult<()> {
-        work(py, || self.inner.reject(i))
+    fn reject(&self, py: Python<'_>, i: Count) -> PyResult<()> {
+        work(py, || self.inner.reject(i.size()))
     }
 
     /// Lets go of all but the `keep` heaviest candidates, or those that hold at most `budget_bytes` in changed files; the
     /// numbers of those that went.
     #[pyo3(signature = (*, keep = None, budget_bytes = None))]
-    fn prune(&self, py: Python<'_>, keep: Option<usize>, budget_bytes: Option<u64>) -> PyResult<Vec<usize>> {
+    fn prune(&self, py: Python<'_>, keep: Option<Count>, budget_bytes: Option<Count>) -> PyResult<Vec<usize>> {
         let keep = match (keep, budget_bytes) {
-            (Some(count), None) => Keep::Count(count),
-            (None, Some(bytes)) => Keep::Bytes(bytes),
+            (Some(count), None) => Keep::Count(count.size()),
+            (None, Some(bytes)) => Keep::Bytes(bytes.0),
             _ => return Err(invalid("prune(keep=...) or prune(budget_bytes=...), one of the two")),
         };
         work(py, || self.inner.prune(keep))
@@ -166,10 +176,11 @@ impl Superposition {
     /// The number of the candidate of the greatest weight, or with a seed of one drawn by weight. With `verify`, a callable that takes a
     /// workspace, one that passes: those that fail are rejected. Nothing collapses.
     #[pyo3(signature = (*, seed = None, verify = None))]
-    fn observe(&self, py: Python<'_>, seed: Option<u64>, verify: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
+    fn observe(&self, py: Python<'_>, seed: Option<Count>, verify: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
         let Some(verify) = verify.filter(|verify| !verify.is_none()) else {
-            return short(self.inner.observe(seed));
+            return short(self.inner.observe(seed.map(|seed| seed.0)));
         };
+        let seed = seed.map(|seed| seed.0);
         loop {
             let index = work(py, || self.inner.observe(seed))?;
             if self.check(py, index, verify)?.is_some() {
@@ -184,10 +195,11 @@ impl Superposition {
     fn collapse(
         &self,
         py: Python<'_>,
-        i: usize,
+        i: Count,
         onto: OntoArg,
         verify: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Checkpoint> {
+        let i = i.size();
         let Some(verify) = verify.filter(|verify| !verify.is_none()) else {
             let inner = work(py, || self.inner.collapse_onto(i, onto.of()))?;
             return Ok(Checkpoint { inner });
@@ -212,17 +224,21 @@ impl Superposition {
         py: Python<'_>,
         other: &Bound<'_, Superposition>,
         mapping: Option<&Bound<'_, PyAny>>,
-        onto: Option<&str>,
+        onto: Option<Text>,
     ) -> PyResult<()> {
         let pairs = mapping.filter(|mapping| !mapping.is_none()).map(pairs_of).transpose()?;
         let other = Arc::clone(&other.get().inner);
-        work(py, || self.inner.entangle(&other, pairs.as_deref(), onto))
+        work(py, || {
+            self.inner
+                .entangle(&other, pairs.as_deref(), onto.as_ref().map(|onto| onto.0.as_str()))
+        })
     }
 
     /// Waits until it collapsed, here or in another process; the outcome, or None when the time (seconds) is over.
     #[pyo3(signature = (timeout = None))]
-    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Checkpoint>> {
-        let until = seconds("timeout", timeout)?.map(|timeout| Instant::now() + timeout);
+    fn wait(&self, py: Python<'_>, timeout: Option<Number>) -> PyResult<Option<Checkpoint>> {
+        // A time beyond what the clock can count never comes.
+        let until = seconds("timeout", timeout)?.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             // In slices, so that Ctrl-C is heard.
             let left = until.map_or(SLICE, |until| {
@@ -247,14 +263,18 @@ impl Superposition {
     }
 }
 
+fn number(object: &Bound<'_, PyAny>) -> PyResult<usize> {
+    object.extract::<Count>().map(Count::size)
+}
+
 /// Pairs of numbers from a dict, or from a list whose place is the first one.
 fn pairs_of(mapping: &Bound<'_, PyAny>) -> PyResult<Vec<(usize, usize)>> {
     if let Ok(mapping) = mapping.cast::<PyDict>() {
-        return mapping.iter().map(|(i, j)| Ok((i.extract()?, j.extract()?))).collect();
+        return mapping.iter().map(|(i, j)| Ok((number(&i)?, number(&j)?))).collect();
     }
     mapping
         .try_iter()?
         .enumerate()
-        .map(|(i, j)| Ok((i, j?.extract()?)))
+        .map(|(i, j)| Ok((i, number(&j?)?)))
         .collect()
 }

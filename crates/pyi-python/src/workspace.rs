@@ -9,8 +9,8 @@ use pyo3::types::{PyDict, PyEllipsis, PyString};
 
 use crate::checkpoint::{Checkpoint, Log, Walk};
 use crate::convert::{
-    Count, Data, Directory, PathArg, PathBytes, SMALL_BYTES, Text, checkpoint_id, content, text, value_from, version,
-    window,
+    Count, Data, Directory, PathArg, PathBytes, SMALL_BYTES, Text, checkpoint_id, content, items, text, value_from,
+    version, window,
 };
 use crate::entry::{Change, Entry, MergeConflict, MergeResult};
 use crate::errors::{invalid, short, work};
@@ -187,7 +187,9 @@ impl Workspace {
 
     /// Writes a file; missing directories are made. `mode` is 0o644 or 0o755; by default the old one stays.
     #[pyo3(signature = (path, data, *, mode = None))]
-    fn write(&self, py: Python<'_>, path: PathArg, data: Data, mode: Option<u32>) -> PyResult<()> {
+    fn write(&self, py: Python<'_>, path: PathArg, data: Data, mode: Option<Count>) -> PyResult<()> {
+        // What is beyond 32 bits is refused as any other mode.
+        let mode = mode.map(|mode| u32::try_from(mode.0).unwrap_or(u32::MAX));
         if data.len() <= SMALL_BYTES && !self.inner.is_busy() {
             return short(self.inner.write(&path.0, data.bytes(), mode));
         }
@@ -197,7 +199,7 @@ impl Workspace {
     /// Writes many files, all or none.
     fn write_many(&self, py: Python<'_>, files: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut parsed: Vec<(Vec<u8>, Data)> = Vec::new();
-        for pair in files.call_method0("items")?.try_iter()? {
+        for pair in items("files", files)?.try_iter()? {
             let (path, data): (PathBytes, Data) = pair?.extract()?;
             parsed.push((path.0, data));
         }
@@ -282,11 +284,11 @@ impl Workspace {
 
     /// A copy of the present content, uncheckpointed changes included; with a name, one that other processes can open.
     #[pyo3(signature = (name = None))]
-    fn fork(&self, py: Python<'_>, name: Option<&str>) -> PyResult<Workspace> {
+    fn fork(&self, py: Python<'_>, name: Option<Text>) -> PyResult<Workspace> {
         let inner = match name {
             None if !self.inner.is_busy() && !self.inner.has_touched() => short(self.inner.fork())?,
             None => work(py, || self.inner.fork())?,
-            Some(name) => work(py, || self.inner.fork_named(name))?,
+            Some(name) => work(py, || self.inner.fork_named(&name.0))?,
         };
         Ok(Workspace { inner })
     }
@@ -359,13 +361,13 @@ impl Workspace {
     /// Moves a branch to the head by compare-and-swap. By default it must be where this workspace came from; with None it must
     /// not exist.
     #[pyo3(signature = (branch, *, expect = Expected::Default), text_signature = "(self, branch, *, expect=...)")]
-    fn publish(&self, py: Python<'_>, branch: &str, expect: Expected<'_>) -> PyResult<()> {
+    fn publish(&self, py: Python<'_>, branch: Text, expect: Expected<'_>) -> PyResult<()> {
         let expect = match expect {
             Expected::Default => Expect::Origin,
             Expected::Absent => Expect::Absent,
             Expected::Is(checkpoint) => Expect::Is(checkpoint_id(&checkpoint, &self.inner.repository())?),
         };
-        work(py, || self.inner.publish(branch, expect))
+        work(py, || self.inner.publish(&branch.0, expect))
     }
 
     /// Writes the present content into a directory (absent or empty), with a private git directory that borrows the source's objects.

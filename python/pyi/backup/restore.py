@@ -52,6 +52,8 @@ def restore_backup(
         raise NotFound(f"there is no backup at {target.url}; name the place that `pyi backup` wrote to")
     if isinstance(at, bool) or not (at is None or isinstance(at, (int, datetime))):
         raise InvalidArgument(f"at={at!r}: a position, a datetime or None")
+    if isinstance(at, int) and at < 0:
+        raise InvalidArgument(f"at={at}: positions are counted from 0; repo.log_positions() lists them")
     manifest = _choose(manifests, at, target.url)
     directory = Path(os.path.abspath(os.fsdecode(path)))
     _check_empty(directory)

@@ -43,12 +43,17 @@ def open_target(target: str | bytes | PathLike[str] | PathLike[bytes] | Target, 
     """Return the target for a directory's path or an ``s3://bucket/prefix`` URL.
 
     Raises:
+        TypeError: It is none of these.
         InvalidArgument: No path, a URL of another kind, or the library for S3 is not installed.
         NotFound: There is no such directory and `create` is false.
     """
     if not isinstance(target, (str, bytes, os.PathLike)):
+        if not callable(getattr(target, "names", None)):
+            raise TypeError(f"a place for backups is a path, an s3:// URL or a Target, not {type(target).__name__}")
         return target
     place = os.fsdecode(target)
+    if "\0" in place:
+        raise InvalidArgument(f"{place!r} is no place for a backup: it has a NUL in it")
     if place.startswith("s3://"):
         return _S3(place)
     if not place or "://" in place:

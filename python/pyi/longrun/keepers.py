@@ -37,6 +37,8 @@ class Keepers:
         Raises:
             InvalidArgument: The name is taken, or the generator cannot be kept.
         """
+        if not isinstance(name, str):
+            raise TypeError(f"a generator's name is a str, not {type(name).__name__}")
         if not name or not is_text(name) or name in self._kept or name in {_PYTHON, _NUMPY}:
             raise InvalidArgument(f"generator {name!r}: the name is taken, empty or no text; take another one")
         self._kept[name] = kept(name, source)

@@ -10,10 +10,11 @@ from typing import Final
 from pyi import _native
 from pyi._native import Checkpoint, Repository, Workspace
 from pyi.errors import InvalidArgument, NotFound
-from pyi.longrun.policy import Policy, is_text
+from pyi.longrun.policy import Policy, check_name
 from pyi.longrun.presence import Presence
 from pyi.longrun.record import Record, begin, last_of
 from pyi.longrun.session import Session
+from pyi.longrun.stops import catchable
 
 __all__ = ["session"]
 
@@ -51,17 +52,16 @@ def session(
 
     Raises:
         Conflict: The session is running, in this process or another.
-        InvalidArgument: The name is no good name, a limit makes no sense, or a generator cannot be kept.
-        NotFound: No such base.
+        InvalidArgument: The name is no good name, a limit makes no sense, a generator cannot be kept, a signal cannot
+            be caught, or the base is a workspace with changes that was not opened through `repo`.
+        NotFound: No such base in this repository.
         StorageError: The session's lock cannot be had.
 
     Cost: O(log checkpoints) reads; for a new session one checkpoint and one fork.
     """
     policy = Policy(every, seconds, cost)
-    if not name or not is_text(name):
-        raise InvalidArgument(
-            f"session name {name!r}: give it one that is text and not empty, by which it is found again"
-        )
+    check_name(name)
+    stop_signals = catchable(stop_signals)
     owns = not isinstance(repo, Repository)
     repository = repo if isinstance(repo, Repository) else _native.open(repo)
     presence: Presence | None = None
@@ -113,7 +113,14 @@ def _start(repository: Repository, base: str | Workspace | Checkpoint | None) ->
     if base is None:
         return repository.workspace()
     if isinstance(base, Workspace):
-        return base.fork()
+        if repository._owns(base):
+            return base.fork()
+        if base.dirty:
+            raise InvalidArgument(
+                "the base is a workspace of another repository, or opened through another object, and has changes:"
+                " give a checkpoint of it"
+            )
+        return repository.workspace(at=base.head)  # of another store: NotFound
     if isinstance(base, str) and base in repository.branches():
         return repository.workspace(base)
     return repository.workspace(at=base)

@@ -7,7 +7,7 @@ from typing import Final
 
 from pyi.errors import InvalidArgument
 
-__all__ = ["Policy", "is_count", "is_text"]
+__all__ = ["Policy", "check_name", "is_count", "is_text"]
 
 _SMOOTHING: Final = 0.25
 """How much of the estimate the latest cost makes up."""
@@ -25,6 +25,28 @@ def is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def check_name(name: object) -> None:
+    """Check that it can be a session's name, before a file is made that bears it.
+
+    Raises:
+        TypeError: It is no str.
+        InvalidArgument: It is empty, or has no form in UTF-8.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"a session's name is a str, not {type(name).__name__}")
+    if not name or not is_text(name):
+        raise InvalidArgument(
+            f"session name {name!r}: give it one that is text and not empty, by which it is found again"
+        )
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int that no float can hold
+        return False
 
 
 class Policy:
@@ -46,7 +68,7 @@ class Policy:
             every = 1
         if every is not None and (not is_count(every) or every < 1):
             raise InvalidArgument(f"every={every!r}: the steps between two checkpoints, at least 1")
-        if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
+        if seconds is not None and not (_is_finite(seconds) and seconds >= 0):
             raise InvalidArgument(f"seconds={seconds!r}: the seconds between two checkpoints, at least 0")
         if cost is not None and not 0 < cost < 1:
             raise InvalidArgument(f"cost={cost!r}: a share of the time, between 0 and 1, such as 0.02")

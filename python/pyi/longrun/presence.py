@@ -95,7 +95,8 @@ class Presence:
 
 def _file_name(name: str) -> str:
     quoted = quote(name, safe="")
-    return quoted if len(quoted) <= _NAME_MAX else f"%{hashlib.blake2b(name.encode(), digest_size=16).hexdigest()}"
+    is_usable = len(quoted) <= _NAME_MAX and quoted not in {".", ".."}
+    return quoted if is_usable else f"%{hashlib.blake2b(name.encode(), digest_size=16).hexdigest()}"
 
 
 _HELD: weakref.WeakSet[Presence] = weakref.WeakSet()

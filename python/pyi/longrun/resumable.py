@@ -90,11 +90,20 @@ def _check_arguments(run: Session, arguments: Mapping[str, Any]) -> None:
     known = state.get(_ARGUMENTS)
     if known is None:
         state[_ARGUMENTS] = given
-    elif known != given:
+    elif not _same(known, given):
         raise Conflict(
             f"session {run.name!r} was begun with other arguments ({known!r}): call it with those, or put what differs"
             ' into the name, as in "name-{parameter}"'
         )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two plain values are equal; NaN is equal to NaN here, or its call could never be resumed."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other or (one != one and other != other))
 
 
 def _plain(value: Any) -> Any:
@@ -103,6 +112,8 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        return _plain(value.item())
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     raise InvalidArgument(

@@ -17,7 +17,7 @@ from typing import Self, TypeVar
 from pyi._native import Checkpoint, Journal, Repository, SessionCore, Workspace
 from pyi.errors import Closed, InvalidArgument, PyiError
 from pyi.longrun.keepers import Keepers
-from pyi.longrun.policy import Policy, is_count
+from pyi.longrun.policy import Policy, check_name, is_count
 from pyi.longrun.presence import Presence
 from pyi.longrun.record import LOOPING, NEW, Record, Trail, begin, step_at
 from pyi.longrun.report import SessionReport
@@ -93,6 +93,8 @@ class Session:
         self._seconds = self._checkpoint_s = 0.0
         self._entered: float | None = None
         self._iterator: weakref.ref[Generator[object]] | None = None
+        if generators is not None and not isinstance(generators, Mapping):
+            raise TypeError(f"generators: a mapping of names to generators, not {type(generators).__name__}")
         for name, source in (generators or {}).items():
             self.register(name, source)
 
@@ -175,14 +177,10 @@ class Session:
             return iter(())
         if self._left:
             raise InvalidArgument(
-                "the loop before was left before its end: call stop() in a loop's last step, or open the"
-                " session again to go on from its last checkpoint"
+                "the loop before was left before its end, or is still to begin: call stop() in a loop's last step, or"
+                " open the session again to go on from its last checkpoint; itertools.product makes one loop of two"
             )
-        if self._keepers.with_global and _running is not None:
-            raise InvalidArgument(
-                f"the loop of {_running!r} runs in this process and draws from the same global generators: end it"
-                " first, or open one of the two with global_generators=False"
-            )
+        self._check_generators_are_free()
         loop, self._calls, self._saves = self._calls, self._calls + 1, 0
         if not self._behind:
             self._loop, self._at = loop, 0
@@ -203,6 +201,8 @@ class Session:
             self._loop, self._at, self._behind = loop, 0, False
         if loop < self._loop:
             return iter(())
+        # From here on, and not from the first step on: two loops that were made before either begins would run at once.
+        self._left = True
         running = self._run(source)
         # Weak, so that a loop that is left by `break` is over at once.
         self._iterator = weakref.ref(running)
@@ -210,11 +210,12 @@ class Session:
 
     def _run(self, source: Iterator[_T]) -> Generator[_T]:
         global _running
+        self._check_generators_are_free()  # the loop of another session may have begun since this one was made
         if self._keepers.with_global:
             _running = self
         always, policy = self._policy.always, self._policy
         presence = self._presence
-        self._in_loop = self._left = True
+        self._in_loop = True
         self._ending = False
         self._unsaved = 0
         self._entered = perf_counter()
@@ -278,8 +279,17 @@ class Session:
             PyiError: The checkpoint failed; nothing is lost.
         """
         self._check_open()
-        if self._in_loop or self._left:
-            raise InvalidArgument("a step is in flight, or the loop was left before its end: only whole steps are kept")
+        if self._in_loop:
+            raise InvalidArgument("a step is in flight, and only whole steps are kept: save() behind the loop")
+        if self._stopped:
+            raise InvalidArgument(
+                f"a signal stopped the loop after {self._done} steps, which are kept: open the session again to go on"
+            )
+        if self._left:
+            raise InvalidArgument(
+                "the loop was left before its end, by break, return or an exception: call stop() in its last step and"
+                " let it end by itself, or open the session again to go on from the last checkpoint"
+            )
         self._saves += 1
         if self._behind:
             self._go_back()
@@ -335,6 +345,8 @@ class Session:
         Cost: that of `checkpoint_at`, one checkpoint and one fork.
         """
         policy = Policy(every, seconds, cost)
+        if name is not None:
+            check_name(name)
         checkpoint, record = self._find(step)
         presence = None if name is None else Presence.acquire(self._repository.path, name)
         try:
@@ -408,6 +420,13 @@ class Session:
                 self._presence.close()
             if self._owns_repository:
                 self._repository.close()
+
+    def _check_generators_are_free(self) -> None:
+        if self._keepers.with_global and _running is not None:
+            raise InvalidArgument(
+                f"the loop of {_running!r} runs in this process and draws from the same global generators: end it"
+                " first, or open one of the two with global_generators=False"
+            )
 
     def _check_open(self) -> None:
         if self._closed:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyi.errors import InvalidArgument
 from pyi.longrun.generators import RESERVED
 from pyi.state import State
+
+if TYPE_CHECKING:
+    from pyi.arrays import TrackedArray
 
 __all__ = ["VisibleState"]
 
@@ -18,23 +21,41 @@ class VisibleState(State):
     __slots__ = ()
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if key.startswith(RESERVED):
-            raise _reserved(key)
+        _check(key)
         super().__setitem__(key, value)
 
     def __delitem__(self, key: object) -> None:
-        if isinstance(key, str) and key.startswith(RESERVED):
-            raise _reserved(key)
+        _check(key)
         super().__delitem__(key)
 
     def __iter__(self) -> Iterator[str]:
-        return (key for key in super().__iter__() if not key.startswith(RESERVED))
+        return (key for key in super().__iter__() if not _is_reserved(key))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def array(self, key: str) -> TrackedArray:
+        """As ``State.array``."""
+        _check(key)
+        return super().array(key)
 
-def _reserved(key: str) -> InvalidArgument:
-    return InvalidArgument(
-        f"state key {key!r}: keys that begin with {RESERVED!r} belong to the session; take another one"
-    )
+    def adopt(self, key: str, array: Any) -> TrackedArray:
+        """As ``State.adopt``."""
+        _check(key)
+        return super().adopt(key, array)
+
+    def pickle(self, key: str, value: object) -> None:
+        """As ``State.pickle``."""
+        _check(key)
+        super().pickle(key, value)
+
+
+def _is_reserved(key: object) -> bool:
+    return isinstance(key, str) and key.startswith(RESERVED)
+
+
+def _check(key: object) -> None:
+    if _is_reserved(key):
+        raise InvalidArgument(
+            f"state key {key!r}: keys that begin with {RESERVED!r} belong to the session; take another one"
+        )

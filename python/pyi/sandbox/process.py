@@ -185,6 +185,9 @@ def run(
     )
 
 
+_WAIT_MOST_MS = 86_400_000.0
+
+
 def _wait(
     pid: int, deadline: float | None, cancel: Cancel | None, tick: Callable[[], None] | None, every_s: float
 ) -> bool:
@@ -198,7 +201,8 @@ def _wait(
         next_tick = None if tick is None else time.monotonic() + every_s
         while True:
             due = [moment for moment in (deadline, next_tick) if moment is not None]
-            wait_ms = max(0.0, min(due) - time.monotonic()) * 1000 + 1 if due else None
+            # In turns of a day: the kernel counts milliseconds in 32 bits, which end after 24 days.
+            wait_ms = min(max(0.0, min(due) - time.monotonic()) * 1000 + 1, _WAIT_MOST_MS) if due else None
             ready = [fd for fd, _ in poll.poll(wait_ms)]
             if pidfd in ready:
                 return True

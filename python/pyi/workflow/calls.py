@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from pyi._native import Workspace
 
-__all__ = ["Caller", "Timeout", "is_async"]
+__all__ = ["Caller", "Exited", "Timeout", "is_async"]
 
 _JOIN_S = 5.0
 
@@ -25,6 +25,14 @@ class Timeout(Exception):
 def is_async(job: object) -> bool:
     """Whether calling `job` gives something to await."""
     return inspect.iscoroutinefunction(job) or inspect.iscoroutinefunction(getattr(job, "__call__", None))  # noqa: B004
+
+
+class Exited(Exception):
+    """The call wanted to end the whole program (`sys.exit`): it ends by itself, as by any other exception."""
+
+    def __init__(self, error: BaseException) -> None:
+        """Say by what."""
+        super().__init__(f"{error!r} ends this call and not the program")
 
 
 class Caller:
@@ -66,7 +74,11 @@ class Caller:
         """
         if is_async(job):
             return self._await(job(workspace), timeout)
-        value = job(workspace) if timeout is None else self._bounded(job, workspace, timeout)
+        value = _call(job, workspace) if timeout is None else self._bounded(job, workspace, timeout)
+        if inspect.isgenerator(value) or inspect.isasyncgen(value):
+            raise TypeError(
+                f"{job!r} is a generator, of which a call runs nothing: return, or await, in place of yield"
+            )
         return self._await(value, timeout) if inspect.isawaitable(value) else value
 
     def _bounded(self, job: Callable[[Workspace], Any], workspace: Workspace, timeout: float) -> Any:
@@ -74,7 +86,7 @@ class Caller:
 
         def work() -> None:
             try:
-                future.set_result(job(workspace))
+                future.set_result(_call(job, workspace))
             except BaseException as error:  # handed over, not handled
                 future.set_exception(error)
 
@@ -99,13 +111,28 @@ class Caller:
             return self._loop
 
 
+def _call(job: Callable[[Workspace], Any], workspace: Workspace) -> Any:
+    try:
+        return job(workspace)
+    except SystemExit as error:
+        raise Exited(error) from error
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    try:
+        return await awaitable
+    except (SystemExit, KeyboardInterrupt) as error:
+        # These two end the event loop, and whoever waits for any of its tasks would wait for ever.
+        raise Exited(error) from error
+
+
 async def _within(awaitable: Awaitable[Any], timeout: float | None) -> Any:
-    task = asyncio.ensure_future(awaitable)
+    task = asyncio.ensure_future(_awaited(awaitable))
     done, _ = await asyncio.wait({task}, timeout=timeout)
     if not done:
         task.cancel()
-        await asyncio.wait({task})
-        if task.cancelled():
+        await asyncio.wait({task}, timeout=_JOIN_S)
+        if not task.done() or task.cancelled():  # one that does not heed it is left behind, as a plain function is
             raise Timeout
     return task.result()
 

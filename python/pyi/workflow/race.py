@@ -40,6 +40,8 @@ _T = TypeVar("_T")
 
 _BRANCH_PREFIX = "pyi/"
 _CANDIDATES_LIMIT = 100_000
+_FOR_EVER_S = 1e9
+"""Thirty years: what is longer, such as infinity, is as good as this, and clocks cannot count it."""
 
 
 def race(
@@ -115,8 +117,14 @@ def race(
     of what it changed and two checkpoints, besides what agent and test take.
     """
     started = time.monotonic()
+    if isinstance(include, str | bytes):
+        raise TypeError("include: a list of paths, not a single one")
     include = list(include)
     _check_arguments(n, onto, agent=agent, test=test, setup=setup)
+    if jobs is not None and jobs < 1:
+        raise InvalidArgument(f"jobs={jobs}: candidates at a time, at least 1")
+    timeout = None if timeout is None else _seconds("timeout", timeout)
+    checkpoint_every_s = _seconds("checkpoint_every_s", checkpoint_every_s)
     place = store_override(store)
     with ExitStack() as stack:
         if isinstance(repo, _native.Repository):
@@ -178,6 +186,13 @@ def _stored(repository: Repository) -> int:
     return int(repository.stats()["bytes_stored"])
 
 
+def _seconds(name: str, seconds: float) -> float:
+    """Return a time that every clock can count."""
+    if not seconds > 0:
+        raise InvalidArgument(f"{name}={seconds}: seconds, more than 0")
+    return float(min(seconds, _FOR_EVER_S))
+
+
 def _check_arguments(n: int | None, onto: str | None, **jobs: object) -> None:
     """Refuse what is wrong whatever the repository holds, before anything is written."""
     if n is not None and n < 1:
@@ -188,6 +203,8 @@ def _check_arguments(n: int | None, onto: str | None, **jobs: object) -> None:
         if job is not None and not callable(job) and not (job.strip() if isinstance(job, str) else job):
             raise InvalidArgument(f"the {name} is an empty command: say what to run, or leave --{name} ({name}=) out")
     if onto is not None:
+        if not isinstance(onto, str):
+            raise TypeError(f"onto: the name of a branch, a str, not {type(onto).__name__}")
         try:
             onto.encode()
         except UnicodeEncodeError as error:

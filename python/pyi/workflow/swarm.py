@@ -255,6 +255,8 @@ def _check_arguments(
             raise InvalidArgument(f"a swarm needs agents and steps, not {agents} x {steps}")
         if agents > _AGENTS_LIMIT:
             raise InvalidArgument(f"a swarm has at most {_AGENTS_LIMIT:,} agents, not {agents:,}")
+    elif isinstance(agents, str | bytes) or not isinstance(agents, Sequence) or not all(map(callable, agents)):
+        raise TypeError("agents: how many (an int), or a list of callables that take a workspace each")
     if threads is not None and threads < 1:
         raise InvalidArgument(f"a swarm needs at least one thread, not {threads}")
     if rewind_every < 0:

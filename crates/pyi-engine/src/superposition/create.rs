@@ -27,6 +27,9 @@ pub(super) fn span_ns(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_nanos()).unwrap_or(FOR_EVER_NS).min(FOR_EVER_NS)
 }
 
+/// More candidates than that are a mistake, and must not take all memory before anybody sees it.
+const CANDIDATES_MAX: usize = 1_000_000;
+
 /// A new record; the candidates have no names yet.
 fn new_record(base: Id, weights: &[f64], ttl: Option<Duration>) -> SuperpositionRecord {
     let (made_ns, ttl_ns) = (now_ns(), ttl.map(span_ns));
@@ -54,7 +57,7 @@ impl Repository {
     ///
     /// # Errors
     /// `NotFound`; `Conflict` if a name is taken (that of a superposition which collapsed or decayed is free again) or `base` is a workspace with uncheckpointed changes and a name is asked
-    /// for; `InvalidArgument` for no candidates or bad weights.
+    /// for; `InvalidArgument` for no candidates, more than a million of them, bad weights, or a workspace of another repository.
     pub fn superpose(
         &self,
         base: &Version,
@@ -64,6 +67,11 @@ impl Repository {
         name: Option<&str>,
     ) -> Result<Arc<Superposition>> {
         self.engine.open()?;
+        if count > CANDIDATES_MAX {
+            return Err(Error::invalid(format!(
+                "{count} candidates: at most {CANDIDATES_MAX}; superpose fewer"
+            )));
+        }
         let weights = weights.unwrap_or_else(|| vec![1.0; count]);
         if count == 0 || weights.len() != count {
             let given = weights.len();
@@ -73,6 +81,15 @@ impl Repository {
         }
         weights.iter().try_for_each(|weight| check_weight(*weight))?;
         let (source, from) = match base {
+            // Candidates of another store: a collapse would move a branch to what this one does not have.
+            Version::Workspace(workspace) if !workspace.is_in(self) => {
+                if workspace.is_dirty() || workspace.repository().path() != self.path() {
+                    return Err(Error::invalid(
+                        "the base is a workspace of another repository, or opened through another object and not checkpointed; give one of this repository, or a checkpoint of it",
+                    ));
+                }
+                (self.workspace_at(*workspace.head().id())?, Some(workspace))
+            }
             Version::Workspace(workspace) => (workspace.fork()?, Some(workspace)),
             Version::Checkpoint(checkpoint) => (self.workspace_at(*checkpoint.id())?, None),
             Version::Id(id) => (self.workspace_at(*id)?, None),
