@@ -21,6 +21,7 @@ mod for_each_ref;
 mod identity;
 mod ignored;
 mod log;
+pub mod log_name;
 mod ls_files;
 mod ls_tree;
 mod mailmap;
