@@ -3,13 +3,16 @@
 # the program that is touched for the first time costs a page fault; a `status` has 25 fewer (docs/design/001-the-house.md).
 # The names are those of tools/first_functions.txt. What follows a name in an object file (a hash that depends on where the crate was built)
 # is found there. Without the LLVM linker or nm the order is the linker's own, and nothing else differs.
+# What a try says that fails is of no interest where a later one links; where none does, all of them are heard.
 list=$(dirname "$0")/first_functions.txt
 case " $* " in
 *" -fuse-ld=lld "*) ;;
 *) exec cc "$@" ;;
 esac
-order=$(mktemp) || exec cc "$@"
-trap 'rm -f "$order"' EXIT
+work=$(mktemp -d) || exec cc "$@"
+trap 'rm -rf "$work"' EXIT
+order=$work/order
+said=$work/said
 for word in "$@"; do
     case $word in
     *.o | *.rlib | *.a) printf '%s\0' "$word" ;;
@@ -30,7 +33,7 @@ done | xargs -0 nm -A --defined-only 2>/dev/null | awk -v list="$list" '
         if (name in rank && !($NF in seen)) { seen[$NF] = 1; print rank[name], $NF }
     }' | sort -n | cut -d " " -f 2 >"$order"
 ordered() {
-    cc "$@" "-Wl,--symbol-ordering-file=$order" -Wl,--no-warn-symbol-ordering 2>/dev/null
+    cc "$@" "-Wl,--symbol-ordering-file=$order" -Wl,--no-warn-symbol-ordering 2>>"$said"
 }
 # 7,000 addresses in 2 KB in place of 160. Only a C library from 2022 on can read that: whether this one does is seen when the program starts.
 case " $* " in
@@ -41,7 +44,13 @@ case " $* " in
         if [ "$before" = -o ]; then out=$word; fi
         before=$word
     done
-    if ordered "$@" -Wl,-z,pack-relative-relocs && "$out" --version >/dev/null 2>&1; then exit 0; fi
+    echo "$0: before, with functions in order and packed addresses:" >>"$said"
+    if ordered "$@" -Wl,-z,pack-relative-relocs && "$out" --version >/dev/null 2>>"$said"; then exit 0; fi
     ;;
 esac
-ordered "$@" || cc "$@"
+echo "$0: before, with functions in order:" >>"$said"
+ordered "$@" && exit
+cc "$@" && exit
+status=$?
+cat "$said" >&2
+exit "$status"

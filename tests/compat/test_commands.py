@@ -278,8 +278,62 @@ def test_tags_and_config(pair: Pair) -> None:
         ("config", "get", "user.name"),
         ("config", "--unset", "user.name"),
         ("config", "user"),
+        # Git ends with 2 where a name that is written has half of what it needs, and with 1 where it is read.
+        ("config", "user", "Dora"),
+        ("config", "--unset", "user"),
+        ("config", "user."),
+        ("config", "user.", "Dora"),
+        ("config", ".name", "Dora"),
+        ("config", "user.1", "Dora"),
     ]:
         pair.git(*argv)
+    pair.check()
+
+
+def test_what_a_failed_command_leaves(pair: Pair) -> None:
+    """A commit that is not made takes back what it put into the index; of other commands stays what they did before."""
+    pair.write("c.txt", b"c\n")
+    pair.git("add", "c.txt")
+    pair.git("commit", "-q", "-m", "more")
+    pair.git("branch", "one")
+    pair.git("tag", "t1")
+    pair.write("c.txt", b"changed\n")
+    pair.write("README.md", b"staged\n")
+    pair.git("add", "README.md")
+    pair.write("ok.txt", b"ok\n")
+    pair.write(".gitignore", b"*.log\n")
+    pair.write("x.log", b"log\n")
+    failing = [
+        ("commit", "-a", "-m", ""),
+        ("commit", "-q", "-a", "-F", "-"),
+        ("commit", "-m", "x", "--reset-author"),
+        ("add", "ok.txt", "missing"),
+        ("add", "ok.txt", "x.log"),
+        ("rm", "c.txt", "missing"),
+        ("rm", "c.txt", "README.md"),
+        ("rm", "--cached", "missing", "c.txt"),
+        ("mv", "c.txt", "ok.txt", "missing"),
+        ("mv", "src", "src/below"),
+        ("tag", "-d", "t1", "nothing"),
+        ("branch", "-D", "one", "nothing"),
+        ("branch", "main/below"),
+        ("checkout", "-b", "main/below", "HEAD~1"),
+        ("checkout", "HEAD~1", "--", "c.txt", "missing"),
+        ("restore", "--staged", "README.md", "missing"),
+        ("reset", "--hard", "missing"),
+        ("config", "user", "Dora"),
+    ]
+    for argv in failing:
+        pair.git(*argv)
+        pair.git("status", "--porcelain")
+        pair.git("ls-files", "-s")
+        pair.git("for-each-ref")
+        pair.git("reflog", "-n", "1")
+        pair.check_same_files()
+    # All of it was already there: the index is what it was before -a put c.txt into it.
+    pair.git("reset", "--hard")
+    pair.write("c.txt", b"c\n")
+    pair.git("commit", "-a", "-m", "nothing")
     pair.check()
 
 

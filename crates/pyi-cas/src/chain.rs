@@ -3,13 +3,11 @@
 //! One id has to be there before the next content is known, so such contents cannot be hashed side by side as others are. But a directory is known but
 //! for that id, and so what stands in front of it, and the other chunk, is hashed beside the contents below.
 
-use blake3::platform::Platform;
-
 use crate::chunk::Chunk;
 use crate::hashing::{ALONE_BYTES, BLOCK_BYTES, CHUNK_BYTES, Hashing, ROOT, digest, parent_block};
 use crate::id::Id;
 use crate::kind::Kind;
-use crate::twin::{self, Next};
+use crate::twin::{self, Next, Processor};
 
 const ID_BYTES: usize = 32;
 
@@ -27,8 +25,15 @@ pub struct Link<'a> {
 /// The ids of these contents, in order, each with the id of the one before it in its hole. O(bytes). A hole lies within its content.
 #[must_use]
 pub fn ids_of_chain(links: &[Link<'_>]) -> Vec<Id> {
+    ids_by(links, |kind| kind.hashing())
+}
+
+fn ids_by<'a>(links: &'a [Link<'a>], hashing_of: impl Fn(Kind) -> &'a Hashing) -> Vec<Id> {
     let mut ids: Vec<Id> = Vec::with_capacity(links.len());
-    let mut states: Vec<State<'_>> = links.iter().map(State::of).collect();
+    let mut states: Vec<State<'_>> = links
+        .iter()
+        .map(|link| State::of(link, hashing_of(link.kind)))
+        .collect();
     for at in 0..states.len() {
         let (done, later) = states.split_at_mut(at + 1);
         done[at].below = ids.last().copied();
@@ -40,7 +45,7 @@ pub fn ids_of_chain(links: &[Link<'_>]) -> Vec<Id> {
 /// A link that is being hashed.
 struct State<'a> {
     link: &'a Link<'a>,
-    hashing: &'static Hashing,
+    hashing: &'a Hashing,
     /// The first one is none for a long content, which is hashed when all of it is known.
     chunks: [Option<Chunk<'a>>; 2],
     /// So many blocks of each stand in front of the hole.
@@ -50,8 +55,7 @@ struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    fn of(link: &'a Link<'a>) -> Self {
-        let hashing = link.kind.hashing();
+    fn of(link: &'a Link<'a>, hashing: &'a Hashing) -> Self {
         let chunks = match link.content.split_at_checked(CHUNK_BYTES) {
             _ if link.content.len() > ALONE_BYTES => [None, None],
             Some((left, right)) if !right.is_empty() => [
@@ -83,14 +87,14 @@ impl<'a> State<'a> {
 
     /// Hashes what is left, and beside it what can be hashed of those that come later.
     fn finish(&mut self, later: &mut [State<'_>]) -> Id {
-        let (platform, hole) = (self.hashing.platform(), self.link.hole.zip(self.below.as_ref()));
+        let (processor, hole) = (self.hashing.processor(), self.link.hole.zip(self.below.as_ref()));
         let [left, right] = &mut self.chunks;
         let Some(left) = left else { return self.id_of_long() };
         loop {
             let (one, other) = (left.next(hole), right.as_mut().and_then(|right| right.next(hole)));
             match (one, other) {
-                (Some(one), Some(other)) => twin::compress(platform, one, other),
-                (Some(one), None) | (None, Some(one)) => compress_beside(platform, one, later),
+                (Some(one), Some(other)) => twin::compress(processor, one, other),
+                (Some(one), None) | (None, Some(one)) => compress_beside(processor, one, later),
                 (None, None) => break,
             }
         }
@@ -99,7 +103,7 @@ impl<'a> State<'a> {
         };
         let (mut value, block) = (self.hashing.key(), parent_block(left.value(), right.value()));
         let parent = Hashing::next_parent(&mut value, &block, ROOT);
-        compress_beside(platform, parent, later);
+        compress_beside(processor, parent, later);
         digest(&value)
     }
 
@@ -115,16 +119,17 @@ impl<'a> State<'a> {
 }
 
 /// Compresses a block that others wait for, and beside it one of those that come later.
-fn compress_beside(platform: Platform, one: Next<'_>, later: &mut [State<'_>]) {
+fn compress_beside(processor: Processor, one: Next<'_>, later: &mut [State<'_>]) {
     match later.iter_mut().find_map(State::next_ahead) {
-        Some(other) => twin::compress(platform, one, other),
-        None => one.compress(platform),
+        Some(other) => twin::compress(processor, one, other),
+        None => one.compress(processor),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use blake3::hazmat::hash_derive_key_context;
     use proptest::prelude::*;
 
     fn link() -> impl Strategy<Value = (usize, usize, Option<usize>)> {
@@ -156,6 +161,10 @@ mod tests {
                 .map(|((kind, _, hole), content)| Link { kind: Kind::ALL[*kind], content, hole: *hole })
                 .collect();
             let ids = ids_of_chain(&chain);
+            for processor in Processor::all() {
+                let hashings = Kind::ALL.map(|kind| Hashing::on(processor, &hash_derive_key_context(kind.context())));
+                prop_assert_eq!(&ids_by(&chain, |kind| &hashings[kind as usize - 1]), &ids, "{:?}", processor);
+            }
             let mut before: Option<Id> = None;
             for (at, (kind, _, hole)) in links.iter().enumerate() {
                 if let (Some(hole), Some(before)) = (*hole, before) {

@@ -7,11 +7,11 @@
 use std::sync::LazyLock;
 
 use blake3::IncrementCounter;
-use blake3::platform::{Platform, le_bytes_from_words_32, words_from_le_bytes_32};
+use blake3::platform::{le_bytes_from_words_32, words_from_le_bytes_32};
 
 use crate::chunk::Chunk;
 use crate::id::Id;
-use crate::twin::{self, Next};
+use crate::twin::{self, Next, Processor};
 
 pub(crate) const BLOCK_BYTES: usize = 64;
 pub(crate) const CHUNK_BYTES: usize = 1024;
@@ -30,20 +30,25 @@ pub(crate) const DERIVE_KEY_MATERIAL: u8 = 64;
 /// A chaining value: what a chunk or a subtree comes to.
 pub(crate) type Words = [u32; 8];
 
-static PLATFORM: LazyLock<Platform> = LazyLock::new(Platform::detect);
+static PROCESSOR: LazyLock<Processor> = LazyLock::new(Processor::detect);
 
 /// Hashes contents with one key.
 pub(crate) struct Hashing {
     key: Words,
-    platform: Platform,
+    processor: Processor,
 }
 
 impl Hashing {
     /// With the key that a context is derived to. O(1).
     pub(crate) fn new(key: &[u8; 32]) -> Hashing {
+        Hashing::on(*PROCESSOR, key)
+    }
+
+    /// As [`Hashing::new`], on a processor that has this.
+    pub(crate) fn on(processor: Processor, key: &[u8; 32]) -> Hashing {
         Hashing {
             key: words_from_le_bytes_32(key),
-            platform: *PLATFORM,
+            processor,
         }
     }
 
@@ -65,8 +70,8 @@ impl Hashing {
         let (mut left, mut right) = (Chunk::of_several(self, first, 0), Chunk::of_several(self, second, 1));
         while let Some(next) = left.next(None) {
             match right.next(None) {
-                Some(other) => twin::compress(self.platform, next, other),
-                None => next.compress(self.platform),
+                Some(other) => twin::compress(self.processor, next, other),
+                None => next.compress(self.processor),
             }
         }
         (*left.value(), *right.value())
@@ -128,7 +133,7 @@ impl Hashing {
     }
 
     fn many(&self, inputs: &[&[u8; CHUNK_BYTES]], counter: u64, increment: IncrementCounter, last: u8, out: &mut [u8]) {
-        self.platform.hash_many(
+        self.processor.platform.hash_many(
             inputs,
             &self.key,
             counter,
@@ -150,14 +155,20 @@ impl Hashing {
             _ => (blocks, rest),
         };
         for block in blocks {
-            self.platform
+            self.processor
+                .platform
                 .compress_in_place(&mut value, block, BLOCK_BYTES as u8, counter, flags);
             flags = DERIVE_KEY_MATERIAL;
         }
         let mut block = [0; BLOCK_BYTES];
         block[..end.len()].copy_from_slice(end);
-        self.platform
-            .compress_in_place(&mut value, &block, end.len() as u8, counter, flags | CHUNK_END | last);
+        self.processor.platform.compress_in_place(
+            &mut value,
+            &block,
+            end.len() as u8,
+            counter,
+            flags | CHUNK_END | last,
+        );
         value
     }
 
@@ -181,7 +192,7 @@ impl Hashing {
 
     fn parent(&self, left: &Words, right: &Words, last: u8) -> Words {
         let mut value = self.key;
-        Hashing::next_parent(&mut value, &parent_block(left, right), last).compress(self.platform);
+        Hashing::next_parent(&mut value, &parent_block(left, right), last).compress(self.processor);
         value
     }
 
@@ -200,8 +211,8 @@ impl Hashing {
         self.key
     }
 
-    pub(crate) fn platform(&self) -> Platform {
-        self.platform
+    pub(crate) fn processor(&self) -> Processor {
+        self.processor
     }
 }
 
@@ -226,4 +237,36 @@ fn full_chunks(content: &[u8]) -> (&[[u8; CHUNK_BYTES]], &[u8]) {
     let full = (content.len() - 1) / CHUNK_BYTES;
     let (chunks, tail) = content.split_at(full * CHUNK_BYTES);
     (chunks.as_chunks().0, tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use blake3::hazmat::hash_derive_key_context;
+    use proptest::prelude::*;
+
+    const CONTEXT: &str = "pyi test of processors";
+
+    fn bytes() -> impl Strategy<Value = usize> {
+        let near =
+            |step: usize, to: usize| (0..=to, 0usize..3).prop_map(move |(n, by)| (n * step + by).saturating_sub(1));
+        prop_oneof![near(BLOCK_BYTES, 33), near(CHUNK_BYTES, 15), 0usize..SMALL_BYTES]
+    }
+
+    proptest! {
+        /// Without AVX2 two contents that would go side by side go one after the other, and that was compiled and never run where tests ran.
+        #[test]
+        fn every_processor_comes_to_the_same(sizes in proptest::collection::vec(bytes(), 1..20), seed in any::<u8>()) {
+            let content: Vec<u8> = (0..SMALL_BYTES + 1).map(|n| (n * 31 + n / 251) as u8 ^ seed).collect();
+            let contents: Vec<&[u8]> = sizes.iter().map(|bytes| &content[..*bytes]).collect();
+            let wanted: Vec<Id> = contents.iter().map(|content| Id(blake3::derive_key(CONTEXT, content))).collect();
+            for processor in Processor::all() {
+                let hashing = Hashing::on(processor, &hash_derive_key_context(CONTEXT));
+                prop_assert_eq!(&hashing.small_many(&contents), &wanted, "{:?}", processor);
+                for (content, id) in contents.iter().zip(&wanted).filter(|(content, _)| content.len() <= ALONE_BYTES) {
+                    prop_assert_eq!(&hashing.alone(content), id, "{:?}, {} bytes", processor, content.len());
+                }
+            }
+        }
+    }
 }

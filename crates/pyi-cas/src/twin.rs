@@ -7,6 +7,43 @@ use blake3::platform::Platform;
 
 use crate::hashing::{BLOCK_BYTES, Words};
 
+/// What this processor compresses with. It is made once, so that whoever compresses asks nobody.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Processor {
+    pub(crate) platform: Platform,
+    /// Two blocks go side by side. Only where the processor was seen to have AVX2: `compress` rests on it.
+    twins: bool,
+}
+
+impl Processor {
+    pub(crate) fn detect() -> Processor {
+        #[cfg(target_arch = "x86_64")]
+        let twins = std::arch::is_x86_feature_detected!("avx2");
+        #[cfg(not(target_arch = "x86_64"))]
+        let twins = false;
+        Processor {
+            platform: Platform::detect(),
+            twins,
+        }
+    }
+
+    /// What this one is, and all that have less than it: for tests, which would not see the others' ways otherwise.
+    #[cfg(test)]
+    pub(crate) fn all() -> Vec<Processor> {
+        let mut platforms = vec![Platform::portable(), Platform::detect()];
+        #[cfg(target_arch = "x86_64")]
+        platforms.extend(
+            [Platform::sse2(), Platform::sse41(), Platform::avx2()]
+                .into_iter()
+                .flatten(),
+        );
+        let alone = platforms
+            .into_iter()
+            .map(|platform| Processor { platform, twins: false });
+        alone.chain([Processor::detect()]).collect()
+    }
+}
+
 /// A block, and the chain that it comes next in.
 pub(crate) struct Next<'a> {
     /// What the chain came to so far, and then comes to with this block.
@@ -25,22 +62,23 @@ impl Next<'_> {
     }
 
     /// Compresses this block alone.
-    pub(crate) fn compress(self, platform: Platform) {
+    pub(crate) fn compress(self, processor: Processor) {
+        let platform = processor.platform;
         platform.compress_in_place(self.value, self.block, self.length, u64::from(self.counter), self.flags);
     }
 }
 
 /// Compresses two blocks of different chains.
-pub(crate) fn compress(platform: Platform, first: Next<'_>, second: Next<'_>) {
+pub(crate) fn compress(processor: Processor, first: Next<'_>, second: Next<'_>) {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
+    if processor.twins {
         let (tweaks, blocks) = ([first.tweak(), second.tweak()], [first.block, second.block]);
-        // SAFETY: the processor has AVX2.
+        // SAFETY: the processor has AVX2; `twins` is set nowhere else.
         unsafe { x86::compress(first.value, second.value, blocks[0], blocks[1], tweaks[0], tweaks[1]) };
         return;
     }
-    first.compress(platform);
-    second.compress(platform);
+    first.compress(processor);
+    second.compress(processor);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -192,17 +230,20 @@ mod tests {
             values in any::<[Words; 2]>(),
             rest in any::<[(u8, u32, u8); 2]>(),
         ) {
-            let (platform, blocks) = (Platform::detect(), bytes.as_chunks().0);
-            let (mut together, mut alone) = (values, values);
+            let blocks = bytes.as_chunks().0;
             fn next<'a>(value: &'a mut Words, block: &'a [u8; BLOCK_BYTES], (length, counter, flags): (u8, u32, u8)) -> Next<'a> {
                 Next { value, block, length, counter, flags }
             }
-            let [first, second] = &mut together;
-            compress(platform, next(first, &blocks[0], rest[0]), next(second, &blocks[1], rest[1]));
+            let mut alone = values;
             for at in 0..2 {
-                next(&mut alone[at], &blocks[at], rest[at]).compress(platform);
+                Platform::portable().compress_in_place(&mut alone[at], &blocks[at], rest[at].0, u64::from(rest[at].1), rest[at].2);
             }
-            prop_assert_eq!(together, alone);
+            for processor in Processor::all() {
+                let mut together = values;
+                let [first, second] = &mut together;
+                compress(processor, next(first, &blocks[0], rest[0]), next(second, &blocks[1], rest[1]));
+                prop_assert_eq!(together, alone, "{:?}", processor);
+            }
         }
     }
 }

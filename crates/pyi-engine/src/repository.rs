@@ -39,7 +39,7 @@ pub struct RepositoryOptions {
     /// Memory for contents that were read or written lately, in bytes, up to 512 KiB of it for what was only written; half as much again for
     /// recent checkpoints, as a rule 1 MiB of it for those that were only made.
     pub cache_bytes: usize,
-    /// Memory for the trees of workspaces that made checkpoints, in bytes. Above it, those that made none for the longest time let go
+    /// Memory for the trees of workspaces that made checkpoints, in bytes; what was loaded, for anybody, counts for half of it at most. Above it, those that made none for the longest time let go
     /// of theirs and load it again when they go on, which makes that step nearly twice as long. `None`: a 32nd of the
     /// memory that this process may use, but at least 16 MiB and at most 512 MiB.
     pub trees_bytes: Option<usize>,
@@ -82,6 +82,10 @@ pub struct RepositoryStats {
     pub files_logical: u64,
     /// Bytes of contents, nodes and root objects that checkpoints of this process hashed.
     pub bytes_hashed: u64,
+    /// Memory of the nodes of trees that checkpoints of this process made, for any repository, and that something holds: what `trees_bytes` is about.
+    pub bytes_trees_made: u64,
+    /// The same of nodes that were loaded; it counts for half of `trees_bytes` at most.
+    pub bytes_trees_loaded: u64,
     /// Branches.
     pub branches: u64,
     /// Named workspaces.
@@ -398,6 +402,8 @@ impl Repository {
             segments: store.segments,
             bytes_stored: store.bytes_stored,
             bytes_hashed: self.engine.hashed_bytes.load(std::sync::atomic::Ordering::Relaxed),
+            bytes_trees_made: pyi_tree::sealed_bytes() as u64,
+            bytes_trees_loaded: pyi_tree::loaded_bytes() as u64,
             damaged: store.damage.len() as u64,
             lost_refs: (store.lost_refs.iter())
                 .map(|key| String::from_utf8_lossy(key).into_owned())

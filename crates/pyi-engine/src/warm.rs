@@ -48,7 +48,7 @@ struct Order {
 const SWEEP_MIN: usize = 1024;
 
 impl Warm {
-    /// Above `budget_bytes` of nodes made by checkpoints, workspaces cool down; `None`: by the machine's memory.
+    /// Above `budget_bytes` of nodes, made by checkpoints or loaded, workspaces cool down; `None`: by the machine's memory.
     pub(crate) fn new(budget_bytes: Option<usize>) -> Self {
         Warm {
             order: Mutex::new(Order {
@@ -60,17 +60,20 @@ impl Warm {
         }
     }
 
-    fn is_over(&self, used_bytes: usize) -> bool {
+    /// What was loaded counts for half of the budget at most: workspaces that only read hold it too, and give nothing back. Were it to count in full, a
+    /// large tree that is read would keep all others cold.
+    fn is_over(&self, made_bytes: usize, loaded_bytes: usize) -> bool {
+        let is_over = |budget_bytes: usize| made_bytes + loaded_bytes.min(budget_bytes / 2) > budget_bytes;
         match self.given_bytes {
-            Some(budget_bytes) => used_bytes > budget_bytes,
+            Some(budget_bytes) => is_over(budget_bytes),
             // Most processes need not know what the machine has, which takes longer to find out than a step does.
-            None => used_bytes > BUDGET_MIN_BYTES && used_bytes > *self.found_bytes.get_or_init(budget_of_machine),
+            None => is_over(BUDGET_MIN_BYTES) && is_over(*self.found_bytes.get_or_init(budget_of_machine)),
         }
     }
 
     /// Notes that `workspace` made a checkpoint, and lets others cool down if there is too much in memory. O(1) as a rule.
     pub(crate) fn used(&self, workspace: &Weak<Workspace>) {
-        let over = self.is_over(pyi_tree::sealed_bytes());
+        let over = self.is_over(pyi_tree::sealed_bytes(), pyi_tree::loaded_bytes());
         let mut lock = self.order.lock();
         let Order { queue: order, sweep_at } = &mut *lock;
         if !order.back().is_some_and(|last| last.ptr_eq(workspace)) {
@@ -166,14 +169,22 @@ impl Workspace {
 mod tests {
     use super::*;
 
+    /// They did not count at all: a process above its budget held more than it said.
+    #[test]
+    fn what_was_loaded_counts_for_half_at_most() {
+        let warm = Warm::new(Some(100));
+        assert!(!warm.is_over(60, 40) && warm.is_over(60, 41));
+        assert!(!warm.is_over(50, 50) && !warm.is_over(50, 1000) && warm.is_over(51, 1000));
+    }
+
     #[test]
     fn the_budget_is_what_was_asked_for_or_follows_from_the_machine() {
         let given = Warm::new(Some(5));
-        assert!(!given.is_over(5) && given.is_over(6));
+        assert!(!given.is_over(5, 0) && given.is_over(6, 0));
         let found = Warm::new(None);
-        assert!(!found.is_over(BUDGET_MIN_BYTES));
+        assert!(!found.is_over(BUDGET_MIN_BYTES, 0) && !found.is_over(BUDGET_MIN_BYTES / 2, usize::MAX));
         assert!(found.found_bytes.get().is_none(), "nobody needed to know");
-        assert!(found.is_over(BUDGET_MAX_BYTES + 1));
+        assert!(found.is_over(BUDGET_MAX_BYTES + 1, 0));
         assert!((BUDGET_MIN_BYTES..=BUDGET_MAX_BYTES).contains(&budget_of_machine()));
     }
 }

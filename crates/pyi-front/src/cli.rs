@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 
 use crate::commands::{self, Verb};
 use crate::context::{Context, print};
@@ -95,38 +95,41 @@ pub(crate) fn named_store() -> Option<PathBuf> {
 
 /// The parser of one verb, common options included.
 fn parser(verb: &Verb) -> Command {
-    let arg = |name: &'static str| Arg::new(name).help_heading("Common options").display_order(100);
     let command = Command::new(verb.name).about(verb.about);
-    (verb.arguments)(command)
-        .disable_help_flag(true)
-        .arg(
-            arg("json")
-                .long("json")
-                .action(ArgAction::SetTrue)
-                .help("Print one JSON document on standard output"),
-        )
-        .arg(
-            arg("store")
-                .long("store")
-                .value_name("DIR")
-                .value_parser(value_parser!(PathBuf))
-                .help("The store [default: PYI_STORE, or that of the repository here or above]"),
-        )
-        .arg(
-            arg("directory")
-                .short('C')
-                .value_name("DIR")
-                .value_parser(value_parser!(PathBuf))
-                .action(ArgAction::Append)
-                .help("Run as if started in DIR"),
-        )
-        .arg(
-            arg("help")
-                .short('h')
-                .long("help")
-                .action(ArgAction::Help)
-                .help("Print this help"),
-        )
+    (verb.arguments)(command).disable_help_flag(true).args(anywhere()).arg(
+        common("help")
+            .short('h')
+            .long("help")
+            .action(ArgAction::Help)
+            .help("Print this help"),
+    )
+}
+
+fn common(name: &'static str) -> Arg {
+    Arg::new(name).help_heading("Common options").display_order(100)
+}
+
+/// The options that may stand before a verb as well as behind it.
+fn anywhere() -> [Arg; 3] {
+    [
+        common("json")
+            .long("json")
+            .action(ArgAction::SetTrue)
+            .help("Print one JSON document on standard output"),
+        common("store")
+            .long("store")
+            .value_name("DIR")
+            .value_parser(value_parser!(PathBuf))
+            .value_hint(ValueHint::DirPath)
+            .help("The store [default: PYI_STORE, or that of the repository here or above]"),
+        common("directory")
+            .short('C')
+            .value_name("DIR")
+            .value_parser(value_parser!(PathBuf))
+            .value_hint(ValueHint::DirPath)
+            .action(ArgAction::Append)
+            .help("Run as if started in DIR"),
+    ]
 }
 
 /// Everything that is wrong with the arguments, in one line.
@@ -143,21 +146,37 @@ fn wrong_usage(name: &str, error: &clap::Error) -> Failure {
 
 /// The whole command as one parser, for completion.
 pub(crate) fn whole() -> Command {
-    let mut command = Command::new("pyi").about(ABOUT).version(env!("CARGO_PKG_VERSION")).arg(
-        Arg::new("workspace")
-            .short('w')
-            .long("workspace")
-            .value_name("NAME")
-            .help("Run a git command on this workspace"),
-    );
+    let mut command = Command::new("pyi")
+        .about(ABOUT)
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(anywhere())
+        .arg(
+            Arg::new("workspace")
+                .short('w')
+                .long("workspace")
+                .value_name("NAME")
+                .help("Run a git command on this workspace"),
+        )
+        .disable_help_subcommand(true);
     for verb in commands::VERBS {
         command = command.subcommand(parser(verb));
     }
     for verb in commands::PYTHON_VERBS {
-        let rest = Arg::new("arguments").num_args(0..).value_hint(clap::ValueHint::AnyPath);
+        let rest = Arg::new("arguments").num_args(0..).value_hint(ValueHint::AnyPath);
         command = command.subcommand(Command::new(verb.name).about(verb.about).arg(rest));
     }
-    command
+    let verbs: Vec<&'static str> = commands::VERBS
+        .iter()
+        .map(|verb| verb.name)
+        .chain(commands::PYTHON_VERBS.iter().map(|verb| verb.name))
+        .collect();
+    let topic = Arg::new("topic").value_name("VERB").value_parser(verbs);
+    command.subcommand(
+        Command::new("help")
+            .about("Print the help of a verb")
+            .disable_help_flag(true)
+            .arg(topic),
+    )
 }
 
 const ABOUT: &str = "The state engine under a swarm of AI agents; every git command works under its own name";
@@ -251,7 +270,7 @@ pub(crate) fn place(name: &'static str, value: &'static str, help: &'static str)
         .value_name(value)
         .help(help)
         .value_parser(value_parser!(PathBuf))
-        .value_hint(clap::ValueHint::DirPath)
+        .value_hint(ValueHint::DirPath)
 }
 
 /// An option with a text value.

@@ -410,7 +410,8 @@ impl Repository {
         maintenance::missing(py, &self.inner)
     }
 
-    /// Counts: objects, segments, bytes_stored, bytes_logical, files_logical, dedup_ratio, branches, workspaces, damaged, lost_refs.
+    /// Counts: objects, segments, bytes_stored, bytes_logical, files_logical, dedup_ratio, bytes_hashed, bytes_trees_made, bytes_trees_loaded, branches,
+    /// workspaces, damaged, lost_refs.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = work(py, || self.inner.stats())?;
         let found = PyDict::new(py);
@@ -426,6 +427,8 @@ impl Repository {
         };
         found.set_item("dedup_ratio", ratio)?;
         found.set_item("bytes_hashed", stats.bytes_hashed)?;
+        found.set_item("bytes_trees_made", stats.bytes_trees_made)?;
+        found.set_item("bytes_trees_loaded", stats.bytes_trees_loaded)?;
         found.set_item("branches", stats.branches)?;
         found.set_item("workspaces", stats.workspaces)?;
         found.set_item("damaged", stats.damaged)?;

@@ -35,7 +35,7 @@ pub use directory::{build_directory, directory_row};
 pub use error::{Error, Result};
 pub use forest::Forest;
 pub use mode::Mode;
-pub use node::{Node, Pending, Row, sealed_bytes};
+pub use node::{Node, Pending, Row, loaded_bytes, sealed_bytes};
 pub use seal::{Sealer, seal};
 pub use tree::{Found, Loader, StoreLoader, Tree};
 pub use walk::{Walk, WalkEntry};

@@ -65,8 +65,10 @@ pub struct Node {
     anchor: Option<Arc<Anchor>>,
     /// See [`Anchor::alone_since`].
     alone_since: Option<u64>,
-    /// What this node added to [`SEALED_BYTES`].
+    /// What this node added to [`LOADED_BYTES`] or [`SEALED_BYTES`].
     counted_bytes: usize,
+    /// It is the former.
+    is_loaded: bool,
 }
 
 /// A sealed version of a node, without its children.
@@ -91,6 +93,8 @@ impl Anchor {
 
 /// Memory of all nodes of this process that were sealed (not loaded) and still live.
 static SEALED_BYTES: AtomicUsize = AtomicUsize::new(0);
+/// The same of those that were loaded.
+static LOADED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// The memory, in bytes, of the nodes that checkpoints of this process made and something still holds: what can be had back by
 /// letting workspaces forget what the store has ([`Tree::cold`](crate::Tree::cold)). O(1).
@@ -99,9 +103,16 @@ pub fn sealed_bytes() -> usize {
     SEALED_BYTES.load(Ordering::Relaxed)
 }
 
+/// The memory, in bytes, of the nodes that a [`StoreLoader`](crate::StoreLoader) of this process loaded and something still holds, as it was when they came:
+/// what of them was changed since, and the pointers to children that were loaded since, are not in it. O(1).
+#[must_use]
+pub fn loaded_bytes() -> usize {
+    LOADED_BYTES.load(Ordering::Relaxed)
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
-        SEALED_BYTES.fetch_sub(self.counted_bytes, Ordering::Relaxed);
+        self.uncount();
     }
 }
 
@@ -115,6 +126,7 @@ impl Clone for Node {
             anchor: self.anchor.clone(),
             alone_since: self.alone_since,
             counted_bytes: 0,
+            is_loaded: false,
         }
     }
 }
@@ -145,6 +157,7 @@ impl Node {
             anchor: None,
             alone_since: None,
             counted_bytes: 0,
+            is_loaded: false,
         }
     }
 
@@ -155,6 +168,31 @@ impl Node {
     pub fn decode(bytes: &[u8], id: Id) -> Result<Self> {
         check(bytes).map_err(|what| Error::corrupt(format!("node {id}: {what}")))?;
         Ok(Node::of(Arc::from(bytes), Some(id)))
+    }
+
+    /// This node, which counts as loaded from now on.
+    pub(crate) fn counted_as_loaded(mut self) -> Self {
+        self.count(true);
+        self
+    }
+
+    /// Counts the memory that the node has now.
+    fn count(&mut self, is_loaded: bool) {
+        self.uncount();
+        self.is_loaded = is_loaded;
+        self.counted_bytes = self.memory_bytes();
+        self.counter().fetch_add(self.counted_bytes, Ordering::Relaxed);
+    }
+
+    fn uncount(&mut self) {
+        let bytes = std::mem::take(&mut self.counted_bytes);
+        if bytes > 0 {
+            self.counter().fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn counter(&self) -> &'static AtomicUsize {
+        if self.is_loaded { &LOADED_BYTES } else { &SEALED_BYTES }
     }
 
     /// The same node without what is in memory below it, if the store has it.

@@ -61,7 +61,7 @@ impl Loader for StoreLoader {
         let Some(bytes) = self.store.get(Kind::Node, id)? else {
             return Err(Error::corrupt(format!("node {id} is missing from the store")));
         };
-        let node = Arc::new(Node::decode(&bytes, *id)?);
+        let node = Arc::new(Node::decode(&bytes, *id)?.counted_as_loaded());
         let mut living = self.living.lock();
         if living.nodes.len() >= living.sweep_at {
             living.nodes.retain(|_, node| node.strong_count() > 0);

@@ -1,14 +1,14 @@
-//! What sealed nodes count as memory. One test in a program of its own: the count is of the whole process.
+//! What nodes count as memory that were sealed, and that were loaded. One test in a program of its own: the count is of the whole process.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 
 use pyi_cas::{Batch, Bytes, MemoryStore};
 use pyi_tree::tree::Content;
-use pyi_tree::{Mode, Sealer, StoreLoader, Tree, seal, sealed_bytes};
+use pyi_tree::{Loader, Mode, Sealer, StoreLoader, Tree, loaded_bytes, seal, sealed_bytes};
 
 #[test]
-fn sealed_nodes_count_until_the_last_tree_lets_go_of_them() {
+fn nodes_count_until_the_last_tree_lets_go_of_them() {
     let loader = StoreLoader::new(Arc::new(MemoryStore::new()));
     let (mut tree, mut batch) = (Tree::default(), Batch::new());
     for number in 0..200 {
@@ -37,4 +37,27 @@ fn sealed_nodes_count_until_the_last_tree_lets_go_of_them() {
     drop(copy);
     assert_eq!(sealed_bytes(), 0);
     assert_eq!(cold.root().len(), 1);
+
+    // What is loaded counts by itself, once however many trees have it, until the last of them lets go of it or it is made anew.
+    assert_eq!(loaded_bytes(), 0, "the root of a cold tree is the one that was made");
+    let mut tree = Tree::from_root(loader.load(&cold.root().id().unwrap()).unwrap());
+    let root = loaded_bytes();
+    assert_eq!(root, tree.root().memory_bytes());
+    let directory = tree.directory(b"d", &loader).unwrap().memory_bytes();
+    assert_eq!(loaded_bytes(), root + directory);
+    let (copy, other) = (
+        tree.clone(),
+        Tree::from_root(loader.load(&cold.root().id().unwrap()).unwrap()),
+    );
+    other.directory(b"d", &loader).unwrap();
+    assert_eq!((loaded_bytes(), sealed_bytes()), (root + directory, 0));
+    drop((copy, other));
+    let content = Content::Bytes(Bytes::from_static(b"2"));
+    tree.put(b"d/file-7", Mode::File, content, &loader).unwrap();
+    seal(tree.root_mut(), &mut Sealer::new(&**loader.store(), &mut batch)).unwrap();
+    let nodes = [tree.root(), tree.directory(b"d", &loader).unwrap()];
+    let made: usize = nodes.iter().map(|node| node.memory_bytes()).sum();
+    assert_eq!(sealed_bytes(), made);
+    drop(tree);
+    assert_eq!((loaded_bytes(), sealed_bytes()), (0, 0));
 }

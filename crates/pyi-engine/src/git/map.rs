@@ -105,6 +105,16 @@ fn oid_hash(oid: &Oid) -> u64 {
         .map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
+/// What [`oid_hash`] is of names that begin so, as far as it is known; and the bits that are.
+fn hash_of_prefix(prefix: &OidPrefix) -> (u64, u64) {
+    let mut known = [0; 8];
+    for digit in 0..prefix.digits().min(16) {
+        known[digit / 2] |= if digit % 2 == 0 { 0xf0 } else { 0x0f };
+    }
+    let hash = prefix.low().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    (hash, u64::from_le_bytes(known))
+}
+
 fn id_hash(id: &Id) -> u64 {
     id.0.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
@@ -177,17 +187,20 @@ impl GitMap {
         Some(entries.all[at])
     }
 
-    /// The git objects whose names begin so. O(entries): there is no index for it.
+    /// The git objects whose names begin so, in order. O(those + entries / 16 to the number of digits): the first digits of a name choose most of its slot.
     pub(crate) fn beginning(&self, format: ObjectFormat, prefix: &OidPrefix) -> Vec<Oid> {
         let entries = self.entries.read();
-        let begins = |oid: &&Oid| oid.format() == format && prefix.matches(oid.as_bytes());
-        entries
-            .all
-            .iter()
-            .map(|entry| &entry.oid)
-            .filter(begins)
-            .copied()
-            .collect()
+        let (hash, known) = hash_of_prefix(prefix);
+        let mut found = Vec::new();
+        entries.by_oid.near(hash, known, |at| {
+            let oid = entries.all[at].oid;
+            if oid.format() == format && prefix.matches(oid.as_bytes()) {
+                found.push(oid);
+            }
+        });
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// The git name of a blob or of a directory node. O(1).
@@ -364,6 +377,7 @@ fn take(bytes: &[u8], entries: &mut Entries) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn entry(number: u64) -> MapEntry {
         let id = pyi_cas::Kind::Blob.id_of(&number.to_le_bytes());
@@ -451,6 +465,56 @@ mod tests {
         two.append(&entries[..10]);
         one.refresh();
         check(&one, 0..10);
+    }
+
+    proptest! {
+        /// The same as looking at every entry, for names with much and little in common.
+        #[test]
+        fn names_are_found_by_their_first_digits(
+            count in 0_u64..3_000,
+            alike in proptest::collection::vec((0_u64..40, 1_usize..20, any::<u8>()), 0..40),
+            digits in 1_usize..41,
+            wanted in 0_u64..50,
+        ) {
+            let mut entries: Vec<MapEntry> = (0..count).map(entry).collect();
+            // Each begins as another one does, and goes on in its own way.
+            for (like, same, last) in alike {
+                let oid = entry(like).oid;
+                let mut raw = oid.as_bytes().to_vec();
+                raw[same] ^= last;
+                let oid = Oid::from_bytes(oid.format(), &raw).unwrap();
+                entries.push(MapEntry { oid, ..entry(like) });
+            }
+            let mut all = Entries::default();
+            entries.iter().for_each(|entry| all.insert(entry));
+            let mut hex = entry(wanted).oid.to_hex().into_bytes();
+            hex.truncate(digits);
+            let prefix = OidPrefix::from_hex(&hex).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let map = GitMap::new(dir.path().join("m"));
+            *map.entries.write() = all;
+            for format in [ObjectFormat::Sha1, ObjectFormat::Sha256] {
+                let begins = |oid: &Oid| oid.format() == format && prefix.matches(oid.as_bytes());
+                let all: std::collections::BTreeSet<Oid> =
+                    entries.iter().map(|entry| entry.oid).filter(begins).collect();
+                prop_assert_eq!(map.beginning(format, &prefix), all.into_iter().collect::<Vec<_>>());
+            }
+        }
+    }
+
+    /// A short name was looked for among all entries.
+    #[test]
+    fn few_entries_are_looked_at_for_a_short_name() {
+        let mut entries = Entries::default();
+        (0..50_000).for_each(|number| entries.insert(&entry(number)));
+        for (digits, most) in [(4, 100), (5, 100), (7, 30), (12, 30), (40, 30)] {
+            let mut hex = entry(7).oid.to_hex().into_bytes();
+            hex.truncate(digits);
+            let (hash, known) = hash_of_prefix(&OidPrefix::from_hex(&hex).unwrap());
+            let mut looked_at = 0;
+            entries.by_oid.near(hash, known, |_| looked_at += 1);
+            assert!((1..=most).contains(&looked_at), "{digits} digits: {looked_at}");
+        }
     }
 
     #[test]

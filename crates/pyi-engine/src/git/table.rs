@@ -22,6 +22,29 @@ impl Table {
         }
     }
 
+    /// Every position whose hash has these bits where `known` has ones, and others that stand between them; some of them twice. O(those + 2 to the number
+    /// of bits that choose a slot and are not known).
+    pub(crate) fn near(&self, hash: u64, known: u64, mut each: impl FnMut(usize)) {
+        let Some(mask) = self.slots.len().checked_sub(1) else {
+            return;
+        };
+        let open = mask & !(known as usize);
+        let start = hash as usize & mask & !open;
+        let mut rest = 0;
+        loop {
+            let mut at = start | rest;
+            while let Some(position) = self.slots.get(at).and_then(|slot| slot.checked_sub(1)) {
+                each(position as usize);
+                at = (at + 1) & mask;
+            }
+            if rest == open {
+                return;
+            }
+            // The next number whose ones are all among the open ones.
+            rest = rest.wrapping_sub(open) & open;
+        }
+    }
+
     /// Adds a position that is not in it; `hash_of` gives the hash of those that are. O(1), amortized.
     pub(crate) fn insert(&mut self, hash: u64, position: usize, hash_of: impl Fn(usize) -> u64) {
         if (self.used + 1) * 2 > self.slots.len() {

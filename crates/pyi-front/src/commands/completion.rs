@@ -1,5 +1,7 @@
 //! `pyi completion`: the script that completes pyi's verbs and options in a shell.
 
+use std::fmt::Write as _;
+
 use clap::{Arg, ArgMatches, Command};
 use clap_complete::{Shell, generate};
 
@@ -41,8 +43,33 @@ fn run(matches: &ArgMatches, context: &Context) -> Result<u8> {
         _ => Shell::Bash,
     };
     let mut script = Vec::new();
-    generate(shell, &mut whole(), "pyi", &mut script);
+    let mut command = whole();
+    generate(shell, &mut command, "pyi", &mut script);
+    if shell == Shell::Fish {
+        script.extend(words_for_fish(&command).into_bytes());
+    }
     let json = object([("shell", Json::from(name)), ("script", Json::from(script.as_slice()))]);
     context.answer(|| json, || script)?;
     Ok(DONE)
+}
+
+/// The words that may stand behind a verb: what clap writes for fish has options and no words.
+fn words_for_fish(command: &Command) -> String {
+    let mut lines = String::new();
+    for verb in command.get_subcommands() {
+        let words: Vec<String> = verb
+            .get_positionals()
+            .flat_map(Arg::get_possible_values)
+            .map(|word| word.get_name().to_owned())
+            .collect();
+        if !words.is_empty() {
+            let _ = writeln!(
+                lines,
+                "complete -c pyi -n \"__fish_pyi_using_subcommand {}\" -f -a \"{}\"",
+                verb.get_name(),
+                words.join(" ")
+            );
+        }
+    }
+    lines
 }

@@ -74,6 +74,29 @@ fn git_goes_on_where_a_walk_gives_up() {
     assert!(ours.status.success() && String::from_utf8_lossy(&ours.stdout) == place.git(&words));
 }
 
+/// What was found is shown while the next commit that touches the paths is looked for: it waited for that one, however far it was, also where it is the
+/// last that is asked for. Here the walk comes to an end before: at a commit that nobody can read.
+#[test]
+fn what_is_found_does_not_wait_for_what_comes_next() {
+    let place = Place::new();
+    let tree = place.git(&["rev-parse", "HEAD^{tree}"]);
+    place.write("broken", &format!("tree {}\nno author\n", tree.trim_end()));
+    let words = ["hash-object", "-t", "commit", "-w", "--literally", "../broken"];
+    let broken = place.git(&words).trim_end().to_owned();
+    // More than is kept back for being little.
+    let message = "m".repeat(9 << 10);
+    place.fast_import(&format!(
+        "commit refs/heads/broken\nmark :1\ncommitter C <c@x> 1700000001 +0000\ndata 1\na\nfrom {broken}\n\
+         commit refs/heads/broken\nmark :2\ncommitter C <c@x> 1700000002 +0000\ndata 1\nb\nfrom :1\n\
+         commit refs/heads/broken\nmark :3\ncommitter C <c@x> 1700000003 +0000\ndata {}\n{message}\nfrom :2\nM 100644 inline rare\ndata 1\nx\n",
+        message.len(),
+    ));
+    let said = place.only(&["log", "-n", "2", "--format=%s", "broken", "--", "rare"]);
+    assert!(!said.status.success());
+    assert_eq!(said.stdout.len(), message.len() + 1);
+    assert!(said.stdout.starts_with(message.as_bytes()));
+}
+
 /// Git is not asked to go on where nothing can be written.
 #[test]
 fn a_full_disk_ends_the_walk() {

@@ -2,6 +2,7 @@
 
 mod beside;
 mod common;
+mod completion;
 mod differences_told;
 mod differential;
 mod docs;

@@ -4,7 +4,7 @@ use super::args::{self, Given, Takes};
 use super::merge_base::is_ancestor;
 use super::quote::quoted;
 use super::refs::{HEADS, Head};
-use super::{Call, Run, Stop, say, unavailable};
+use super::{Call, Run, Stop, log_name, say, unavailable};
 use crate::wildmatch::{WildOptions, wildmatch};
 use crate::{ObjectKind, Oid};
 
@@ -108,17 +108,12 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         let start = String::from_utf8_lossy(&start).into_owned();
         return Err(call.die(format!("not a valid object name: '{start}'")));
     };
-    let what: &[u8] = if old.is_some() {
-        b"branch: Reset to "
-    } else {
-        b"branch: Created from "
-    };
     // Without a start it is the current branch that is named.
     let start = match call.head()? {
         Head::Branch(head) if rest.is_empty() => head.strip_prefix(HEADS).unwrap_or(&head).to_vec(),
         _ => start,
     };
-    call.update_ref(&full, Some(&oid), &[what, &start].concat())?;
+    call.update_ref(&full, Some(&oid), &log_name::branch(old.is_some(), &start))?;
     Ok(0)
 }
 
@@ -130,12 +125,7 @@ pub(crate) fn create(call: &mut Call<'_>, name: &[u8], start: &[u8], oid: &Oid, 
         let name = String::from_utf8_lossy(name).into_owned();
         return Err(call.die(format!("a branch named '{name}' already exists")));
     }
-    let what: &[u8] = if old.is_some() {
-        b"branch: Reset to "
-    } else {
-        b"branch: Created from "
-    };
-    call.update_ref(&full, Some(oid), &[what, start].concat())?;
+    call.update_ref(&full, Some(oid), &log_name::branch(old.is_some(), start))?;
     Ok(full)
 }
 

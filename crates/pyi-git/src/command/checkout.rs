@@ -9,7 +9,7 @@ use super::pathspec::Pathspec;
 use super::refs::{HEADS, Head};
 use super::restore::put_paths;
 use super::status_long::{About, tracking_lines};
-use super::{Call, Found, Run, Stop, View, say, unavailable};
+use super::{Call, Found, Run, Stop, View, log_name, say, unavailable};
 use crate::Oid;
 use crate::path::directories_above;
 
@@ -198,7 +198,7 @@ fn new_branch(call: &mut Call<'_>, given: &Given, name: &[u8], force: bool) -> R
     let start = if start == b"@" { b"HEAD".to_vec() } else { start };
     let head_before = call.head()?;
     let full = create(call, name, &start, &oid, force)?;
-    let message = [b"checkout: moving from ", from.as_slice(), b" to ", name].concat();
+    let message = log_name::moving(&from, name);
     call.set_head(&Head::Branch(full.clone()), &message)?;
     if !given.has("quiet") {
         let what = if head_before == Head::Branch(full.clone()) {
@@ -326,7 +326,7 @@ fn go(call: &mut Call<'_>, given: &Given, name: &[u8], switch: bool) -> Run<i32>
         }
     }
     if to_branch {
-        let message = [b"checkout: moving from ", from.as_slice(), b" to ", name].concat();
+        let message = log_name::moving(&from, name);
         call.set_head(&Head::Branch(full), &message)?;
         if !quiet {
             let what = if same { "Already on" } else { "Switched to branch" };
@@ -343,7 +343,7 @@ fn go(call: &mut Call<'_>, given: &Given, name: &[u8], switch: bool) -> Run<i32>
         call.err.extend_from_slice(lines.as_bytes());
     }
     let logged: &[u8] = if name == b"@" { b"HEAD" } else { name };
-    let message = [b"checkout: moving from ", from.as_slice(), b" to ", logged].concat();
+    let message = log_name::moving(&from, logged);
     call.set_head(&Head::Detached(oid), &message)?;
     if !quiet {
         describe(call, "HEAD is now at", &oid)?;

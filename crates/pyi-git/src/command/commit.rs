@@ -15,6 +15,8 @@ use crate::signature::Signature;
 use crate::{ObjectKind, Oid};
 
 pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
+    // Git works on an index beside the one that is there until the commit is made.
+    call.all_or_nothing = true;
     let given = args::parse(
         call,
         argv,

@@ -121,7 +121,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             Ok(0)
         }
         (b"get", [name]) => {
-            let (section, subsection, key) = parse_name(call, name)?;
+            let (section, subsection, key) = parse_name(call, name, false)?;
             match config
                 .get(&section, subsection.as_deref(), &key)
                 .map(|value| value.map(<[u8]>::to_vec))
@@ -135,11 +135,11 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
             }
         }
         (b"set", [name, value]) => {
-            parse_name(call, name)?;
+            parse_name(call, name, true)?;
             change(call, name, Some(value))
         }
         (b"unset", [name]) => {
-            let (section, subsection, key) = parse_name(call, name)?;
+            let (section, subsection, key) = parse_name(call, name, true)?;
             let config = own(call)?;
             if config.get(&section, subsection.as_deref(), &key).is_none() {
                 return Err(Stop::Exit(5));
@@ -162,19 +162,18 @@ fn own(call: &mut Call<'_>) -> Run<Config> {
 /// Section, subsection and key.
 pub(crate) type Name = (String, Option<Vec<u8>>, String);
 
-fn parse_name(call: &mut Call<'_>, name: &[u8]) -> Run<Name> {
-    match split_name(name) {
-        Some(name) => Ok(name),
-        None => {
-            let text = String::from_utf8_lossy(name).into_owned();
-            if name.contains(&b'.') {
-                call.error(format!("invalid key: {text}"));
-            } else {
-                call.error(format!("key does not contain a section: {text}"));
-            }
-            Err(Stop::Exit(1))
-        }
+fn parse_name(call: &mut Call<'_>, name: &[u8], writes: bool) -> Run<Name> {
+    if let Some(name) = split_name(name) {
+        return Ok(name);
     }
+    let (text, half) = (String::from_utf8_lossy(name).into_owned(), if writes { 2 } else { 1 });
+    let (what, status) = match name.iter().rposition(|&byte| byte == b'.') {
+        None | Some(0) => ("key does not contain a section", half),
+        Some(last) if last + 1 == name.len() => ("key does not contain variable name", half),
+        Some(_) => ("invalid key", 1),
+    };
+    call.error(format!("{what}: {text}"));
+    Err(Stop::Exit(status))
 }
 
 /// Writes the file with one setting changed.

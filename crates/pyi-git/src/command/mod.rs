@@ -21,6 +21,7 @@ mod for_each_ref;
 mod identity;
 mod ignored;
 mod log;
+pub mod log_name;
 mod ls_files;
 mod ls_tree;
 mod mailmap;
@@ -100,7 +101,7 @@ pub struct Outcome {
     pub status: i32,
     /// Whether this is no answer of git's: the command, or something about it, is not done. Nothing was changed then.
     pub unavailable: bool,
-    /// Whether what the site was told on the way is to be given up: git takes back what a commit that is not made did to the index.
+    /// Whether what the site was told on the way is to be given up: the command was all or nothing, and failed.
     pub undone: bool,
 }
 
@@ -139,6 +140,9 @@ pub(crate) struct Call<'a> {
     pub(crate) mailmap: Option<Arc<mailmap::Mailmap>>,
     /// Commits that were read already.
     pub(crate) commits: names::Commits,
+    /// Whether nothing is kept of what the command did, should it fail. Of others what they did before they failed stays, as git leaves it: `add` of a
+    /// file that is ignored and one that is not, `tag -d` of a tag that is there and one that is not.
+    pub(crate) all_or_nothing: bool,
 }
 
 impl Call<'_> {
@@ -201,6 +205,7 @@ pub fn run_below(
         prefix: prefix.to_vec(),
         mailmap: None,
         commits: names::Commits::default(),
+        all_or_nothing: false,
     };
     let ended = start(&mut call, argv);
     let (mut outcome, unavailable) = match ended {
@@ -221,7 +226,7 @@ pub fn run_below(
         outcome.stderr = format!("pyi: {what} is not available on a virtual workspace yet; {REMEDY}\n").into_bytes();
         return Ok(outcome);
     }
-    outcome.undone = call.command == "commit" && outcome.status > 0;
+    outcome.undone = call.all_or_nothing && outcome.status > 0;
     outcome.stdout = call.out;
     outcome.stderr = call.err;
     Ok(outcome)
@@ -244,6 +249,7 @@ pub fn receive(site: &mut dyn Site, new: &Oid) -> Result<(), Failure> {
         prefix: Vec::new(),
         mailmap: None,
         commits: names::Commits::default(),
+        all_or_nothing: false,
     };
     let moved = read_config(&mut call).and_then(|_| call.move_head(new, b"push"));
     match moved {

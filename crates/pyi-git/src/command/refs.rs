@@ -1,7 +1,7 @@
 //! HEAD, branches, tags, and their reflogs.
 
 use super::identity::Capacity;
-use super::{Call, Run};
+use super::{Call, Run, log_name};
 use crate::Oid;
 use crate::path::directories_above;
 use crate::refname::check_branch_name;
@@ -23,14 +23,6 @@ pub(crate) struct Logged {
 
 pub(crate) const HEADS: &[u8] = b"refs/heads/";
 pub(crate) const TAGS: &[u8] = b"refs/tags/";
-
-fn log_name(name: &[u8], number: u64) -> Vec<u8> {
-    [b"logs/", name, format!("/@{number:016x}").as_bytes()].concat()
-}
-
-fn log_count(name: &[u8]) -> Vec<u8> {
-    [b"logs/", name, b"/@"].concat()
-}
 
 impl Call<'_> {
     pub(crate) fn head(&mut self) -> Run<Head> {
@@ -79,9 +71,9 @@ impl Call<'_> {
         let head = self.head()?;
         let Some(new) = new else {
             self.site.set_admin(name, None)?;
-            for log in self.site.admin_names(&[b"logs/", name].concat())? {
+            for log in self.site.admin_names(&log_name::log(name))? {
                 // Another branch's log may stand below.
-                if log.get(5 + name.len()..).is_some_and(|rest| rest.starts_with(b"/@")) {
+                if log_name::split(&log).is_some_and(|(of, _)| of == name) {
                     self.site.set_admin(&log, None)?;
                 }
             }
@@ -155,7 +147,7 @@ impl Call<'_> {
     }
 
     fn log_len(&mut self, name: &[u8]) -> Run<u64> {
-        let text = self.site.admin(&log_count(name))?.unwrap_or_default();
+        let text = self.site.admin(&log_name::count(name))?.unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         Ok(text.trim().parse().unwrap_or(0))
     }
@@ -171,9 +163,9 @@ impl Call<'_> {
             return Ok(());
         }
         let number = self.log_len(name)?;
-        self.site.set_admin(&log_name(name, number), Some(line.into()))?;
+        self.site.set_admin(&log_name::line(name, number), Some(line.into()))?;
         let count = format!("{}\n", number + 1).into_bytes();
-        Ok(self.site.set_admin(&log_count(name), Some(count.into()))?)
+        Ok(self.site.set_admin(&log_name::count(name), Some(count.into()))?)
     }
 
     /// The entry of a reflog, 0 being the newest.
@@ -182,7 +174,7 @@ impl Call<'_> {
         let Some(number) = len.checked_sub(back + 1) else {
             return Ok(None);
         };
-        let Some(line) = self.site.admin(&log_name(name, number))? else {
+        let Some(line) = self.site.admin(&log_name::line(name, number))? else {
             return Ok(None);
         };
         let hex = self.site.format().hex_len();
@@ -201,13 +193,10 @@ impl Call<'_> {
         let (mut back, mut left) = (0, number);
         while let Some(entry) = self.logged(b"HEAD", back)? {
             back += 1;
-            if let Some(names) = entry.message.strip_prefix(b"checkout: moving from ") {
+            if let Some((from, _)) = log_name::moved(&entry.message) {
                 left -= 1;
                 if left == 0 {
-                    let end = names.windows(4).position(|part| part == b" to ");
-                    return Ok(Some(
-                        names.get(..end.unwrap_or(names.len())).unwrap_or_default().to_vec(),
-                    ));
+                    return Ok(Some(from.to_vec()));
                 }
             }
         }
@@ -220,9 +209,9 @@ impl Call<'_> {
         let Some(last) = len.checked_sub(1) else {
             return Ok(());
         };
-        self.site.set_admin(&log_name(name, last), None)?;
+        self.site.set_admin(&log_name::line(name, last), None)?;
         let count = (last > 0).then(|| format!("{last}\n").into_bytes().into());
-        Ok(self.site.set_admin(&log_count(name), count)?)
+        Ok(self.site.set_admin(&log_name::count(name), count)?)
     }
 
     /// The full name of a branch, if git allows the name.

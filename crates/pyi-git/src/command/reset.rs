@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::args::{self, Takes};
 use super::diff::{Options, pairs};
 use super::pathspec::Pathspec;
-use super::{Call, Found, Run, Version, View, say, unavailable};
+use super::{Call, Found, Run, Version, View, log_name, say, unavailable};
 use crate::Oid;
 
 pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
@@ -104,7 +104,7 @@ pub(crate) fn run(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
         call.site.set_admin(b"ORIG_HEAD", None)?;
     }
     let shown: &[u8] = if revision == b"@" { b"HEAD" } else { &revision };
-    let message = [b"reset: moving to ", shown].concat();
+    let message = log_name::reset(shown);
     call.move_head(&target, &message)?;
     match mode {
         Some("soft") => {}

@@ -280,8 +280,8 @@ pub trait Site {
     /// What the site says.
     fn with_prefix(&mut self, hex: &[u8]) -> Result<Vec<Oid>, Failure>;
 
-    /// The same among objects that [`Site::with_prefix`] leaves out because a search for them is slow: asked where it found none, for a
-    /// name that somebody typed.
+    /// The same among objects that [`Site::with_prefix`] leaves out because only a look at each says whether it is still there: asked
+    /// where it found none, for a name that somebody typed.
     ///
     /// # Errors
     /// What the site says.

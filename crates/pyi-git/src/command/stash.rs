@@ -8,7 +8,7 @@ use super::pathspec::Pathspec;
 use super::refs::{HEADS, Head};
 use super::status::{Untracked, collect};
 use super::status_long;
-use super::{Call, Found, Run, Stop, View, unavailable};
+use super::{Call, Found, Run, Stop, View, log_name, unavailable};
 use crate::Oid;
 
 const STASH: &[u8] = b"refs/stash";
@@ -142,7 +142,7 @@ fn push(call: &mut Call<'_>, argv: &[Vec<u8>]) -> Run<i32> {
     super::reset::hard(call, &head)?;
     call.site
         .set_admin(b"ORIG_HEAD", Some(format!("{head}\n").into_bytes().into()))?;
-    call.move_head(&head, b"reset: moving to HEAD")?;
+    call.move_head(&head, &log_name::reset(b"HEAD"))?;
     if !given.has("quiet") {
         call.line(&[b"Saved working directory and index state ", &text]);
     }

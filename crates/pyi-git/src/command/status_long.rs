@@ -4,7 +4,7 @@ use super::diff::Pair;
 use super::quote::quoted;
 use super::refs::{HEADS, Head, TAGS};
 use super::status::{Status, Untracked};
-use super::{Call, Run, unavailable};
+use super::{Call, Run, log_name, unavailable};
 
 /// What HEAD is called when it is on no branch: `at v1`, `from 1a2b3c4`; `None`: nobody knows.
 pub(crate) fn detached(call: &mut Call<'_>) -> Run<Option<(bool, Vec<u8>)>> {
@@ -12,15 +12,11 @@ pub(crate) fn detached(call: &mut Call<'_>) -> Run<Option<(bool, Vec<u8>)>> {
     let mut back = 0;
     while let Some(entry) = call.logged(b"HEAD", back)? {
         back += 1;
-        let Some(rest) = entry.message.strip_prefix(b"checkout: moving from ") else {
+        let Some((_, Some(target))) = log_name::moved(&entry.message) else {
             continue;
         };
-        let Some(at) = rest.windows(4).position(|part| part == b" to ") else {
-            continue;
-        };
-        let target = rest.get(at + 4..).unwrap_or_default().to_vec();
         let is_at = head == Some(entry.new);
-        if let Some((name, oid)) = call.find_ref(&target)? {
+        if let Some((name, oid)) = call.find_ref(target)? {
             let peeled = call.peel(&oid, Some(crate::ObjectKind::Commit))?;
             if name != b"HEAD" && peeled == Some(entry.new) {
                 let short = name.strip_prefix(TAGS).or_else(|| name.strip_prefix(b"refs/remotes/"));

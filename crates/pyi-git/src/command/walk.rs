@@ -131,6 +131,8 @@ impl Walk {
             if shown {
                 return Ok(Some(commit));
             }
+            // The next one that touches the paths may be far.
+            call.site.show(&mut call.out)?;
         }
         Ok(None)
     }

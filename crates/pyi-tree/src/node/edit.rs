@@ -1,11 +1,11 @@
 //! Changing a node: its rows, and the bytes that they are.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use pyi_cas::Id;
 
-use super::{Anchor, Node, Pending, Row, SEALED_BYTES, UNSTORED, put_u32, put_u64};
+use super::{Anchor, Node, Pending, Row, UNSTORED, put_u32, put_u64};
 use crate::encoding::{HEADER_BYTES, ROW_BYTES, check_name, encode_row, u32_at};
 use crate::seal::Placed;
 use crate::{Mode, Result};
@@ -128,9 +128,7 @@ impl Node {
 
     pub(crate) fn set_id(&mut self, id: Id) {
         self.id = Some(id);
-        SEALED_BYTES.fetch_sub(self.counted_bytes, Ordering::Relaxed);
-        self.counted_bytes = self.memory_bytes();
-        SEALED_BYTES.fetch_add(self.counted_bytes, Ordering::Relaxed);
+        self.count(false);
     }
 
     /// Gives row `index` another child node, in memory; its id stays what it is.

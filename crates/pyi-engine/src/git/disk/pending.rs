@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use pyi_cas::Bytes;
+use pyi_git::command::log_name::{self, LOGS};
 use pyi_git::command::{Failure, Site, Version, View};
 use pyi_git::index::{IndexEntry, IndexStat};
 use pyi_git::index_view::IndexView;
@@ -295,17 +296,12 @@ impl DiskSite<'_> {
             }
         }
         // What stands behind `ref:` in HEAD may be anything, and leads anywhere.
-        let of = name.strip_prefix(b"logs/").unwrap_or(name);
-        let of = of
-            .windows(2)
-            .rposition(|pair| pair == b"/@")
-            .and_then(|at| of.get(..at))
-            .unwrap_or(of);
+        let of = log_name::split(name).map_or(name, |(of, _)| of);
         if of.starts_with(b"refs/") && check_ref_format(of, RefNameOptions::default()).is_err() {
             return unsupported("a name that no ref may have");
         }
         let is_plain = matches!(name, b"HEAD" | b"ORIG_HEAD" | b"AUTO_MERGE" | b"config") && content.is_some();
-        if !is_plain && !name.starts_with(b"refs/") && !name.starts_with(b"logs/") {
+        if !is_plain && !name.starts_with(b"refs/") && !name.starts_with(LOGS) {
             return unsupported("a changed git directory");
         }
         if name.starts_with(b"refs/") && !self.pending.expected.contains_key(name) {
@@ -319,23 +315,18 @@ impl DiskSite<'_> {
     /// A line of a reflog that nobody has looked into is written without reading the others: there may be thousands.
     /// False: it has been read or removed, and its lines are numbered.
     pub(super) fn append_pending(&mut self, of: &[u8], line: &[u8]) -> Result<bool, Failure> {
-        let count = [b"logs/", of, b"/@"].concat();
-        if self.logs.contains_key(of) || self.pending.admin(&count).is_some() {
+        if self.logs.contains_key(of) || self.pending.admin(&log_name::count(of)).is_some() {
             return Ok(false);
         }
-        self.set_pending(&appended(of), Some(Bytes::copy_from_slice(line)))?;
+        self.set_pending(&log_name::next(of), Some(Bytes::copy_from_slice(line)))?;
         Ok(true)
     }
 
-    /// A line of a reflog, or how many there are: `<ref>/@<number>`, `<ref>/@`.
+    /// A line of a reflog, or how many there are.
     pub(super) fn log_entry(&mut self, name: &[u8]) -> Result<Option<Bytes>, Failure> {
-        let Some(at) = name.windows(2).rposition(|pair| pair == b"/@") else {
+        let Some((of, number)) = log_name::split(name) else {
             return Ok(None);
         };
-        let (of, number) = (
-            name.get(..at).unwrap_or_default(),
-            name.get(at + 2..).unwrap_or_default(),
-        );
         let lines = match self.logs.get(of) {
             Some(lines) => lines.clone(),
             None => {
@@ -346,7 +337,7 @@ impl DiskSite<'_> {
                     Err(error) => return Err(Error::io("read", &path, &error).into()),
                 };
                 let lines = text.split_inclusive(|&byte| byte == b'\n').map(Bytes::copy_from_slice);
-                let behind = appended(of);
+                let behind = log_name::next(of);
                 let pending = self.pending.admin.iter();
                 let behind = pending.filter_map(|(name, line)| if *name == behind { line.clone() } else { None });
                 let lines: Arc<Vec<Bytes>> = Arc::new(lines.chain(behind).collect());
@@ -360,9 +351,4 @@ impl DiskSite<'_> {
         let number = usize::from_str_radix(&String::from_utf8_lossy(number), 16)?;
         Ok(lines.get(number).cloned())
     }
-}
-
-/// The name of a line that goes behind those of a ref's log, whatever its number.
-fn appended(of: &[u8]) -> Vec<u8> {
-    [b"logs/", of, b"/@+"].concat()
 }

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use pyi_cas::Bytes;
+use pyi_git::command::log_name::{self, LOGS};
 use pyi_git::command::{Change, Failure, Found, Ref, Site, Version, View};
 use pyi_git::config::Config;
 use pyi_git::oid::OidPrefix;
@@ -372,8 +373,8 @@ impl Site for DiskSite<'_> {
         if let Some(pending) = self.pending.admin(name) {
             return Ok(pending);
         }
-        if let Some(rest) = name.strip_prefix(b"logs/") {
-            return self.log_entry(rest);
+        if name.starts_with(LOGS) {
+            return self.log_entry(name);
         }
         if name == b"info/exclude" {
             return Ok(self.exclude.clone());
@@ -403,14 +404,10 @@ impl Site for DiskSite<'_> {
     }
 
     fn admin_names(&mut self, below: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
-        if let Some(name) = below.strip_prefix(b"logs/") {
+        if let Some(name) = below.strip_prefix(LOGS) {
             let there =
                 fs::symlink_metadata(self.git.path().join(OsStr::from_bytes(below))).is_ok_and(|log| log.is_file());
-            return Ok(if there {
-                vec![[b"logs/", name, b"/@"].concat()]
-            } else {
-                Vec::new()
-            });
+            return Ok(if there { vec![log_name::count(name)] } else { Vec::new() });
         }
         let prefix = [below, b"/"].concat();
         let refs = self.all_refs()?;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use pyi_cas::Bytes;
 use pyi_git::Oid;
 use pyi_git::command::Failure;
+use pyi_git::command::log_name::{self, LOGS};
 use pyi_git::index::IndexStat;
 use pyi_git::index_view::IndexView;
 use pyi_git::object::encode_loose;
@@ -138,7 +139,7 @@ impl DiskSite<'_> {
         let moves = self.lock_refs()?;
         // HEAD's log is written under its own lock, as the branch could change under it.
         let admin = std::mem::take(&mut self.pending.admin);
-        let logs_head = admin.iter().any(|(name, _)| name.starts_with(b"logs/HEAD/"));
+        let logs_head = admin.iter().any(|(name, _)| log_of(name) == Some(b"HEAD"));
         let head = match logs_head && !moves.iter().any(|one| one.name == b"HEAD") {
             true => Some(Lock::take(self.git.path().join("HEAD"))?),
             false => None,
@@ -358,7 +359,7 @@ impl DiskSite<'_> {
     fn lock_refs(&mut self) -> Result<Vec<Move>, Failure> {
         let mut wanted: BTreeMap<Vec<u8>, Option<Bytes>> = BTreeMap::new();
         for (name, content) in &self.pending.admin {
-            if !name.starts_with(b"logs/") {
+            if !name.starts_with(LOGS) {
                 wanted.insert(name.clone(), content.clone());
             }
         }
@@ -459,15 +460,16 @@ fn land(git: &Path, admin: &[(Vec<u8>, Option<Bytes>)], moves: Vec<Move>) -> Res
 
 /// The ref whose log it is.
 fn log_of(name: &[u8]) -> Option<&[u8]> {
-    let rest = name.strip_prefix(b"logs/")?;
-    rest.get(..rest.windows(2).rposition(|pair| pair == b"/@")?)
+    Some(log_name::split(name)?.0)
 }
 
-/// `logs/<ref>/@<number>` or `@+`: a line comes, or (the last one) goes; `logs/<ref>/@`: how many there are, or that the log goes.
+/// A line comes, or (the last one) goes; or there are so many, or the log goes.
 fn write_log(git: &Path, name: &[u8], content: Option<&Bytes>) -> Result<(), Failure> {
-    let Some(of) = log_of(name) else { return Ok(()) };
+    let Some((of, which)) = log_name::split(name) else {
+        return Ok(());
+    };
     let path = git.join("logs").join(OsStr::from_bytes(of));
-    let is_count = name.ends_with(b"/@");
+    let is_count = which.is_empty();
     let failed = |error: io::Error| Error::io("write", &path, &error);
     let Some(line) = content else {
         if is_count {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use pyi_cas::Bytes;
-use pyi_git::command::Site;
+use pyi_git::command::{Site, log_name};
 use pyi_git::commit::Commit;
 use pyi_git::config::Config;
 use pyi_git::tag::Tag;
@@ -98,11 +98,10 @@ fn administration(site: &mut WorkSite<'_>) -> Result<(Files, HashSet<Oid>)> {
         let Some(text) = site.admin(&name).map_err(engine_error)? else {
             continue;
         };
-        let log = name.windows(2).rposition(|pair| pair == b"/@");
-        let (file, words) = match log.filter(|_| name.starts_with(b"logs/")) {
+        let (file, words) = match log_name::split(&name) {
             // How many lines a log has is no line of it.
-            Some(at) if at + 2 == name.len() => continue,
-            Some(at) => (name.get(..at).unwrap_or_default().to_vec(), 2),
+            Some((_, b"")) => continue,
+            Some((of, _)) => (log_name::log(of), 2),
             None => (name, 1),
         };
         let hex = text.split(|byte| byte.is_ascii_whitespace()).take(words);

@@ -186,7 +186,7 @@ impl WorkSite<'_> {
         self.engine.tree(&imported.row.id)
     }
 
-    /// Files and directories whose git names begin so and that only the store has: up to two. O(objects whose git names are known).
+    /// Files and directories whose git names begin so and that only the store has: up to two. O(those that begin so), as a rule.
     pub(super) fn mapped_so(&mut self, hex: &[u8]) -> Result<Vec<Oid>> {
         let Ok(prefix) = OidPrefix::from_hex(hex) else {
             return Ok(Vec::new());
