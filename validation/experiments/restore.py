@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from time import perf_counter_ns
 
@@ -16,6 +17,8 @@ from validation.statistics import Subject, interleave
 _FILES = 100_000
 _CHECKPOINTS = 100
 _BURST = 50
+_KEPT_MAX = 400
+"""Checkpoints of one changed file that stay in memory whether anybody looks at them or not, and then some."""
 
 RESTORE = Hypothesis(
     "restore.alternating",
@@ -25,6 +28,12 @@ RESTORE = Hypothesis(
     "issue 2 g",
 )
 READ = Hypothesis("restore.then-read", "The read of the changed file that follows such a restore.", "", "issue 2 g")
+FIRST = Hypothesis(
+    "restore.first",
+    "The first restore of a checkpoint that this process made so long ago that its nodes have left its memory.",
+    "",
+    "issue 4 a",
+)
 
 
 def _order(number: int) -> int:
@@ -37,6 +46,7 @@ def run(lab: Lab) -> Iterator[Finding]:
     tree = Tree(_FILES)
     peer = sandfs.Sandfs.load(tree)
     with workloads.filled_store(lab, tree) as (_, workspace):
+        early = _made(workspace, workloads.edits(tree, seed=8), lab.pick(2_000, 200) + _KEPT_MAX)[:-_KEPT_MAX]
         edit = workloads.edits(tree)
         made = [edit(number) for number in range(_CHECKPOINTS)]
         saved: list[pyi.Checkpoint] = []
@@ -64,6 +74,7 @@ def run(lab: Lab) -> Iterator[Finding]:
         lab.say("restoring")
         rounds, warmup = lab.pick(400, 40), 5
         series = interleave(subjects, rounds, warmup=warmup)
+        first = _first_restores(workspace, early)
     ours = series["restore"]
     peers = []
     if peer is not None:
@@ -77,7 +88,7 @@ def run(lab: Lab) -> Iterator[Finding]:
         checks=[below("p95", ours.percentile_us(0.95), 10, "us")],
         peers=peers,
         notes=[
-            "The checkpoints were made by this process and their nodes are in its memory.",
+            "The checkpoints were made by this process; each was restored before, and stays in its memory since.",
             "The content read after each restore is compared with what was written, outside the clock.",
             *([] if peer is not None else ["sandfs is not installed: no peer was measured"]),
         ],
@@ -90,6 +101,38 @@ def run(lab: Lab) -> Iterator[Finding]:
         changes=_CHECKPOINTS,
         durability=workloads.DURABILITY,
     )
+    yield Finding(
+        FIRST,
+        f"workspace.restore(checkpoint) of {len(first):,} checkpoints, each once, at least {_KEPT_MAX} after it",
+        type(ours.distribution()).of(first),
+        changes=len(first),
+        durability=workloads.DURABILITY,
+    )
+
+
+_Made = tuple[pyi.Checkpoint, str, bytes]
+
+
+def _made(workspace: pyi.Workspace, edit: Callable[[int], tuple[str, bytes]], count: int) -> list[_Made]:
+    """Change a file and checkpoint, so many times."""
+    made = []
+    for number in range(count):
+        path, data = edit(number)
+        workspace.write(path, data)
+        made.append((workspace.checkpoint(), path, data))
+    return made
+
+
+def _first_restores(workspace: pyi.Workspace, early: list[_Made]) -> list[int]:
+    """Restore each of them once, in no order, and return what each restore took, in nanoseconds."""
+    taken = []
+    for checkpoint, path, data in random.Random(9).sample(early, len(early)):
+        before = perf_counter_ns()
+        workspace.restore(checkpoint)
+        taken.append(perf_counter_ns() - before)
+        if workspace.read(path) != data:
+            raise RuntimeError(f"{path} is not what checkpoint {checkpoint.id} holds")
+    return taken
 
 
 def _sandfs_restore(peer: sandfs.Sandfs, made: list[tuple[str, bytes]]) -> Callable[[int], int]:
@@ -111,4 +154,4 @@ def _sandfs_restore(peer: sandfs.Sandfs, made: list[tuple[str, bytes]]) -> Calla
     return sample
 
 
-EXPERIMENT = Experiment("restore", (RESTORE, READ), run)
+EXPERIMENT = Experiment("restore", (RESTORE, READ, FIRST), run)
