@@ -72,12 +72,13 @@ def test_a_team_ends_with_an_error_if_its_store_is_missing(tmp_path: Path) -> No
 def test_the_program_in_rust_is_understood_or_refused(tmp_path: Path) -> None:
     program = tmp_path / "bench_step"
     program.write_text(
-        '#!/bin/sh\necho "$1 files, $2 agents, $3 threads: 4321/s, p50 1.0 p95 2.0 p99 3.0 us, 5 bytes a step"\n'
+        '#!/bin/sh\necho "$1 files, $2 agents, $6 processes, $3 threads:'
+        ' 4321/s, p50 1.0 p95 2.0 p99 3.0 us, 5 bytes a step"\n'
     )
     program.chmod(0o755)
-    rate, said = bench_step(program, tmp_path, 100, 8, 2, 1000)
+    rate, said = bench_step(program, tmp_path, 100, 8, 2, 1000, processes=3)
     assert rate == 4321
-    assert said.startswith("100 files, 8 agents, 2 threads")
+    assert said.startswith("100 files, 8 agents, 3 processes, 2 threads")
     program.write_text("#!/bin/sh\necho nothing\n")
     with pytest.raises(RuntimeError, match="nothing"):
         bench_step(program, tmp_path, 100, 8, 2, 1000)
