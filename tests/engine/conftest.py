@@ -26,3 +26,9 @@ def ws(repo: pyi.Repository) -> pyi.Workspace:
     ws.checkpoint("base")
     ws.publish("main")
     return ws
+
+
+@pytest.fixture(params=[False, True], ids=["unnamed", "named"])
+def named(request: pytest.FixtureRequest) -> bool:
+    """Superpositions are tried without a name and with one."""
+    return bool(request.param)

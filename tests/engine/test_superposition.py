@@ -9,11 +9,11 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import pyi
+from tests.engine.helpers import make
 
 
 def fill(superposition: pyi.Superposition, tag: str = "") -> list[pyi.Checkpoint]:
@@ -23,17 +23,6 @@ def fill(superposition: pyi.Superposition, tag: str = "") -> list[pyi.Checkpoint
         candidate.write("answer", f"{tag}{number}")
         made.append(candidate.checkpoint(f"answer {number}"))
     return made
-
-
-@pytest.fixture(params=[False, True], ids=["unnamed", "named"])
-def named(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
-
-
-def make(
-    repo: pyi.Repository, n: int, name: str, named: bool, base: pyi.Workspace | str = "main", **how: Any
-) -> pyi.Superposition:
-    return repo.superpose(base, n, name=name if named else None, **how)
 
 
 def test_a_candidate_decays_unless_it_is_renewed(repo: pyi.Repository, ws: pyi.Workspace, named: bool) -> None:

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import pyi
-
-
-@pytest.fixture(params=[False, True], ids=["unnamed", "named"])
-def named(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
-
-
-def make(
-    repo: pyi.Repository, n: int, name: str, named: bool, base: pyi.Workspace | str = "main", **how: Any
-) -> pyi.Superposition:
-    return repo.superpose(base, n, name=name if named else None, **how)
+from tests.engine.helpers import make
 
 
 def test_a_base_of_another_store_is_refused(

@@ -18,7 +18,7 @@ use crate::durability::{Durability, Scratch};
 use crate::git::GitMap;
 use crate::hold::{LastCollection, LastHeld};
 use crate::lease::Leases;
-use crate::recent::Recent;
+use crate::recent::{Recent, Slot};
 use crate::repository::RepositoryOptions;
 use crate::superposition::{Shelf, Watch};
 use crate::warm::Warm;
@@ -236,14 +236,17 @@ impl Engine {
             root,
         });
         let cost = snapshot.files.root().memory_bytes() + SNAPSHOT_BYTES;
-        let gone = self.recent.lock().insert_missed(snapshot.clone(), cost);
-        drop(gone);
+        self.keep(|recent| recent.insert_missed(snapshot.clone(), cost));
         Ok(snapshot)
     }
 
     /// Keeps a checkpoint that was just made, as long as there is room. O(1) amortized.
     pub(crate) fn remember(&self, snapshot: Arc<Snapshot>, cost_bytes: usize) {
-        let gone = self.recent.lock().insert_made(snapshot, cost_bytes);
+        self.keep(|recent| recent.insert_made(snapshot, cost_bytes));
+    }
+
+    fn keep(&self, insert: impl FnOnce(&mut Recent) -> Vec<Slot>) {
+        let gone = insert(&mut self.recent.lock());
         // Taking nodes apart that nobody looked at for long takes a while: not while others wait for the lock.
         drop(gone);
     }
