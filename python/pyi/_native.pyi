@@ -13,6 +13,7 @@ from typing_extensions import Buffer
 
 from pyi.backup.report import BackupReport, LogPosition, ScrubReport
 from pyi.backup.target import Target
+from pyi.longrun.generators import Kept
 from pyi.state import State
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Entry",
     "Event",
     "GcReport",
+    "GeneratorView",
     "GitRemote",
     "GitResult",
     "GitServer",
@@ -452,16 +454,32 @@ class JournalIterator:
 @final
 class SessionCore:
     def __new__(cls, workspace: Workspace, label: bytes, chain: list[Any]) -> Self: ...
+    def distrust(self) -> None: ...
     def save(
         self,
         message: str,
         place: tuple[int, int, int, int, int, int],
-        generators: list[tuple[bytes, Any]],
+        generators: dict[str, Kept],
+        state: State,
         durability: str | None,
     ) -> Checkpoint: ...
 
 @final
+class GeneratorView:
+    def __new__(cls, owner: object, same: Sequence[tuple[int, int]], taken: Sequence[tuple[int, int]]) -> Self: ...
+    @staticmethod
+    def twister(
+        owner: object,
+        same: Sequence[tuple[int, int]],
+        position: int,
+        *,
+        spare_of: object | None = None,
+        spare_at: int | None = None,
+    ) -> GeneratorView: ...
+
+@final
 class StateCore:
+    def hiding(self, prefix: str, owner: str) -> StateCore: ...
     def get(self, key: str, default: Any) -> Any: ...
     def set(self, key: str, value: Any) -> bool: ...
     def set_value(self, key: str, value: Any) -> None: ...

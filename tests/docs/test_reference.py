@@ -26,6 +26,7 @@ WORD = re.compile(r"\w+")
 INSIDE = {
     "ArrayCore",
     "ArrayMemory",
+    "GeneratorView",
     "GitRemote",
     "GitServer",
     "JournalIterator",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +66,8 @@ def unknown() -> tuple[Any, list[Callable[[], Any]]]:
     return counter, [counter.draw]
 
 
-def child_seeds() -> tuple[Any, list[Callable[[], Any]]]:
-    rng = np.random.default_rng(9)
+def child_seeds(make: Callable[[int], Any] = np.random.PCG64) -> tuple[Any, list[Callable[[], Any]]]:
+    rng = np.random.Generator(make(9))
     return rng, [rng.random, lambda: rng.spawn(2)[1].random()]
 
 
@@ -79,6 +81,8 @@ KINDS: dict[str, Callable[[], tuple[Any, list[Callable[[], Any]]]]] = {
     "sfc": lambda: bits(np.random.SFC64),
     "twister": lambda: bits(np.random.MT19937),
     "spawn": child_seeds,
+    "spawn of philox": lambda: child_seeds(np.random.Philox),
+    "spawn of twister": lambda: child_seeds(np.random.MT19937),
     "unknown": unknown,
 }
 
@@ -190,6 +194,74 @@ def test_all_of_them_in_a_session(repo: pyi.Repository) -> None:
         random.seed()
         np.random.seed()
     assert program(repo, "cut", None) == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plan=st.lists(st.lists(st.integers(0, 9), max_size=3), min_size=1, max_size=6))
+def test_each_step_has_the_generator_as_it_was(
+    kind: str, way: str, tmp_path_factory: pytest.TempPathFactory, plan: list[list[int]]
+) -> None:
+    """Most records are made of the one before: whatever was drawn, or was not, each must be the right one."""
+    source, draws = KINDS[kind]()
+    after = []
+    with (
+        pyi.open(tmp_path_factory.mktemp("store")) as repo,
+        pyi.session(repo, "it", global_generators=False) as session,
+    ):
+        session.register("it", source)
+        for step in session.steps(range(len(plan))):
+            for draw in plan[step]:
+                draws[draw % len(draws)]()
+            after.append(copy.deepcopy(source))
+        for done, then in enumerate(after, start=1):
+            fresh, redraws = KINDS[kind]()
+            with session.fork_at(done, generators={"it": fresh}, global_generators=False) as fork:
+                list(fork.steps(range(done)))
+                record = kept("it", then).save({}, trust=True)  # type: ignore[arg-type]
+                assert kept("it", fresh).save({}, trust=True) == record  # type: ignore[arg-type]
+                assert len(redraws) == len(draws)
+
+
+def test_a_generator_that_only_uses_up_its_spare_number_has_changed(repo: pyi.Repository) -> None:
+    """`gauss` makes two numbers and keeps one: the second call moves no word and no position."""
+    for number, make in enumerate((random.Random, np.random.RandomState)):
+        source: Any = make(3)
+        draw = source.gauss if number == 0 else source.normal
+        with pyi.session(repo, f"spare-{number}", generators={"it": source}) as session:
+            drawn = [draw(0, 1) for _ in session.steps(range(5))]
+        for step in range(5):
+            with session_at(repo, f"spare-{number}", step, make(9)) as (fork, again):
+                draw_again = again.gauss if number == 0 else again.normal
+                assert [draw_again(0, 1) for _ in fork.steps(range(5))] == drawn[step:]
+
+
+@contextmanager
+def session_at(repo: pyi.Repository, name: str, step: int, source: Any) -> Iterator[tuple[pyi.Session, Any]]:
+    with (
+        pyi.session(repo, name, generators={"it": random.Random()}) as session,
+        session.fork_at(step, generators={"it": source}) as fork,
+    ):
+        yield fork, source
+
+
+def test_words_that_were_taken_back_by_hand_are_stored_again(repo: pyi.Repository) -> None:
+    """A restore in a step puts the state back, and with it the words that were stored there meanwhile."""
+    source = random.Random(3)
+    with pyi.session(repo, "it", generators={"it": source}) as session:
+        for step in session.steps(range(8)):
+            if step == 1:
+                source.seed(4)  # all words new
+            if step == 5:
+                session.workspace.restore(session.checkpoint_at(1))
+            if step == 6:
+                break
+            source.random()
+    expected = source.random()
+    fresh = random.Random()
+    with pyi.session(repo, "it", generators={"it": fresh}) as session:
+        next(iter(session.steps(range(8))))
+        assert fresh.random() == expected
 
 
 def test_a_generator_that_is_missing_or_of_another_kind_is_told(repo: pyi.Repository) -> None:

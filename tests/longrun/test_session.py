@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import pyi
@@ -526,10 +527,18 @@ def test_no_way_into_what_the_session_keeps(repo: pyi.Repository) -> None:
             for call in (
                 lambda: session.state.pickle(key, 1),
                 lambda: session.state.array(key),
-                lambda: session.state.adopt(key, None),
+                lambda: session.state.adopt(key, np.ones(3)),
+                lambda: session.state.update({key: 1}),
+                lambda: session.state.update({key: np.ones(3)}),
+                lambda: session.state.pop(key),
             ):
                 with pytest.raises(pyi.InvalidArgument, match="belong to the session"):
                     call()
+            session.state.update({"mine": 1, "pyi.session": 2})
+            assert list(session.state) == ["mine", "pyi.session"]
+            assert len(session.state) == 2
+            session.state.clear()
+            assert key in session.workspace.state
             with pytest.raises(TypeError):
                 session.state[5] = 1  # type: ignore[index]
 

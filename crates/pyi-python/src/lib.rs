@@ -11,6 +11,7 @@ mod checkpoint;
 mod convert;
 mod entry;
 mod errors;
+mod generator;
 mod git;
 mod journal;
 mod maintenance;
@@ -49,6 +50,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<journal::JournalAt>()?;
     module.add_class::<journal::JournalIterator>()?;
     module.add_class::<session::SessionCore>()?;
+    module.add_class::<generator::GeneratorView>()?;
     module.add_class::<state::StateCore>()?;
     module.add_class::<array::ArrayCore>()?;
     module.add_class::<array::ArrayMemory>()?;

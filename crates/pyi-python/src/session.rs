@@ -3,15 +3,17 @@
 //! records that are not of a step.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use pyi_engine::{Id, Value, Workspace as EngineWorkspace};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::PyDict;
 
 use crate::checkpoint::Checkpoint;
 use crate::convert::{Text, value_from};
 use crate::errors::invalid;
+use crate::generator::{Generators, Record};
 use crate::workspace::{Workspace, durability_named, save};
 
 /// Where the record stands in a checkpoint's metadata.
@@ -69,6 +71,9 @@ pub(crate) struct SessionCore {
     inner: Arc<EngineWorkspace>,
     label: Vec<u8>,
     trail: Mutex<Trail>,
+    generators: Generators,
+    /// What was stored for the generators by the last checkpoint is in the state, unless the head is another one.
+    trusted: AtomicBool,
 }
 
 /// Where a session stands: phase, steps done, loop, items of it, resumes, repeated steps.
@@ -87,35 +92,43 @@ impl SessionCore {
             inner: Arc::clone(&workspace.inner),
             label,
             trail: Mutex::new(Trail::of(jumps.collect())),
+            generators: Generators::default(),
+            trusted: AtomicBool::new(false),
         })
     }
 
-    /// Makes a checkpoint with a record of this place and of these generators (labels and what is kept of them).
+    /// The workspace was restored: the state may hold other things than were stored there.
+    fn distrust(&self) {
+        self.trusted.store(false, Ordering::Relaxed);
+    }
+
+    /// Makes a checkpoint with a record of this place and of these generators (a `Kept` for each name). What is too much of them for the record
+    /// goes into `state`.
     fn save(
         &self,
         py: Python<'_>,
         message: Text,
         place: Place,
-        generators: &Bound<'_, PyList>,
+        generators: &Bound<'_, PyDict>,
+        state: &Bound<'_, PyAny>,
         durability: Option<&str>,
     ) -> PyResult<Checkpoint> {
         let durability = durability.map(durability_named).transpose()?;
         let mut record = self.head(place)?;
         let mut others: Option<Bound<'_, PyDict>> = None;
-        for pair in generators.iter() {
-            let pair = pair.cast_into::<PyTuple>()?;
-            let label = pair.get_item(0)?.cast_into::<PyBytes>()?;
-            let kept = pair.get_item(1)?;
-            match kept.cast_exact::<PyBytes>() {
-                Ok(kept) => push(&mut record, label.as_bytes(), kept.as_bytes())?,
-                Err(_) => {
+        // Somebody who restored or checkpointed in between may have taken away what was stored.
+        let trust = self.trusted.swap(false, Ordering::Relaxed) && self.is_last(self.inner.head().id());
+        self.generators.records(generators, state, trust, |label, kept| {
+            match kept {
+                Record::Bytes(kept) => push(&mut record, label, kept)?,
+                Record::Other(kept) => {
                     let others = others.get_or_insert_with(|| PyDict::new(py));
-                    let label =
-                        std::str::from_utf8(label.as_bytes()).map_err(|_| invalid("a label that is no UTF-8"))?;
+                    let label = std::str::from_utf8(label).map_err(|_| invalid("a label that is no UTF-8"))?;
                     others.set_item(label, kept)?;
                 }
             }
-        }
+            Ok(())
+        })?;
         let mut metadata = vec![(KEY.to_owned(), Value::Bytes(record))];
         if let Some(others) = others {
             metadata.push((OTHERS.to_owned(), value_from(others.as_any())?));
@@ -130,11 +143,16 @@ impl SessionCore {
             done: place.1,
             id,
         });
+        self.trusted.store(true, Ordering::Relaxed);
         Ok(Checkpoint { inner })
     }
 }
 
 impl SessionCore {
+    fn is_last(&self, id: &Id) -> bool {
+        self.trail.lock().chain.last().is_some_and(|last| last.id == id.0)
+    }
+
     /// The record up to the generators.
     fn head(&self, place: Place) -> PyResult<Vec<u8>> {
         let (phase, done, at_loop, at, resumes, repeated) = place;

@@ -8,7 +8,7 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyT
 
 use crate::array::{ArrayCore, Large, StoredArray, handed};
 use crate::convert::{Data, SMALL_BYTES, Text, encode_value, value_to};
-use crate::errors::{short, work};
+use crate::errors::{invalid, short, work};
 
 /// Bytes above this are stored in chunks, as arrays are.
 const LARGE_BYTES: usize = pyi_engine::ARRAY_CHUNK_BYTES;
@@ -17,10 +17,47 @@ const LARGE_BYTES: usize = pyi_engine::ARRAY_CHUNK_BYTES;
 #[pyclass(frozen, module = "pyi._native")]
 pub(crate) struct StateCore {
     pub(crate) inner: Arc<Workspace>,
+    hidden: Option<Hidden>,
+}
+
+/// Keys that are neither listed nor changed.
+struct Hidden {
+    /// What they begin with.
+    prefix: String,
+    /// Whose they are.
+    owner: String,
+}
+
+impl StateCore {
+    pub(crate) fn new(inner: Arc<Workspace>) -> Self {
+        StateCore { inner, hidden: None }
+    }
+
+    fn is_hidden(&self, key: &str) -> bool {
+        let hidden = self.hidden.as_ref();
+        hidden.is_some_and(|hidden| key.starts_with(&hidden.prefix))
+    }
+
+    fn check(&self, key: &str) -> PyResult<()> {
+        match &self.hidden {
+            Some(Hidden { prefix, owner }) if self.is_hidden(key) => Err(invalid(format!(
+                "state key {key:?}: keys that begin with {prefix:?} belong to {owner}; take another one"
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[pymethods]
 impl StateCore {
+    /// The same state without the keys that begin with `prefix`, which belong to `owner`: they are not listed, and cannot be set or removed.
+    fn hiding(&self, prefix: String, owner: String) -> Self {
+        StateCore {
+            inner: Arc::clone(&self.inner),
+            hidden: Some(Hidden { prefix, owner }),
+        }
+    }
+
     /// The value under `key`, or `default`. What is stored in chunks comes as a `StoredArray`.
     fn get<'py>(
         &self,
@@ -56,6 +93,7 @@ impl StateCore {
 
     /// Stores a plain value or bytes, whatever their size, in one piece.
     fn set_value(&self, py: Python<'_>, key: Text, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.check(&key.0)?;
         let mut encoded = Vec::with_capacity(64);
         encode_value(value, 0, &mut encoded)?;
         if encoded.len() <= SMALL_BYTES && !self.inner.is_busy() {
@@ -74,6 +112,7 @@ impl StateCore {
         shape: Vec<u64>,
         data: Data,
     ) -> PyResult<()> {
+        self.check(&key.0)?;
         work(py, || {
             let array = NewArray {
                 form,
@@ -89,6 +128,7 @@ impl StateCore {
 
     /// The array under `key`, tracked.
     fn array(&self, py: Python<'_>, key: Text) -> PyResult<ArrayCore> {
+        self.check(&key.0)?;
         let live = work(py, || self.inner.state_array(&key.0))?;
         Ok(ArrayCore {
             workspace: Arc::clone(&self.inner),
@@ -105,6 +145,7 @@ impl StateCore {
         shape: Vec<u64>,
         buffer: &Bound<'_, PyAny>,
     ) -> PyResult<ArrayCore> {
+        self.check(&key.0)?;
         let memory = handed(buffer)?;
         let live = work(py, || self.inner.state_adopt(&key.0, dtype, &shape, memory))?;
         Ok(ArrayCore {
@@ -116,15 +157,21 @@ impl StateCore {
     /// Takes a key away; False if it is not there.
     fn remove(&self, py: Python<'_>, key: &Bound<'_, PyString>) -> PyResult<bool> {
         let Ok(key) = key.to_str() else { return Ok(false) };
+        self.check(key)?;
         work(py, || self.inner.state_remove(key))
     }
 
     /// The keys, sorted.
     fn keys(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        work(py, || self.inner.state_keys())
+        let mut keys = work(py, || self.inner.state_keys())?;
+        keys.retain(|key| !self.is_hidden(key));
+        Ok(keys)
     }
 
-    fn __len__(&self) -> usize {
-        usize::try_from(self.inner.state_len()).unwrap_or(usize::MAX)
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        if self.hidden.is_some() {
+            return self.keys(py).map(|keys| keys.len());
+        }
+        Ok(usize::try_from(self.inner.state_len()).unwrap_or(usize::MAX))
     }
 }

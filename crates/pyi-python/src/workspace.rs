@@ -5,7 +5,8 @@ use std::sync::Arc;
 use pyi_engine::{Bytes, CaptureOptions, Durability, Expect, ExportOptions, Ignore, MaterializeOptions, Take, Value};
 use pyi_engine::{Checkpoint as EngineCheckpoint, Workspace as EngineWorkspace};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyEllipsis, PyString};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyEllipsis, PyString, PyType};
 
 use crate::checkpoint::{Checkpoint, Log, Walk};
 use crate::convert::{
@@ -111,10 +112,9 @@ impl Workspace {
     /// The key-value mapping.
     #[getter]
     fn state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let core = StateCore {
-            inner: Arc::clone(&self.inner),
-        };
-        py.import("pyi.state")?.getattr("State")?.call1((core,))
+        let core = StateCore::new(Arc::clone(&self.inner));
+        static STATE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        STATE.import(py, "pyi.state", "State")?.call1((core,))
     }
 
     /// The append-only list of events.

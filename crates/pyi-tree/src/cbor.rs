@@ -138,14 +138,13 @@ impl Value {
             }
             Value::Map(pairs) => {
                 put::map(out, pairs.len());
-                let mut pairs: Vec<&(String, Value)> = pairs.iter().collect();
-                if sort {
-                    // Byte order of the encoded keys is the order of (length, text).
-                    pairs.sort_by(|a, b| (a.0.len(), &a.0).cmp(&(b.0.len(), &b.0)));
-                }
-                for (key, value) in pairs {
-                    put::text(out, key);
-                    value.write(out, sort);
+                // Byte order of the encoded keys is the order of (length, text).
+                if sort && !pairs.is_sorted_by(|a, b| (a.0.len(), &a.0) <= (b.0.len(), &b.0)) {
+                    let mut sorted: Vec<&(String, Value)> = pairs.iter().collect();
+                    sorted.sort_by(|a, b| (a.0.len(), &a.0).cmp(&(b.0.len(), &b.0)));
+                    write_pairs(out, sorted.into_iter(), sort);
+                } else {
+                    write_pairs(out, pairs.iter(), sort);
                 }
             }
         }
@@ -174,6 +173,13 @@ impl Value {
         } else {
             Err(CborError::Trailing)
         }
+    }
+}
+
+fn write_pairs<'a>(out: &mut Vec<u8>, pairs: impl Iterator<Item = &'a (String, Value)>, sort: bool) {
+    for (key, value) in pairs {
+        put::text(out, key);
+        value.write(out, sort);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use pyi_cas::Id;
 
-use crate::cbor::Value;
+use crate::cbor::{self, Value};
 use crate::{Error, Result};
 
 mod superposition;
@@ -140,26 +140,37 @@ fn decode(value: &[u8], what: &str) -> Result<Value> {
 }
 
 impl WorkspaceRecord {
-    /// The value for the ref log.
+    /// The value for the ref log. Written piece by piece, since every checkpoint of a named workspace makes one.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut pairs = vec![("head".to_owned(), bytes(&self.head))];
-        if let Some(origin) = &self.origin {
-            pairs.push(("branch".to_owned(), Value::Text(origin.branch.clone())));
-            pairs.push(("origin".to_owned(), bytes(&origin.head)));
-        }
-        pairs.extend(
-            self.journal
-                .as_ref()
-                .map(|journal| ("journal".to_owned(), bytes(journal))),
-        );
+        let origin = self.origin.as_ref();
+        let has_owner = self.lease.owner != [0; 16];
+        let optional = [self.lease.epoch != 0, has_owner, self.journal.is_some()];
+        let count = 1 + optional.into_iter().filter(|there| *there).count() + origin.map_or(0, |_| 2);
+        let mut out = Vec::with_capacity(160 + origin.map_or(0, |origin| origin.branch.len()));
+        cbor::put_head(&mut out, cbor::MAP, count as u64);
+        // In the order of the encoded keys: the shorter ones first.
+        cbor::put_text(&mut out, "head");
+        cbor::put_bytes(&mut out, &self.head.0);
         if self.lease.epoch != 0 {
-            pairs.push(("epoch".to_owned(), Value::Int(i128::from(self.lease.epoch))));
+            cbor::put_text(&mut out, "epoch");
+            cbor::put_head(&mut out, cbor::UNSIGNED, self.lease.epoch);
         }
-        if self.lease.owner != [0; 16] {
-            pairs.push(("owner".to_owned(), Value::Bytes(self.lease.owner.to_vec())));
+        if has_owner {
+            cbor::put_text(&mut out, "owner");
+            cbor::put_bytes(&mut out, &self.lease.owner);
         }
-        Value::Map(pairs).encode()
+        if let Some(origin) = origin {
+            cbor::put_text(&mut out, "branch");
+            cbor::put_text(&mut out, &origin.branch);
+            cbor::put_text(&mut out, "origin");
+            cbor::put_bytes(&mut out, &origin.head.0);
+        }
+        if let Some(journal) = &self.journal {
+            cbor::put_text(&mut out, "journal");
+            cbor::put_bytes(&mut out, &journal.0);
+        }
+        out
     }
 
     /// Parses a value of the ref log.

@@ -13,6 +13,7 @@ import zlib
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final
 
+from pyi._native import GeneratorView
 from pyi.errors import Corrupt, InvalidArgument
 from pyi.longrun import memory
 
@@ -34,12 +35,20 @@ _PHILOX_ARRAYS_BYTES: Final = 32 + 16 + 32
 
 
 class Kept(ABC):
-    """A generator that is part of every checkpoint."""
+    """A generator that is part of every checkpoint.
+
+    Attributes:
+        name: What it is called.
+        label: The same in UTF-8.
+        view: Where its state is in memory; None if only `save` knows it. Does what `save` does, as long as that would
+            store nothing in the state.
+    """
 
     def __init__(self, name: str) -> None:
         """Keep it under this name."""
         self.name = name
         self.label = name.encode()
+        self.view: GeneratorView | None = None
 
     @abstractmethod
     def save(self, state: State, *, trust: bool) -> Any:
@@ -96,24 +105,20 @@ class _PythonRandom(_Twister):
     def __init__(self, name: str, source: Any) -> None:
         super().__init__(name)
         self._source = source
-        self._memory = memory.of_random(source)
-        self._seen: tuple[bytes, float | None] | None = None
-        self._last = b""
+        self._memory = found = memory.of_random(source)
+        if found is not None:
+            words = found.part(4, memory.WORDS_BYTES)
+            self.view = GeneratorView.twister(source, [words], found.address, spare_of=source)
 
     def save(self, state: State, *, trust: bool) -> Any:
         source = self._source
         if self._memory is not None:
             raw = self._memory.raw
-            seen = (raw, source.gauss_next)
-            if trust and seen == self._seen:
-                return self._last
-            self._seen = seen
             position, words, spare = int.from_bytes(raw[:4], sys.byteorder), raw[4:], source.gauss_next
         else:
             _, internal, spare = source.getstate()
             position, words = internal[-1], struct.pack(f"={memory.WORDS}I", *internal[:-1])
-        self._last = self._record(words, position, spare, state, trust=trust)
-        return self._last
+        return self._record(words, position, spare, state, trust=trust)
 
     def load(self, record: Any, state: State) -> None:
         words, position, spare = self._parts(record, state)
@@ -128,25 +133,29 @@ class _LegacyNumPy(_Twister):
         super().__init__(name)
         self._source: Any = source
         self._spare = memory.of_legacy(source)
-        self._bits: object = None
-        self._twister: memory.Memory | None = None
-        self._seen: tuple[bytes, float | None] | None = None
-        self._last = b""
+        self._look_at(source._bit_generator)
+
+    def _look_at(self, bits: Any) -> None:
+        self._bits, self._twister, self.view = bits, memory.of_twister(bits), None
+        pointer = memory.pointer_in(self._source, bits)
+        if self._twister is not None and self._spare is not None and pointer is not None:
+            words = self._twister.part(0, memory.WORDS_BYTES)
+            self.view = GeneratorView.twister(
+                (self._source, bits),
+                [pointer, words],
+                self._twister.address + memory.WORDS_BYTES,
+                spare_at=self._spare.memory.address,
+            )
 
     def save(self, state: State, *, trust: bool) -> Any:
         bits = self._source._bit_generator
         if bits is not self._bits:  # numpy.random.set_bit_generator
-            self._bits, self._twister, self._seen = bits, memory.of_twister(bits), None
+            self._look_at(bits)
         if self._twister is None or self._spare is None:
             return self._save_by_asking(state, trust=trust)
         raw, spare = self._twister.raw, self._spare.read()
-        seen = (raw, spare)
-        if trust and seen == self._seen:
-            return self._last
-        self._seen = seen
         position = int.from_bytes(raw[-4:], sys.byteorder)
-        self._last = self._record(raw[:-4], position, spare, state, trust=trust)
-        return self._last
+        return self._record(raw[:-4], position, spare, state, trust=trust)
 
     def _save_by_asking(self, state: State, *, trust: bool) -> Any:
         found = self._source.get_state(legacy=False)
@@ -168,7 +177,6 @@ class _LegacyNumPy(_Twister):
             inner = {"key": np.frombuffer(words, "=u4"), "pos": position}
             found = {"bit_generator": "MT19937", "state": inner, "has_gauss": int(spare is not None)}
             found["gauss"] = spare or 0.0
-        self._seen = None
         try:
             self._source.set_state(found)
         except (ValueError, TypeError, KeyError) as error:
@@ -184,6 +192,13 @@ class _NumPyBits(_Twister):
         self._memory = memory.of_twister(bits)
         self._is_philox = type(bits).__name__ == "Philox"
         self._philox = memory.of_philox(bits)
+        seeds = memory.of_seeds(bits)
+        if seeds is not None and self._memory is not None:
+            words = self._memory.part(0, memory.WORDS_BYTES)
+            owner = (bits, bits.seed_seq)
+            self.view = GeneratorView.twister(owner, [*seeds, words], self._memory.address + memory.WORDS_BYTES)
+        elif seeds is not None and self._philox is not None:
+            self.view = GeneratorView((bits, bits.seed_seq), seeds, self._philox)
 
     def save(self, state: State, *, trust: bool) -> Any:
         spawned = getattr(self._bits.seed_seq, "n_children_spawned", 0)

@@ -43,11 +43,11 @@ class Keepers:
             raise InvalidArgument(f"generator {name!r}: the name is taken, empty or no text; take another one")
         self._kept[name] = kept(name, source)
 
-    def save(self, state: State, *, trust: bool) -> list[tuple[bytes, Any]]:
-        """Return labels and records, after storing in `state` what is too much for them; `trust` as in `Kept.save`."""
+    def all(self) -> dict[str, Kept]:
+        """Return them by name, in the order in which they were added, with the global ones if there are any by now."""
         if self.with_global:
             self._take_up_global()
-        return [(one.label, one.save(state, trust=trust)) for one in self._kept.values()]
+        return self._kept
 
     def load(self, records: Mapping[str, Any], state: State) -> None:
         """Put all of them back to where they were when `records` were made; what has no record stays where it is.

@@ -4,6 +4,9 @@ The public ways to a generator's state build 625 Python integers (7 us), or an a
 much for every step of a loop. Memory is read in 0.1 us. What is read is compared with the public way's answer first, in
 this process and for these very types; where they differ, or on another Python, there is no view, and callers go the
 public way. Nothing is ever written here.
+
+A `GeneratorView` (native) does for each step what needs no Python: it sees whether anything changed at all, and makes
+the record again where only numbers in it did.
 """
 
 from __future__ import annotations
@@ -13,12 +16,23 @@ import struct
 import sys
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["WORDS", "WORDS_BYTES", "Memory", "Spare", "of_legacy", "of_philox", "of_random", "of_twister"]
+__all__ = [
+    "WORDS",
+    "WORDS_BYTES",
+    "Memory",
+    "Spare",
+    "of_legacy",
+    "of_philox",
+    "of_random",
+    "of_seeds",
+    "of_twister",
+    "pointer_in",
+]
 
 WORDS = 624
 """Words of a Mersenne Twister's state, 32 bits each."""
@@ -28,12 +42,22 @@ _POSITION_BYTES = 4
 _HEADER_BYTES = object.__basicsize__
 
 
-class Memory(Protocol):
-    """Bytes that some object owns, as they are now."""
+class Memory(NamedTuple):
+    """Bytes that some object owns; whoever has this keeps the object alive."""
+
+    address: int
+    size_bytes: int
 
     @property
     def raw(self) -> bytes:
-        """A copy of them."""
+        """A copy of them, as they are now."""
+        from ctypes import string_at
+
+        return string_at(self.address, self.size_bytes)
+
+    def part(self, offset: int, size_bytes: int) -> Memory:
+        """Return a part of it."""
+        return Memory(self.address + offset, size_bytes)
 
 
 def of_random(source: random.Random) -> Memory | None:
@@ -62,28 +86,47 @@ def of_philox(bits: np.random.BitGenerator) -> tuple[Memory, Memory, Memory, Mem
 
 @dataclass(frozen=True, slots=True)
 class Spare:
-    """The normal number that a `RandomState` has left over from the last two, in a copy of the memory beside it."""
+    """The normal number that a `RandomState` has left over from the last two."""
 
     memory: Memory
-    offset: int
 
     def read(self) -> float | None:
         """Return it; None if there is none."""
-        has, number = _SPARE.unpack_from(self.memory.raw, self.offset)
+        has, number = _SPARE.unpack(self.memory.raw)
         return number if has else None
 
 
 def of_legacy(source: np.random.RandomState) -> Spare | None:
     """Return where a `RandomState` keeps its spare normal number; None if it cannot be had this way. O(1)."""
     offset = _spare_offset() if type(source).__name__ == "RandomState" else None
-    return None if offset is None else Spare(_around(source), offset)
+    return None if offset is None else Spare(_around(source).part(offset, _SPARE.size))
+
+
+def of_seeds(bits: np.random.BitGenerator) -> list[Memory] | None:
+    """Return where a bit generator says what its seeds are, and where these count their children; neither may change.
+
+    None if they cannot be had this way. O(1).
+    """
+    import numpy as np
+
+    seeds = bits.seed_seq
+    if type(seeds) is not np.random.SeedSequence or not _seeds_are_as_thought():
+        return None
+    pointer = pointer_in(bits, seeds)
+    return None if pointer is None else [pointer, _around(seeds)]
+
+
+def pointer_in(source: object, target: object) -> Memory | None:
+    """Return where in the memory of `source` its reference to `target` stands; None if it is not found. O(its size)."""
+    if not _is_cpython() or struct.calcsize("P") != 8:
+        return None
+    around = _around(source)
+    offset = around.raw.find(struct.pack("=Q", id(target)))
+    return around.part(offset, 8) if offset >= 0 and offset % 8 == 0 else None
 
 
 def _at(address: int, size_bytes: int) -> Memory:
-    from ctypes import c_char
-
-    view: Any = (c_char * size_bytes).from_address(address)
-    return view  # type: ignore[no-any-return]
+    return Memory(address, size_bytes)
 
 
 def _is_cpython() -> bool:
@@ -118,6 +161,22 @@ def _twister_is_as_thought() -> bool:
         if view.raw != state["key"].astype("=u4").tobytes() + struct.pack("=I", state["pos"]):
             return False
     return True
+
+
+@cache
+def _seeds_are_as_thought() -> bool:
+    import numpy as np
+
+    bits: Any = np.random.Philox(1)
+    if not _is_cpython() or pointer_in(bits, bits.seed_seq) is None:
+        return False
+    around = _around(bits.seed_seq)
+    before = around.raw
+    bits.random_raw(9)
+    if around.raw != before:
+        return False
+    bits.seed_seq.spawn(1)
+    return around.raw != before
 
 
 def _parts_of_philox(bits: Any) -> tuple[Memory, Memory, Memory, Memory]:
@@ -175,7 +234,7 @@ def _spare_offset() -> int | None:
     offset = view.raw.find(_SPARE.pack(1, known["gauss"])[8:]) - 8
     if offset < 0:
         return None
-    spare = Spare(view, offset)
+    spare = Spare(view.part(offset, _SPARE.size))
     for _ in range(7):
         known = probe.get_state(legacy=False)
         if spare.read() != (known["gauss"] if known["has_gauss"] else None):

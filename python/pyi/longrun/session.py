@@ -16,13 +16,13 @@ from typing import Self, TypeVar
 
 from pyi._native import Checkpoint, Journal, Repository, SessionCore, Workspace
 from pyi.errors import Closed, InvalidArgument, PyiError
+from pyi.longrun.generators import RESERVED
 from pyi.longrun.keepers import Keepers
 from pyi.longrun.policy import Policy, check_name, is_count
 from pyi.longrun.presence import Presence
 from pyi.longrun.record import LOOPING, NEW, Record, Trail, begin, step_at
 from pyi.longrun.report import SessionReport
 from pyi.longrun.stops import Stops
-from pyi.longrun.view import VisibleState
 from pyi.state import State
 
 __all__ = ["Session"]
@@ -63,7 +63,7 @@ class Session:
         """Go on from `last`, which the workspace stands at or after; called by `session` and `fork_at`."""
         self.name = workspace.name
         self.workspace = workspace
-        self.state = VisibleState(workspace.state._core)
+        self.state = State(workspace.state._core.hiding(RESERVED, "the session"))
         self.journal = workspace.journal
         self._repository = repository
         self._owns_repository = owns_repository
@@ -87,7 +87,6 @@ class Session:
         self._in_loop = self._in_step = self._ending = self._stopped = self._closed = False
         # Whether a loop was left before its end: its last step, or the loop itself, is not done.
         self._left = False
-        self._trusted = False
         self._unsaved = 0
         self._steps = self._checkpoints = 0
         self._seconds = self._checkpoint_s = 0.0
@@ -437,14 +436,9 @@ class Session:
     def _save(self, message: str) -> Checkpoint:
         """Make a checkpoint of everything, generators and place included. Called on every step, so it does no more."""
         begin = perf_counter()
-        workspace = self.workspace
-        # Somebody who restored or checkpointed in between may have taken words of a generator away.
-        trust = self._trusted and workspace.head == self._last
-        generators = self._keepers.save(self._all_state, trust=trust)
         place = (self._phase, self._done, self._loop, self._at, self._resumes, self._repeated)
-        self._trusted = False
-        last = self._last = self._core.save(message, place, generators, self._durability)
-        self._trusted = True
+        generators = self._keepers.all()
+        last = self._last = self._core.save(message, place, generators, self._all_state, self._durability)
         self._unsaved = 0
         self._checkpoints += 1
         end = perf_counter()
@@ -458,7 +452,7 @@ class Session:
     def _go_back(self) -> None:
         """Make workspace and generators those of the last checkpoint."""
         self.workspace.restore(self._last)
-        self._trusted = False
+        self._core.distrust()
         self._keepers.load(self._record.random, self._all_state)
 
     def _count_resume(self) -> None:
