@@ -13,7 +13,6 @@ from typing_extensions import Buffer
 
 from pyi.backup.report import BackupReport, LogPosition, ScrubReport
 from pyi.backup.target import Target
-from pyi.longrun.generators import Kept
 from pyi.state import State
 
 __all__ = [
@@ -459,7 +458,7 @@ class SessionCore:
         self,
         message: str,
         place: tuple[int, int, int, int, int, int],
-        generators: dict[str, Kept],
+        generators: dict[str, Any],
         state: State,
         durability: str | None,
     ) -> Checkpoint: ...
@@ -471,10 +470,12 @@ class GeneratorView:
     def twister(
         owner: object,
         same: Sequence[tuple[int, int]],
-        position: int,
+        key: str,
         *,
+        words: tuple[int, int],
+        position: tuple[int, int],
         spare_of: object | None = None,
-        spare_at: int | None = None,
+        spare_at: tuple[int, int] | None = None,
     ) -> GeneratorView: ...
 
 @final

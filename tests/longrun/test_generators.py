@@ -245,6 +245,23 @@ def session_at(repo: pyi.Repository, name: str, step: int, source: Any) -> Itera
         yield fork, source
 
 
+def test_words_that_come_back_are_stored_again_whoever_stored_others_meanwhile(repo: pyi.Repository) -> None:
+    """Most words are stored without asking the keeper, which must not take what it stored last for what is there."""
+    rng = np.random.Generator(np.random.MT19937(3))
+    first = rng.bit_generator.state
+    with pyi.session(repo, "it", generators={"it": rng}) as session:
+        for step in session.steps(range(4)):
+            if step == 1:
+                rng.random(700)  # all words new
+            if step == 2:
+                rng.bit_generator.state = first
+                rng.spawn(1)  # the keeper is asked
+        fresh = np.random.Generator(np.random.MT19937(4))
+        with session.fork_at(3, generators={"it": fresh}) as fork:
+            next(iter(fork.steps(range(4))))
+            assert fresh.random(5).tolist() == np.random.Generator(np.random.MT19937(3)).random(5).tolist()
+
+
 def test_words_that_were_taken_back_by_hand_are_stored_again(repo: pyi.Repository) -> None:
     """A restore in a step puts the state back, and with it the words that were stored there meanwhile."""
     source = random.Random(3)

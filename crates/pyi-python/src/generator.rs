@@ -1,12 +1,14 @@
-//! Random generators as a session looks at them behind each step: in the memory where they keep their states. What did not change, or changed
-//! only where a record is made of it, needs no Python. `python/pyi/longrun/memory.py` finds the places and compares them with what the
+//! Random generators as a session looks at them behind each step: in the memory where they keep their states. That needs no Python for most. `python/pyi/longrun/memory.py` finds the places and compares them with what the
 //! generators say in public; `docs/design/012-sessions.md` has the records' bytes.
 
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyFloat};
 
+use pyi_engine::Workspace;
+
 use crate::errors::invalid;
+use crate::state::store;
 
 /// Bytes of some object.
 #[derive(Clone, Copy)]
@@ -18,7 +20,8 @@ struct Place {
 impl Place {
     /// # Safety
     ///
-    /// The object lives, and nobody writes to these bytes while the slice is in use.
+    /// The object lives, and nobody writes to these bytes while the slice is in use: `memory.py` found and compared the places, and who draws holds
+    /// the GIL, or draws in another thread while the step is saved, which a session does not allow.
     unsafe fn bytes<'a>(self) -> &'a [u8] {
         // SAFETY: the caller answers for it.
         unsafe { std::slice::from_raw_parts(self.address as *const u8, self.size_bytes) }
@@ -29,8 +32,17 @@ impl Place {
 enum Form {
     /// These bytes, one after the other.
     Plain(Vec<Place>),
-    /// A Mersenne Twister: where its position stands, and its spare normal number. The words are what must not change.
-    Twister { position: Place, spare: Spare },
+    /// A Mersenne Twister.
+    Twister(Twister),
+}
+
+/// Where a Mersenne Twister has what.
+struct Twister {
+    words: Place,
+    position: Place,
+    spare: Spare,
+    /// Where the words are kept in the state.
+    key: String,
 }
 
 /// Where a Mersenne Twister has the normal number that was left over.
@@ -44,6 +56,9 @@ enum Spare {
 
 /// Bytes of [`Spare::Memory`].
 const SPARE_BYTES: usize = 16;
+/// Bytes of a Mersenne Twister's words, and of its position.
+const WORDS_BYTES: usize = 4 * 624;
+const POSITION_BYTES: usize = 4;
 /// Bytes of a Mersenne Twister's record: position, whether there is a spare number, the number, the checksum of the words.
 const TWISTER_BYTES: usize = 17;
 
@@ -55,6 +70,15 @@ pub(crate) struct GeneratorView {
     /// Where nothing may have changed since the last record, or the generator is asked for a new one.
     same: Vec<Place>,
     form: Form,
+}
+
+fn place((address, size_bytes): (usize, usize), expected_bytes: usize) -> PyResult<Place> {
+    if size_bytes != expected_bytes {
+        return Err(invalid(format!(
+            "{size_bytes} bytes of a generator where {expected_bytes} belong"
+        )));
+    }
+    Ok(Place { address, size_bytes })
 }
 
 fn places(places: Vec<(usize, usize)>) -> Vec<Place> {
@@ -74,105 +98,104 @@ impl GeneratorView {
         }
     }
 
-    /// A Mersenne Twister: `same` has its words, `position` is an address, and the spare number is the attribute `gauss_next` of `spare_of`, or
-    /// at the address `spare_at`.
+    /// A Mersenne Twister: its words, which are kept in the state under `key`, its position, and its spare number, which is the attribute
+    /// `gauss_next` of `spare_of` or what stands at `spare_at`.
     #[staticmethod]
-    #[pyo3(signature = (owner, same, position, *, spare_of = None, spare_at = None))]
+    #[pyo3(signature = (owner, same, key, *, words, position, spare_of = None, spare_at = None))]
     fn twister(
         owner: Py<PyAny>,
         same: Vec<(usize, usize)>,
-        position: usize,
+        key: String,
+        words: (usize, usize),
+        position: (usize, usize),
         spare_of: Option<Py<PyAny>>,
-        spare_at: Option<usize>,
-    ) -> Self {
+        spare_at: Option<(usize, usize)>,
+    ) -> PyResult<Self> {
         let spare = match (spare_of, spare_at) {
             (Some(source), _) => Spare::Attribute(source),
-            (None, Some(address)) => Spare::Memory(Place {
-                address,
-                size_bytes: SPARE_BYTES,
-            }),
+            (None, Some(at)) => Spare::Memory(place(at, SPARE_BYTES)?),
             (None, None) => Spare::None,
         };
-        let position = Place {
-            address: position,
-            size_bytes: 4,
-        };
-        GeneratorView {
+        Ok(GeneratorView {
             _owner: owner,
             same: places(same),
-            form: Form::Twister { position, spare },
-        }
+            form: Form::Twister(Twister {
+                words: place(words, WORDS_BYTES)?,
+                position: place(position, POSITION_BYTES)?,
+                spare,
+                key,
+            }),
+        })
     }
 }
 
 impl GeneratorView {
     /// What must not change, as it is. O(its bytes).
-    fn picture(&self, _py: Python<'_>) -> Vec<u8> {
+    fn picture(&self) -> Vec<u8> {
         let mut picture = Vec::with_capacity(self.same.iter().map(|place| place.size_bytes).sum());
         for place in &self.same {
-            // SAFETY: the places are in memory of `_owner`; they were found and compared by `memory.py`. Whoever draws holds the GIL or
-            // draws in another thread at the same time as the step is saved, which a session does not allow.
+            // SAFETY: see `Place::bytes`; `_owner` is alive.
             picture.extend_from_slice(unsafe { place.bytes() });
         }
         picture
     }
 
-    fn is_as_in(&self, _py: Python<'_>, picture: &[u8]) -> bool {
+    fn is_as_in(&self, picture: &[u8]) -> bool {
         let mut rest = picture;
         self.same.iter().all(|place| {
             let Some((before, behind)) = rest.split_at_checked(place.size_bytes) else {
                 return false;
             };
             rest = behind;
-            // SAFETY: as in `picture`.
+            // SAFETY: see `Place::bytes`; `_owner` is alive.
             before == unsafe { place.bytes() }
         })
     }
 
-    /// Makes the record before the one of now. False if it takes more than a look at the memory.
-    fn renew(&self, py: Python<'_>, record: &mut [u8]) -> PyResult<bool> {
+    /// The words of a Mersenne Twister, as they are.
+    fn words(&self) -> Vec<u8> {
         match &self.form {
-            Form::Plain(taken) => {
-                let mut rest = record;
-                for place in taken {
-                    let Some((before, behind)) = rest.split_at_mut_checked(place.size_bytes) else {
-                        return Ok(false);
-                    };
-                    // SAFETY: as in `picture`.
-                    before.copy_from_slice(unsafe { place.bytes() });
-                    rest = behind;
-                }
-                Ok(rest.is_empty())
-            }
-            Form::Twister { position, spare } => {
-                let Ok(record) = <&mut [u8; TWISTER_BYTES]>::try_from(record) else {
-                    return Ok(false);
-                };
-                let number = match spare {
-                    Spare::None => None,
-                    Spare::Attribute(source) => {
-                        let found = source.bind(py).getattr(pyo3::intern!(py, "gauss_next"))?;
-                        match found.cast_exact::<PyFloat>() {
-                            Ok(number) => Some(number.value()),
-                            Err(_) if found.is_none() => None,
-                            Err(_) => return Ok(false),
-                        }
-                    }
-                    Spare::Memory(place) => {
-                        // SAFETY: as in `picture`.
-                        let bytes = unsafe { place.bytes() };
-                        let (has, number) = (&bytes[..4], &bytes[8..16]);
-                        let number = number.try_into().map(f64::from_ne_bytes);
-                        number.ok().filter(|_| has != [0; 4].as_slice())
-                    }
-                };
-                // SAFETY: as in `picture`.
-                record[..4].copy_from_slice(unsafe { position.bytes() });
-                record[4] = u8::from(number.is_some());
-                record[5..13].copy_from_slice(&number.unwrap_or(0.0).to_ne_bytes());
-                Ok(true)
-            }
+            Form::Plain(_) => Vec::new(),
+            // SAFETY: see `Place::bytes`; `_owner` is alive.
+            Form::Twister(twister) => unsafe { twister.words.bytes() }.to_vec(),
         }
+    }
+}
+
+/// Copies what stands at these places over `record`. False if that has another length.
+fn take(places: &[Place], record: &mut [u8]) -> bool {
+    let mut rest = record;
+    for place in places {
+        let Some((before, behind)) = rest.split_at_mut_checked(place.size_bytes) else {
+            return false;
+        };
+        // SAFETY: see `Place::bytes`; the view that has the places has their owner.
+        before.copy_from_slice(unsafe { place.bytes() });
+        rest = behind;
+    }
+    rest.is_empty()
+}
+
+impl Spare {
+    /// The number, if there is one. `None` if what is there is no such number.
+    fn read(&self, py: Python<'_>) -> PyResult<Option<Option<f64>>> {
+        Ok(match self {
+            Spare::None => Some(None),
+            Spare::Attribute(source) => {
+                let found = source.bind(py).getattr(pyo3::intern!(py, "gauss_next"))?;
+                match found.cast_exact::<PyFloat>() {
+                    Ok(number) => Some(Some(number.value())),
+                    Err(_) => found.is_none().then_some(None),
+                }
+            }
+            Spare::Memory(place) => {
+                // SAFETY: see `Place::bytes`; the view that has the place has its owner.
+                let bytes = unsafe { place.bytes() };
+                let (has, number) = (&bytes[..4], &bytes[8..SPARE_BYTES]);
+                let number = number.try_into().map(f64::from_ne_bytes);
+                Some(number.ok().filter(|_| has != [0; 4].as_slice()))
+            }
+        })
     }
 }
 
@@ -182,12 +205,15 @@ struct Known {
     kept: Py<PyAny>,
     label: Vec<u8>,
     last: Option<Last>,
+    /// Words were stored that `kept` does not know of.
+    is_behind: bool,
 }
 
-/// The last record of a generator with a view, and what must not have changed since.
+/// The last record of a generator with a view, and what was in its memory then.
 struct Last {
     view: Py<GeneratorView>,
     picture: Vec<u8>,
+    words: Vec<u8>,
     record: Vec<u8>,
 }
 
@@ -198,16 +224,43 @@ impl Known {
             kept: kept.clone().unbind(),
             label: label.as_bytes().to_vec(),
             last: None,
+            is_behind: false,
         })
     }
 
-    /// Brings the last record up to date without Python, if that can be done.
-    fn renew(&mut self, py: Python<'_>) -> PyResult<bool> {
+    /// Brings the last record up to date without Python, if that can be done; new words of a Mersenne Twister are stored.
+    fn renew(&mut self, py: Python<'_>, workspace: &Workspace) -> PyResult<bool> {
         let Some(last) = &mut self.last else {
             return Ok(false);
         };
         let view = last.view.get();
-        Ok(view.is_as_in(py, &last.picture) && view.renew(py, &mut last.record)?)
+        if !view.is_as_in(&last.picture) {
+            return Ok(false);
+        }
+        let twister = match &view.form {
+            Form::Plain(taken) => return Ok(take(taken, &mut last.record)),
+            Form::Twister(twister) => twister,
+        };
+        let Ok(record) = <&mut [u8; TWISTER_BYTES]>::try_from(&mut last.record[..]) else {
+            return Ok(false);
+        };
+        let Some(spare) = twister.spare.read(py)? else {
+            return Ok(false);
+        };
+        // SAFETY: see `Place::bytes`; the view has the owner.
+        let (words, position) = unsafe { (twister.words.bytes(), twister.position.bytes()) };
+        record[..4].copy_from_slice(position);
+        record[4] = u8::from(spare.is_some());
+        record[5..13].copy_from_slice(&spare.unwrap_or(0.0).to_ne_bytes());
+        if words != last.words {
+            last.words.copy_from_slice(words);
+            record[13..].copy_from_slice(&crc32fast::hash(&last.words).to_ne_bytes());
+            let mut encoded = Vec::with_capacity(WORDS_BYTES + 3);
+            pyi_engine::encode::bytes(&mut encoded, &last.words);
+            self.is_behind = true;
+            store(py, workspace, &twister.key, encoded)?;
+        }
+        Ok(true)
     }
 
     /// Asks for a record, which may store something in the state.
@@ -217,19 +270,19 @@ impl Known {
         let kept = self.kept.bind(py);
         // Before it is asked: what changes from here on is seen the next time.
         let view = kept.getattr(pyo3::intern!(py, "view"))?;
-        let before = match view.cast_into::<GeneratorView>() {
-            Ok(view) => Some((view.get().picture(py), view)),
-            Err(_) => None,
-        };
+        let before = view.cast_into::<GeneratorView>().ok();
+        let before = before.map(|view| (view.get().picture(), view.get().words(), view));
         let trusted = PyDict::new(py);
-        trusted.set_item(pyo3::intern!(py, "trust"), trust)?;
+        trusted.set_item(pyo3::intern!(py, "trust"), trust && !self.is_behind)?;
         let record = kept.call_method(pyo3::intern!(py, "save"), (state,), Some(&trusted))?;
-        if let (Some((picture, view)), Ok(record)) = (before, record.cast_exact::<PyBytes>()) {
+        self.is_behind = false;
+        if let (Some((picture, words, view)), Ok(record)) = (before, record.cast_exact::<PyBytes>()) {
             // Another view than before is of other memory.
             if kept.getattr(pyo3::intern!(py, "view"))?.is(&view) {
                 self.last = Some(Last {
                     view: view.unbind(),
                     picture,
+                    words,
                     record: record.as_bytes().to_vec(),
                 });
             }
@@ -249,6 +302,7 @@ impl Generators {
     /// stored in the state for the last records is still there.
     pub(crate) fn records<'py>(
         &self,
+        workspace: &Workspace,
         kept: &Bound<'py, PyDict>,
         state: &Bound<'py, PyAny>,
         trust: bool,
@@ -264,7 +318,7 @@ impl Generators {
                 known.push(Known::of(&one)?);
             }
             let known = known.get_mut(number).ok_or_else(|| invalid("a generator was lost"))?;
-            if trust && known.renew(py)? {
+            if trust && known.renew(py, workspace)? {
                 if let Some(last) = &known.last {
                     found(&known.label, Record::Bytes(&last.record))?;
                 }

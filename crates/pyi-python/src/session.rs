@@ -118,17 +118,18 @@ impl SessionCore {
         let mut others: Option<Bound<'_, PyDict>> = None;
         // Somebody who restored or checkpointed in between may have taken away what was stored.
         let trust = self.trusted.swap(false, Ordering::Relaxed) && self.is_last(self.inner.head().id());
-        self.generators.records(generators, state, trust, |label, kept| {
-            match kept {
-                Record::Bytes(kept) => push(&mut record, label, kept)?,
-                Record::Other(kept) => {
-                    let others = others.get_or_insert_with(|| PyDict::new(py));
-                    let label = std::str::from_utf8(label).map_err(|_| invalid("a label that is no UTF-8"))?;
-                    others.set_item(label, kept)?;
+        self.generators
+            .records(&self.inner, generators, state, trust, |label, kept| {
+                match kept {
+                    Record::Bytes(kept) => push(&mut record, label, kept)?,
+                    Record::Other(kept) => {
+                        let others = others.get_or_insert_with(|| PyDict::new(py));
+                        let label = std::str::from_utf8(label).map_err(|_| invalid("a label that is no UTF-8"))?;
+                        others.set_item(label, kept)?;
+                    }
                 }
-            }
-            Ok(())
-        })?;
+                Ok(())
+            })?;
         let mut metadata = vec![(KEY.to_owned(), Value::Bytes(record))];
         if let Some(others) = others {
             metadata.push((OTHERS.to_owned(), value_from(others.as_any())?));

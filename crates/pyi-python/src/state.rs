@@ -13,6 +13,14 @@ use crate::errors::{invalid, short, work};
 /// Bytes above this are stored in chunks, as arrays are.
 const LARGE_BYTES: usize = pyi_engine::ARRAY_CHUNK_BYTES;
 
+/// Stores a value that is encoded.
+pub(crate) fn store(py: Python<'_>, workspace: &Workspace, key: &str, encoded: Vec<u8>) -> PyResult<()> {
+    if encoded.len() <= SMALL_BYTES && !workspace.is_busy() {
+        return short(workspace.state_set_encoded(key, Bytes::from(encoded)));
+    }
+    work(py, || workspace.state_set_encoded(key, Bytes::from(encoded)))
+}
+
 /// The state of a workspace, one call an operation.
 #[pyclass(frozen, module = "pyi._native")]
 pub(crate) struct StateCore {
@@ -96,10 +104,7 @@ impl StateCore {
         self.check(&key.0)?;
         let mut encoded = Vec::with_capacity(64);
         encode_value(value, 0, &mut encoded)?;
-        if encoded.len() <= SMALL_BYTES && !self.inner.is_busy() {
-            return short(self.inner.state_set_encoded(&key.0, Bytes::from(encoded)));
-        }
-        work(py, || self.inner.state_set_encoded(&key.0, Bytes::from(encoded)))
+        store(py, &self.inner, &key.0, encoded)
     }
 
     /// Stores the content of a buffer in chunks.

@@ -40,8 +40,8 @@ class Kept(ABC):
     Attributes:
         name: What it is called.
         label: The same in UTF-8.
-        view: Where its state is in memory; None if only `save` knows it. Does what `save` does, as long as that would
-            store nothing in the state.
+        view: Where its state is in memory; None if only `save` knows it. `SessionCore` makes most records by it, and
+            `save` those that are left.
     """
 
     def __init__(self, name: str) -> None:
@@ -107,8 +107,14 @@ class _PythonRandom(_Twister):
         self._source = source
         self._memory = found = memory.of_random(source)
         if found is not None:
-            words = found.part(4, memory.WORDS_BYTES)
-            self.view = GeneratorView.twister(source, [words], found.address, spare_of=source)
+            self.view = GeneratorView.twister(
+                source,
+                [],
+                self._key,
+                words=found.part(4, memory.WORDS_BYTES),
+                position=found.part(0, 4),
+                spare_of=source,
+            )
 
     def save(self, state: State, *, trust: bool) -> Any:
         source = self._source
@@ -139,12 +145,13 @@ class _LegacyNumPy(_Twister):
         self._bits, self._twister, self.view = bits, memory.of_twister(bits), None
         pointer = memory.pointer_in(self._source, bits)
         if self._twister is not None and self._spare is not None and pointer is not None:
-            words = self._twister.part(0, memory.WORDS_BYTES)
             self.view = GeneratorView.twister(
                 (self._source, bits),
-                [pointer, words],
-                self._twister.address + memory.WORDS_BYTES,
-                spare_at=self._spare.memory.address,
+                [pointer],
+                self._key,
+                words=self._twister.part(0, memory.WORDS_BYTES),
+                position=self._twister.part(memory.WORDS_BYTES, 4),
+                spare_at=self._spare.memory,
             )
 
     def save(self, state: State, *, trust: bool) -> Any:
@@ -194,9 +201,13 @@ class _NumPyBits(_Twister):
         self._philox = memory.of_philox(bits)
         seeds = memory.of_seeds(bits)
         if seeds is not None and self._memory is not None:
-            words = self._memory.part(0, memory.WORDS_BYTES)
-            owner = (bits, bits.seed_seq)
-            self.view = GeneratorView.twister(owner, [*seeds, words], self._memory.address + memory.WORDS_BYTES)
+            self.view = GeneratorView.twister(
+                (bits, bits.seed_seq),
+                seeds,
+                self._key,
+                words=self._memory.part(0, memory.WORDS_BYTES),
+                position=self._memory.part(memory.WORDS_BYTES, 4),
+            )
         elif seeds is not None and self._philox is not None:
             self.view = GeneratorView((bits, bits.seed_seq), seeds, self._philox)
 
