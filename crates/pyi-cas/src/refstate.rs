@@ -22,7 +22,7 @@ pub(crate) struct RefState {
     /// What stands by itself; no key is in `numbered` too.
     values: BTreeMap<Key, Bytes>,
     numbered: Numbered,
-    seen: HashSet<OperationId>,
+    seen: HashSet<OperationId, foldhash::fast::RandomState>,
     /// How long segments must be for all of this to count after a loss of power.
     places: BTreeMap<u64, u64>,
 }

@@ -15,8 +15,11 @@ use std::time::Instant;
 
 use pyi_engine::{Bytes, Kind, Repository, RepositoryOptions, Value, Workspace};
 
+#[path = "../../pyi-python/src/allocator.rs"]
+mod allocator;
+
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn path(mut number: u64, levels: u32) -> Vec<u8> {
     let mut parts = vec![format!("file{:02}.txt", number % 20)];

@@ -7,6 +7,7 @@ use pyi_cas::{Batch, Guard, Id, Kind, RefOutcome, RefTransaction};
 use pyi_tree::cbor::Value;
 use pyi_tree::refs::{Origin, branch_key, decode_branch, workspace_key};
 use pyi_tree::{CheckpointRoot, Forest, Sealer, Tree, seal};
+use smallvec::SmallVec;
 
 use crate::checkpoint::Checkpoint;
 use crate::durability::Durability;
@@ -31,6 +32,9 @@ pub enum Expect {
 
 /// Segment and offset where an append ended.
 pub(crate) type Place = (u64, u64);
+
+/// One of each checkpoint of a call; most calls make one.
+type Few<T> = SmallVec<[T; 1]>;
 
 /// What becomes a checkpoint.
 pub(crate) struct Draft<'a> {
@@ -65,15 +69,15 @@ pub(crate) fn store_checkpoints(
     engine: &Arc<Engine>,
     drafts: &mut [Draft<'_>],
     batch: &mut Batch,
-) -> Result<(Vec<Arc<Held>>, Place)> {
+) -> Result<(Few<Arc<Held>>, Place)> {
     engine.check_cap()?;
-    let mut roots = Vec::with_capacity(drafts.len());
+    let mut roots = Few::with_capacity(drafts.len());
     for draft in &mut *drafts {
         draft.content.settle_journal(engine)?;
         draft.content.settle_arrays(None)?;
         roots.push(root_of(draft));
     }
-    let has_git_directory: Vec<bool> = drafts
+    let has_git_directory: Few<bool> = drafts
         .iter()
         .map(|draft| draft.content.git_directory.is_some())
         .collect();
@@ -109,9 +113,12 @@ pub(crate) fn store_checkpoints(
             root.git = with_directory(&root.git, &next());
         }
     }
-    let encoded: Vec<Vec<u8>> = roots.iter().map(CheckpointRoot::encode).collect();
-    let contents: Vec<&[u8]> = encoded.iter().map(|bytes| &bytes[..]).collect();
-    let ids = Kind::Checkpoint.ids_of(&contents);
+    let encoded: Few<Vec<u8>> = roots.iter().map(CheckpointRoot::encode).collect();
+    let contents: Few<&[u8]> = encoded.iter().map(|bytes| &bytes[..]).collect();
+    let ids: Few<Id> = match contents[..] {
+        [content] => Few::from_elem(Kind::Checkpoint.id_of(content), 1),
+        _ => Kind::Checkpoint.ids_of(&contents).into(),
+    };
     for (id, bytes) in ids.iter().zip(contents) {
         // Never stored before: it names its time.
         sealer.new_object(Kind::Checkpoint, id, bytes)?;
@@ -232,10 +239,11 @@ impl Workspace {
         if record == claim.value {
             return Ok(());
         }
-        let transaction = RefTransaction {
-            guards: vec![(workspace_key(name), Guard::Equals(claim.value.clone()))],
-            puts: vec![(workspace_key(name), Some(record.clone()))],
-            message: format!("{verb} {name}"),
+        let key = workspace_key(name);
+        let mut transaction = RefTransaction {
+            guards: vec![(key.clone(), Guard::Equals(claim.value.clone()))],
+            puts: vec![(key, Some(record))],
+            message: [verb, name].join(" "),
             epoch: claim.lease().epoch,
             dependencies,
             ..RefTransaction::default()
@@ -245,7 +253,8 @@ impl Workspace {
         let _section = self.engine.store().section();
         match refs.commit(&transaction)? {
             RefOutcome::Done => {
-                if let Some(claim) = &mut content.claim {
+                let record = transaction.puts.pop().and_then(|(_, record)| record);
+                if let (Some(claim), Some(record)) = (&mut content.claim, record) {
                     claim.moved(record, before, refs.generation());
                 }
                 Ok(())

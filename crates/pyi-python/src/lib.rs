@@ -2,10 +2,11 @@
 //! microsecond), converts the result; `errors` maps every error in one place. The stub is `python/pyi/_native.pyi`.
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 use pyo3::prelude::*;
 
+mod allocator;
 mod array;
 mod checkpoint;
 mod convert;

@@ -16,6 +16,9 @@ use crate::{Node, Pending, Result};
 /// Stands in a tree's place while its root is away.
 static AWAY: LazyLock<Arc<Node>> = LazyLock::new(|| Arc::new(Node::empty(0)));
 
+/// A checkpoint of one change has no more trees or dirty nodes.
+const USUAL: usize = 8;
+
 /// See the module's description.
 pub struct Forest<'a> {
     roots: Vec<Root<'a>>,
@@ -42,8 +45,8 @@ impl<'a> Forest<'a> {
     /// Takes the dirty nodes of these trees. O(rows of the dirty nodes).
     pub fn take(roots: impl IntoIterator<Item = &'a mut Arc<Node>>) -> Self {
         let mut forest = Forest {
-            roots: Vec::new(),
-            dirty: Vec::new(),
+            roots: Vec::with_capacity(USUAL),
+            dirty: Vec::with_capacity(USUAL),
             kept: false,
         };
         for place in roots {
