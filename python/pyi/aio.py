@@ -95,8 +95,10 @@ async def wait(sp: Superposition, timeout: float | None = None) -> Checkpoint | 
 
     Looks often at first and every 50 ms in the end. Raises what ``Superposition.wait`` raises.
     """
-    if timeout is not None and not timeout >= 0:
-        raise InvalidArgument(f"timeout={timeout}: seconds, a number of at least 0")
+    if timeout is not None and not 0 <= timeout < float("inf"):
+        raise InvalidArgument(
+            f"timeout={timeout}: seconds, a finite number of at least 0; leave it out to wait for ever"
+        )
     loop = asyncio.get_running_loop()
     until = None if timeout is None else loop.time() + timeout
     pause = _POLL_LEAST_SECONDS

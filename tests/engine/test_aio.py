@@ -64,8 +64,11 @@ def test_hundreds_wait_for_one_collapse(tmp_path: Path) -> None:
         assert given_up.cancelled() or given_up.cancelling()
         with pytest.raises(pyi.InvalidArgument):
             await aio.wait(sp, timeout=-1)
-        with pytest.raises(pyi.InvalidArgument):
-            await aio.wait(sp, timeout=float("nan"))
+        for timeout in (float("nan"), float("inf")):  # as `wait` itself
+            with pytest.raises(pyi.InvalidArgument):
+                sp.wait(timeout)
+            with pytest.raises(pyi.InvalidArgument):
+                await aio.wait(sp, timeout=timeout)
         repo.close()
 
     asyncio.run(waiting())

@@ -418,7 +418,9 @@ impl Repository {
             return Err(Error::invalid("metadata is a mapping with text keys"));
         }
         if workspaces.iter().any(|one| !Arc::ptr_eq(&one.engine, &self.engine)) {
-            return Err(Error::invalid("a workspace belongs to another repository"));
+            return Err(Error::invalid(
+                "a workspace belongs to another repository: give checkpoint_many() those of its own",
+            ));
         }
         if workspaces.is_empty() {
             return Ok(Vec::new());

@@ -42,7 +42,9 @@ impl Version {
         let id = match self {
             Version::Workspace(workspace) => {
                 if !Arc::ptr_eq(&workspace.engine, engine) {
-                    return Err(Error::invalid("the other workspace belongs to another repository"));
+                    return Err(Error::invalid(
+                        "the other workspace belongs to another repository: compare checkpoints that are in this one",
+                    ));
                 }
                 let mut content = workspace.content.lock();
                 content.settle_arrays(None)?;

@@ -23,7 +23,9 @@ impl Superposition {
     pub fn add(&self, workspace: Arc<Workspace>, weight: f64) -> Result<usize> {
         check_weight(weight)?;
         if !Arc::ptr_eq(&workspace.engine, self.engine()) {
-            return Err(Error::invalid("the workspace belongs to another repository"));
+            return Err(Error::invalid(
+                "the workspace belongs to another repository: add one that was forked in this one",
+            ));
         }
         let name = if self.is_local() { None } else { workspace.name() };
         if !self.is_local() && name.is_none() {

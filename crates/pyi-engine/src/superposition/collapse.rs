@@ -215,7 +215,9 @@ impl Superposition {
     /// A workspace that an outcome goes to, as long as nobody else changes it.
     fn target<'w>(&self, workspace: &'w Arc<Workspace>) -> Result<MutexGuard<'w, Shared>> {
         if !Arc::ptr_eq(&workspace.engine, self.engine()) {
-            return Err(Error::invalid("the workspace belongs to another repository"));
+            return Err(Error::invalid(
+                "the workspace belongs to another repository: collapse onto one of this one, or onto a branch",
+            ));
         }
         let mut content = workspace.content.lock();
         workspace.check_lease(&mut content)?;

@@ -169,7 +169,9 @@ impl Superposition {
         onto: Option<&str>,
     ) -> Result<()> {
         if !Arc::ptr_eq(self.engine(), other.engine()) {
-            return Err(Error::invalid("the other superposition belongs to another repository"));
+            return Err(Error::invalid(
+                "the other superposition belongs to another repository: only those of one repository collapse together",
+            ));
         }
         if self.key == other.key {
             return Err(Error::invalid("a superposition cannot be entangled with itself"));
