@@ -1,11 +1,11 @@
-//! Random generators as a session looks at them behind each step: in the memory where they keep their states. That needs no Python for most. `python/pyi/longrun/memory.py` finds the places and compares them with what the
-//! generators say in public; `docs/design/012-sessions.md` has the records' bytes.
+//! Random generators as a session looks at them behind each step: in the memory where they keep their states. That needs no Python for most.
+//! `python/pyi/longrun/memory.py` finds the places and compares them with what the generators say in public; `docs/design/012-sessions.md` has the
+//! records' bytes.
 
 use parking_lot::Mutex;
+use pyi_engine::Workspace;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyFloat};
-
-use pyi_engine::Workspace;
 
 use crate::errors::invalid;
 use crate::state::store;
