@@ -16,7 +16,7 @@ use crate::{Node, Pending, Result};
 /// Stands in a tree's place while its root is away.
 static AWAY: LazyLock<Arc<Node>> = LazyLock::new(|| Arc::new(Node::empty(0)));
 
-/// A checkpoint of one change has no more trees or dirty nodes.
+/// Most checkpoints of one change have no more trees or dirty nodes; others make room.
 const USUAL: usize = 8;
 
 /// See the module's description.

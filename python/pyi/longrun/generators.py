@@ -81,6 +81,20 @@ class _Twister(Kept):
         self._words = b""
         self._checksum = 0
 
+    def _view(
+        self, owner: object, same: list[memory.Memory], found: memory.Memory, words_at: int, **spare: Any
+    ) -> GeneratorView:
+        """Return the view of `found`: the words begin at `words_at`, and the position has the rest."""
+        position_at = 0 if words_at else memory.WORDS_BYTES
+        return GeneratorView.twister(
+            owner,
+            same,
+            self._key,
+            words=found.part(words_at, memory.WORDS_BYTES),
+            position=found.part(position_at, memory.POSITION_BYTES),
+            **spare,
+        )
+
     def _record(self, words: bytes, position: int, spare: float | None, state: State, *, trust: bool) -> bytes:
         if words != self._words:
             self._words, self._checksum = words, zlib.crc32(words)
@@ -107,14 +121,7 @@ class _PythonRandom(_Twister):
         self._source = source
         self._memory = found = memory.of_random(source)
         if found is not None:
-            self.view = GeneratorView.twister(
-                source,
-                [],
-                self._key,
-                words=found.part(4, memory.WORDS_BYTES),
-                position=found.part(0, 4),
-                spare_of=source,
-            )
+            self.view = self._view(source, [], found, memory.POSITION_BYTES, spare_of=source)
 
     def save(self, state: State, *, trust: bool) -> Any:
         source = self._source
@@ -145,14 +152,7 @@ class _LegacyNumPy(_Twister):
         self._bits, self._twister, self.view = bits, memory.of_twister(bits), None
         pointer = memory.pointer_in(self._source, bits)
         if self._twister is not None and self._spare is not None and pointer is not None:
-            self.view = GeneratorView.twister(
-                (self._source, bits),
-                [pointer],
-                self._key,
-                words=self._twister.part(0, memory.WORDS_BYTES),
-                position=self._twister.part(memory.WORDS_BYTES, 4),
-                spare_at=self._spare.memory,
-            )
+            self.view = self._view((self._source, bits), [pointer], self._twister, 0, spare_at=self._spare.memory)
 
     def save(self, state: State, *, trust: bool) -> Any:
         bits = self._source._bit_generator
@@ -201,13 +201,7 @@ class _NumPyBits(_Twister):
         self._philox = memory.of_philox(bits)
         seeds = memory.of_seeds(bits)
         if seeds is not None and self._memory is not None:
-            self.view = GeneratorView.twister(
-                (bits, bits.seed_seq),
-                seeds,
-                self._key,
-                words=self._memory.part(0, memory.WORDS_BYTES),
-                position=self._memory.part(memory.WORDS_BYTES, 4),
-            )
+            self.view = self._view((bits, bits.seed_seq), seeds, self._memory, 0)
         elif seeds is not None and self._philox is not None:
             self.view = GeneratorView((bits, bits.seed_seq), seeds, self._philox)
 

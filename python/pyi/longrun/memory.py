@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 __all__ = [
+    "POSITION_BYTES",
     "WORDS",
     "WORDS_BYTES",
     "Memory",
@@ -38,12 +39,14 @@ WORDS = 624
 """Words of a Mersenne Twister's state, 32 bits each."""
 WORDS_BYTES = 4 * WORDS
 
-_POSITION_BYTES = 4
+POSITION_BYTES = 4
+"""Bytes of its position among them."""
+
 _HEADER_BYTES = object.__basicsize__
 
 
 class Memory(NamedTuple):
-    """Bytes that some object owns; whoever has this keeps the object alive."""
+    """Bytes that some object owns, which whoever has this must keep alive."""
 
     address: int
     size_bytes: int
@@ -64,14 +67,14 @@ def of_random(source: random.Random) -> Memory | None:
     """Return position (4 bytes) and words of a `random.Random`; None if they cannot be had this way. O(1)."""
     if type(source) is not random.Random or not _random_is_as_thought():
         return None
-    return _at(id(source) + _HEADER_BYTES, _POSITION_BYTES + WORDS_BYTES)
+    return _at(id(source) + _HEADER_BYTES, POSITION_BYTES + WORDS_BYTES)
 
 
 def of_twister(bits: np.random.BitGenerator) -> Memory | None:
     """Return words and position (4 bytes) of a NumPy `MT19937`; None if they cannot be had this way. O(1)."""
     if type(bits).__name__ != "MT19937" or not _twister_is_as_thought():
         return None
-    return _at(bits.ctypes.state_address, WORDS_BYTES + _POSITION_BYTES)
+    return _at(bits.ctypes.state_address, WORDS_BYTES + POSITION_BYTES)
 
 
 def of_philox(bits: np.random.BitGenerator) -> tuple[Memory, Memory, Memory, Memory] | None:
@@ -136,10 +139,10 @@ def _is_cpython() -> bool:
 
 @cache
 def _random_is_as_thought() -> bool:
-    if not _is_cpython() or random.Random.__mro__[1].__basicsize__ < _HEADER_BYTES + _POSITION_BYTES + WORDS_BYTES:
+    if not _is_cpython() or random.Random.__mro__[1].__basicsize__ < _HEADER_BYTES + POSITION_BYTES + WORDS_BYTES:
         return False
     probe = random.Random(1)
-    view = _at(id(probe) + _HEADER_BYTES, _POSITION_BYTES + WORDS_BYTES)
+    view = _at(id(probe) + _HEADER_BYTES, POSITION_BYTES + WORDS_BYTES)
     for draws in (0, 1, WORDS):
         for _ in range(draws):
             probe.getrandbits(32)
@@ -154,7 +157,7 @@ def _twister_is_as_thought() -> bool:
     import numpy as np
 
     probe = np.random.MT19937(1)
-    view = _at(probe.ctypes.state_address, WORDS_BYTES + _POSITION_BYTES)
+    view = _at(probe.ctypes.state_address, WORDS_BYTES + POSITION_BYTES)
     for draws in (0, 1, WORDS):
         probe.random_raw(draws)
         state: Any = probe.state["state"]

@@ -24,7 +24,7 @@ impl Superposition {
         check_weight(weight)?;
         if !Arc::ptr_eq(&workspace.engine, self.engine()) {
             return Err(Error::invalid(
-                "the workspace belongs to another repository: add one that was forked in this one",
+                "the workspace belongs to another repository: add one of this repository",
             ));
         }
         let name = if self.is_local() { None } else { workspace.name() };

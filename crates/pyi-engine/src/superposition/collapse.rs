@@ -216,7 +216,7 @@ impl Superposition {
     fn target<'w>(&self, workspace: &'w Arc<Workspace>) -> Result<MutexGuard<'w, Shared>> {
         if !Arc::ptr_eq(&workspace.engine, self.engine()) {
             return Err(Error::invalid(
-                "the workspace belongs to another repository: collapse onto one of this one, or onto a branch",
+                "the workspace belongs to another repository: collapse onto one of this repository, or onto a branch",
             ));
         }
         let mut content = workspace.content.lock();
